@@ -1,0 +1,1 @@
+"""What the box decides, pure: time and randomness are arguments."""

@@ -1,0 +1,1 @@
+"""The other side: receiver, infrastructure, and the local stand-in for AWS."""

@@ -1,0 +1,1 @@
+"""The AWS of the demo and of the end-to-end tests."""

@@ -1,0 +1,1 @@
+"""From a batch that arrived to a receipt."""

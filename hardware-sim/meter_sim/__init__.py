@@ -1,0 +1,1 @@
+"""Meters that do not exist, served like those that do."""

@@ -1,0 +1,58 @@
+"""A resolution: the step in which a measurand is counted, `mantissa * 10 ** exponent` of its unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+
+from wire.errors import WireError
+
+MANTISSA_MAX = 1_000_000
+EXPONENT_MIN, EXPONENT_MAX = -12, 12
+INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """`Resolution(1, -1)` is 0.1 of the unit; an integer n in a column means `n * 0.1`."""
+
+    mantissa: int
+    exponent: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.mantissa <= MANTISSA_MAX:
+            raise WireError(f"resolution mantissa {self.mantissa} is not in 1..{MANTISSA_MAX}")
+        if not EXPONENT_MIN <= self.exponent <= EXPONENT_MAX:
+            raise WireError(f"resolution exponent {self.exponent} is not in {EXPONENT_MIN}..{EXPONENT_MAX}")
+
+    @classmethod
+    def parse(cls, text: str | float) -> Resolution:
+        """From `0.1`, `"0.1"`, `5`, `"1e3"`; the shortest form, so that equal steps compare equal."""
+        try:
+            sign, digits, exponent = Decimal(str(text)).normalize().as_tuple()
+        except InvalidOperation as error:
+            raise WireError(f"resolution {text!r} is not a number") from error
+        if sign or not isinstance(exponent, int):
+            raise WireError(f"resolution {text!r} is not a positive finite number")
+        return cls(int("".join(map(str, digits))), exponent)
+
+    @property
+    def step(self) -> Decimal:
+        return Decimal(self.mantissa).scaleb(self.exponent)
+
+    def to_number(self, steps: int) -> int | float:
+        """The value of `steps` in the unit, as the JSON number nearest to the exact decimal."""
+        exact = steps * self.mantissa
+        if self.exponent >= 0:
+            return exact * 10**self.exponent
+        return exact / 10**-self.exponent
+
+    def to_steps(self, number: float | Decimal) -> int:
+        """`number` in steps, rounded half to even; raises `WireError` unless finite and within 64 bits."""
+        try:
+            steps = int((Decimal(str(number)) / self.step).to_integral_value(ROUND_HALF_EVEN))
+        except (InvalidOperation, ValueError, OverflowError) as error:
+            raise WireError(f"value {number!r} is not a finite number") from error
+        if not INTEGER_MIN <= steps <= INTEGER_MAX:
+            raise WireError(f"value {number!r} in steps of {self.step} does not fit 64 bits")
+        return steps
