@@ -1,0 +1,61 @@
+"""What the agent knows of a meter: a name, columns, and a read that ends within its budget, whatever the line does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args
+
+from wire.batch import Column
+
+Reason = Literal["silent", "garbage", "exception", "line_missing", "line_busy", "line_lost"]
+REASONS: tuple[Reason, ...] = get_args(Reason)
+
+
+@dataclass(frozen=True, slots=True)
+class RawBlock:
+    """The words of one answer as they came, for `read`, for events and for disputes."""
+
+    function_code: int
+    address: int
+    words: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One reading. `values[i]` counts steps of `columns[i]`, None is missing; `flags` are `Quality`, empty = all good."""
+
+    values: tuple[int | None, ...]
+    flags: tuple[int, ...] = ()
+    words: tuple[RawBlock, ...] = ()
+
+
+class Meter(Protocol):
+    """A meter of any protocol. `columns` never changes during the life of the object."""
+
+    @property
+    def name(self) -> str:
+        """The meter's name in the configuration."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """What `Sample.values` count, in this order."""
+
+    async def read(self, budget_ms: int) -> Sample:
+        """One reading of all columns; raises `MeterError`. Returns or raises within `budget_ms` and a small slack."""
+
+
+class MeterError(Exception):
+    """A reading that could not be taken. `str()` is one line: operation, subject, cause; next step.
+
+    `reason` is a stable slug: silent (no answer), garbage (bytes that are no answer to this request), exception (the
+    meter refused), line_missing (no such port or host), line_busy (held by another program, or no permission),
+    line_lost (unplugged, closed or reset while in use).
+    """
+
+    def __init__(self, reason: Reason, *, operation: str, subject: str, cause: str, next_step: str) -> None:
+        super().__init__(f"{operation} {subject}: {cause}; {next_step}")
+        self.reason: Reason = reason
+        self.operation = operation
+        self.subject = subject
+        self.cause = cause
+        self.next_step = next_step
