@@ -1,0 +1,192 @@
+"""Checks that need more than one key, or knowledge of meters and topics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.settings.tables import Report, Table, Tables, near
+from wire import topics
+from wire.errors import WireError
+
+if TYPE_CHECKING:
+    from drivers.profile import Profile
+
+PORT_MAX = 65_535
+ONE_BILLING_UNIT_BYTES = 3600
+TCP_PREFIX = "tcp://"
+
+
+def check_together(tables: Tables, profile_folders: Sequence[Path], report: Report) -> None:
+    """All checks across keys; what is wrong goes to `report`."""
+    for bus in tables.buses:
+        _check_port(bus, report)
+    _check_unique(tables.buses, "name", "bus", report)
+    _check_unique(tables.buses, "port", "bus", report)
+    _check_unique(tables.meters, "name", "meter", report)
+    _check_meters(tables, profile_folders, report)
+    _check_endpoint(tables.single["uplink"], report)
+    _check_topics(tables, report)
+    _check_key(tables.single["uplink"], report)
+    _warn(tables, report)
+
+
+def _check_port(bus: Table, report: Report) -> None:
+    port = bus.get("port")
+    if port is None or port.startswith("/"):
+        return
+    path = (*bus.path, "port")
+    if not port.startswith(TCP_PREFIX):
+        report.mistake(path, f'is "{port}"', 'expected a device path that begins with "/", or "tcp://host:port"')
+        return
+    host, colon, number = port.removeprefix(TCP_PREFIX).rpartition(":")
+    if not colon or not host or "/" in host or not _is_port(number):
+        report.mistake(path, f'is "{port}"', 'expected host and port as in "tcp://192.168.1.20:502"')
+    for key in ("baudrate", "parity", "stopbits"):
+        if bus.get(key) is not None:
+            report.warning((*bus.path, key), "has no effect on a tcp:// line", "leave it out")
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 1 <= int(text) <= PORT_MAX
+
+
+def _check_unique(entries: Sequence[Table], key: str, what: str, report: Report) -> None:
+    seen: dict[str, Table] = {}
+    for table in entries:
+        value = table.get(key)
+        if value is None:
+            continue
+        if value in seen:
+            other = f"{what}[{seen[value].path[-1]}]"
+            report.mistake((*table.path, key), f'"{value}" is already used by {other}', "give each its own")
+        seen.setdefault(value, table)
+
+
+def _check_meters(tables: Tables, profile_folders: Sequence[Path], report: Report) -> None:
+    buses = {bus.get("name") for bus in tables.buses} - {None}
+    addresses: dict[tuple[str, int], str] = {}
+    measurands_by_model: dict[str, Sequence[str] | None] = {}
+    for meter in tables.meters:
+        bus, unit, name = meter.get("bus"), meter.get("unit"), meter.get("name")
+        if bus is not None and bus not in buses:
+            report.mistake((*meter.path, "bus"), f'"{bus}" is not the name of a [[bus]]', _suggest(bus, buses))
+        if bus is not None and unit is not None:
+            if (bus, unit) in addresses:
+                problem = f'is {unit}, which meter "{addresses[bus, unit]}" on bus "{bus}" has too'
+                report.warning((*meter.path, "unit"), problem, "two meters cannot share a unit id")
+            addresses.setdefault((bus, unit), name or "")
+        model = meter.get("model")
+        if model is not None:
+            if model not in measurands_by_model:
+                measurands_by_model[model] = _known_measurands(meter, profile_folders, report)
+            _check_measurands(meter, measurands_by_model[model], report)
+
+
+def _known_measurands(meter: Table, profile_folders: Sequence[Path], report: Report) -> Sequence[str] | None:
+    from drivers.profile import ProfileError, find_profile  # noqa: PLC0415 - not needed for a file without meters
+
+    try:
+        profile: Profile = find_profile(meter["model"], profile_folders)
+    except ProfileError as error:
+        report.mistake((*meter.path, "model"), str(error), "see docs/profiles.md")
+        return None
+    return [register.measurand for register in profile.registers]
+
+
+def _check_measurands(meter: Table, known: Sequence[str] | None, report: Report) -> None:
+    wanted = meter.get("measurands")
+    if wanted is None:
+        return
+    path = (*meter.path, "measurands")
+    if not wanted:
+        report.mistake(path, "is empty", "name at least one, or leave the key out for the profile's own choice")
+    for index, name in enumerate(wanted):
+        if name in wanted[:index]:
+            report.mistake((*path, index), f'"{name}" is there twice', "name each once")
+        elif known is not None and name not in known:
+            report.mistake((*path, index), f'"{name}" is not known to {meter["model"]}', _suggest(name, known))
+
+
+def _suggest(name: str, known: Sequence[str] | set[str]) -> str:
+    meant = near(name, known)
+    if meant:
+        return f'did you mean "{meant}"?'
+    return f"known are: {', '.join(sorted(known))}" if known else "none is known"
+
+
+def _check_endpoint(uplink: Table, report: Report) -> None:
+    endpoint = uplink.get("endpoint")
+    if endpoint is None:
+        return
+    forbidden = next((c for c in endpoint if c in ":/@?#" or c.isspace()), None)
+    is_ipv6 = endpoint.count(":") > 1 and not set(endpoint) - set("0123456789abcdefABCDEF:.")
+    if forbidden is not None and not is_ipv6:
+        report.mistake(
+            (*uplink.path, "endpoint"),
+            f'is "{endpoint}", which has {forbidden!r} in it',
+            "expected the host name alone; the port has a key of its own",
+        )
+
+
+def _check_topics(tables: Tables, report: Report) -> None:
+    box, uplink = tables.single["box"].get("id"), tables.single["uplink"]
+    if box is None:
+        return
+    checks: Mapping[str, Callable[[str], object]] = {
+        "topic": topics.check_publish_topic,
+        "receipts": topics.check_filter,
+    }
+    for key, check in checks.items():
+        template = uplink.get(key)
+        if template is None:
+            continue
+        try:
+            check(topics.expand(template, box))
+        except WireError as error:
+            report.mistake((*uplink.path, key), f'"{template}": {error}', f"expected {_TOPIC_EXAMPLES[key]}")
+
+
+_TOPIC_EXAMPLES = {
+    "topic": 'a topic such as "$aws/rules/wattpost_batch/{box}" or "wattpost/{box}/batches"',
+    "receipts": 'a topic such as "wattpost/{box}/receipts"',
+}
+
+
+def _check_key(uplink: Table, report: Report) -> None:
+    key = uplink.get("key")
+    if key is None:
+        return
+    path = (*uplink.path, "key")
+    if key.startswith("pkcs11:"):
+        problem = "is a PKCS#11 URI, which this version cannot use yet"
+        report.mistake(path, problem, 'expected "credential:NAME" or a path to a PEM file')
+    elif key.startswith("credential:"):
+        name = key.removeprefix("credential:")
+        if not name or "/" in name or name.startswith("."):
+            report.mistake(path, f'is "{key}"', "expected a name of a systemd credential after credential:")
+    elif "://" in key or key.startswith("-----BEGIN"):
+        report.mistake(path, "is neither", 'expected "credential:NAME" or a path to a PEM file')
+
+
+def _warn(tables: Tables, report: Report) -> None:
+    if not tables.meters and not report.mistakes:
+        report.warning((), "no [[meter]] is configured, so nothing will be read", "add a [[bus]] and a [[meter]]")
+    used = {meter.get("bus") for meter in tables.meters}
+    for bus in tables.buses:
+        if tables.meters and bus.get("name") not in used:
+            report.warning(bus.path, f'no meter is on bus "{bus.get("name")}"', "remove it, or add its meters")
+    batch = tables.single["batch"]
+    max_bytes, max_age_ms = batch.get("max_bytes"), batch.get("max_age")
+    if max_bytes is not None and max_bytes > ONE_BILLING_UNIT_BYTES:
+        report.warning(
+            (*batch.path, "max_bytes"),
+            f"is {max_bytes}, so that a batch may take several 5 KB billing units of AWS IoT",
+            f"{ONE_BILLING_UNIT_BYTES} keeps it to one",
+        )
+    for meter in tables.meters:
+        interval_ms = meter.get("interval")
+        if interval_ms is not None and max_age_ms is not None and interval_ms > max_age_ms:
+            problem = "is longer than batch.max_age, so that each batch has one reading"
+            report.warning((*meter.path, "interval"), problem, "a longer batch.max_age costs less")

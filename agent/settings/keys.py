@@ -1,0 +1,24 @@
+"""Where the private key is, from the way the configuration names it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+CREDENTIAL_PREFIX = "credential:"
+
+
+class KeyReferenceError(Exception):
+    """The key cannot be found from its reference; the message names cause and next step."""
+
+
+def key_file(reference: str, credentials_directory: str | None) -> Path:
+    """The file of `uplink.key`; `credentials_directory` is what systemd puts into `$CREDENTIALS_DIRECTORY`."""
+    if not reference.startswith(CREDENTIAL_PREFIX):
+        return Path(reference)
+    name = reference.removeprefix(CREDENTIAL_PREFIX)
+    if not credentials_directory:
+        raise KeyReferenceError(
+            f'uplink.key = "{reference}" needs the systemd unit (LoadCredential={name}:...), and this process was not '
+            "started by it; start wattpost.service, or set uplink.key to a path"
+        )
+    return Path(credentials_directory) / name

@@ -1,0 +1,114 @@
+"""From a file to `Settings`, or to everything that is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agent.settings.checks import check_together
+from agent.settings.lines import scan
+from agent.settings.mistake import Mistake, SettingsError
+from agent.settings.settings import BatchSettings, Box, Buffer, Bus, Clock, Meter, Settings, Uplink
+from agent.settings.tables import Report, Table, Tables, check_tables
+from wire import topics
+
+DEFAULT_PATH = Path("/etc/wattpost/agent.toml")
+FILE_BYTES_MAX = 1_000_000
+
+
+def load(path: Path) -> Settings:
+    """The settings of a file; raises `SettingsError` with all its mistakes. Reads that file and meter profiles only."""
+    return parse(_read(path), path)
+
+
+def parse(data: bytes, path: Path) -> Settings:
+    """As `load`, from bytes; relative paths in them, and the folder of profiles, are seen from the folder of `path`."""
+    text, document = _parse_toml(data, path)
+    report = Report(scan(text))
+    folders = (path.parent.absolute() / "profiles",)
+    tables = check_tables(document, report)
+    check_together(tables, folders, report)
+    if report.mistakes:
+        raise SettingsError(path, sorted(report.mistakes, key=lambda mistake: mistake.line or 0))
+    return _build(tables, path.parent.absolute(), folders, hashlib.sha256(data).hexdigest()[:8], report)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror or error}"
+        hint = "copy config/agent.example.toml there, or name another file with --config"
+        raise SettingsError(path, [Mistake("", None, problem, hint)]) from error
+    if len(data) > FILE_BYTES_MAX:
+        problem = f"is larger than {FILE_BYTES_MAX} bytes"
+        raise SettingsError(path, [Mistake("", None, problem, "this is not a configuration file")])
+    return data
+
+
+def _parse_toml(data: bytes, path: Path) -> tuple[str, Mapping[str, Any]]:
+    try:
+        text = data.decode("utf-8-sig").replace("\r\n", "\n")
+        return text, tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        mistake = Mistake("", line, "has bytes that are not UTF-8", "save the file as UTF-8")
+        raise SettingsError(path, [mistake]) from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(path, [_syntax_mistake(str(error), text)]) from error
+
+
+def _syntax_mistake(message: str, text: str) -> Mistake:
+    """tomllib says `Expected '=' after a key ... (at line 3, column 5)` or `(at end of document)`."""
+    problem, _, where = message.rpartition(" (at ")
+    digits = where.removeprefix("line ").partition(",")[0]
+    line = int(digits) if digits.isdigit() else text.count("\n") + 1
+    hint = 'correct this first, the rest of the file is checked after that (text stands in "quotes")'
+    return Mistake("", line, f"is not valid TOML: {problem or message}", hint)
+
+
+def _build(tables: Tables, folder: Path, profile_folders: tuple[Path, ...], revision: str, report: Report) -> Settings:
+    single = tables.single
+    buffer, batch = single["buffer"], single["batch"]
+    return Settings(
+        box=Box(id=single["box"]["id"]),
+        clock=Clock(source=single["clock"]["source"]),
+        buses=tuple(Bus(**bus.values) for bus in tables.buses),
+        meters=tuple(_meter(meter) for meter in tables.meters),
+        buffer=Buffer(folder / buffer["path"], buffer["max_size"], buffer["durability"]),
+        batch=BatchSettings(batch["max_age"], batch["max_bytes"]),
+        uplink=_uplink(single["uplink"], single["box"]["id"], folder),
+        status_path=folder / single["status"]["path"],
+        profile_folders=profile_folders,
+        revision=revision,
+        warnings=tuple(report.warnings),
+    )
+
+
+def _meter(table: Table) -> Meter:
+    values = dict(table.values)
+    measurands = values.pop("measurands")
+    return Meter(
+        interval_ms=values.pop("interval"), measurands=None if measurands is None else tuple(measurands), **values
+    )
+
+
+def _uplink(table: Table, box: str, folder: Path) -> Uplink:
+    key = table["key"]
+    return Uplink(
+        endpoint=table["endpoint"],
+        port=table["port"],
+        ca=folder / table["ca"],
+        cert=folder / table["cert"],
+        key=key if key.startswith("credential:") else str(folder / key),
+        topic=topics.expand(table["topic"], box),
+        receipts=topics.expand(table["receipts"], box),
+        confirm=table["confirm"],
+        fleet_size=table["fleet_size"],
+        keep_alive_s=table["keep_alive"] // 1000,
+        confirm_interval_ms=table["confirm_interval"],
+    )

@@ -1,0 +1,35 @@
+"""What is wrong with a configuration file: all of it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One thing that is wrong: the key it is about, where that stands, and what would be right."""
+
+    path: str
+    line: int | None
+    problem: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}; {self.expected}" if self.path else f"{self.problem}; {self.expected}"
+
+
+class SettingsError(Exception):
+    """A configuration file that cannot be used; `mistakes` has everything that is wrong with it."""
+
+    def __init__(self, file: Path, mistakes: Iterable[Mistake]) -> None:
+        self.file = file
+        self.mistakes = list(mistakes)
+        super().__init__("\n".join(describe(file, mistake) for mistake in self.mistakes))
+
+
+def describe(file: Path, mistake: Mistake) -> str:
+    """`FILE:LINE: key.path: problem; expected`, the form that editors can jump to."""
+    where = f"{file}:{mistake.line}" if mistake.line is not None else str(file)
+    return f"{where}: {mistake}"
