@@ -66,7 +66,7 @@ class Slots:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One reading of one meter. `values[i]` counts steps of column i, None is missing; `flags` is empty when all good."""
+    """One reading of one meter: `values[i]` counts steps of column i, None is missing; no `flags` when all good."""
 
     seq: int
     mono_ms: int

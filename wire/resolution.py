@@ -44,8 +44,8 @@ class Resolution:
         """The value of `steps` in the unit, as the JSON number nearest to the exact decimal."""
         exact = steps * self.mantissa
         if self.exponent >= 0:
-            return exact * 10**self.exponent
-        return exact / 10**-self.exponent
+            return exact * int(10**self.exponent)
+        return exact / int(10**-self.exponent)
 
     def to_steps(self, number: float | Decimal) -> int:
         """`number` in steps, rounded half to even; raises `WireError` unless finite and within 64 bits."""
