@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.settings.tables import Report, Table, Tables, near
+from agent.settings.tables import Report, Table, Tables, dotted, near
 from wire import topics
 from wire.errors import WireError
 
@@ -66,40 +66,60 @@ def _check_unique(entries: Sequence[Table], key: str, what: str, report: Report)
 
 def _check_meters(tables: Tables, profile_folders: Sequence[Path], report: Report) -> None:
     buses = {bus.get("name") for bus in tables.buses} - {None}
-    addresses: dict[tuple[str, int], str] = {}
-    measurands_by_model: dict[str, Sequence[str] | None] = {}
+    addresses: dict[tuple[str, int], Table] = {}
+    profiles: dict[str, Profile | None] = {}
     for meter in tables.meters:
-        bus, unit, name = meter.get("bus"), meter.get("unit"), meter.get("name")
-        if bus is not None and bus not in buses:
-            report.mistake((*meter.path, "bus"), f'"{bus}" is not the name of a [[bus]]', _suggest(bus, buses))
-        if bus is not None and unit is not None:
-            if (bus, unit) in addresses:
-                problem = f'is {unit}, which meter "{addresses[bus, unit]}" on bus "{bus}" has too'
-                report.warning((*meter.path, "unit"), problem, "two meters cannot share a unit id")
-            addresses.setdefault((bus, unit), name or "")
+        _check_address(meter, buses, addresses, report)
         model = meter.get("model")
         if model is not None:
-            if model not in measurands_by_model:
-                measurands_by_model[model] = _known_measurands(meter, profile_folders, report)
-            _check_measurands(meter, measurands_by_model[model], report)
+            if model not in profiles:
+                profiles[model] = _profile(meter, profile_folders, report)
+            _check_measurands(meter, profiles[model], report)
+            if (profile := profiles[model]) is not None:
+                _check_factor(meter, profile, report)
 
 
-def _known_measurands(meter: Table, profile_folders: Sequence[Path], report: Report) -> Sequence[str] | None:
+def _check_address(meter: Table, buses: set[str], addresses: dict[tuple[str, int], Table], report: Report) -> None:
+    bus, unit = meter.get("bus"), meter.get("unit")
+    if bus is None:
+        return
+    if bus not in buses:
+        report.mistake((*meter.path, "bus"), f'"{bus}" is not the name of a [[bus]]', _suggest(bus, buses))
+    if unit is None:
+        return
+    if (bus, unit) in addresses:
+        other = dotted(addresses[bus, unit].path)
+        report.warning((*meter.path, "unit"), f"is {unit}, as that of {other}", "two meters cannot share a unit id")
+    addresses.setdefault((bus, unit), meter)
+
+
+def _profile(meter: Table, profile_folders: Sequence[Path], report: Report) -> Profile | None:
     from drivers.profile import ProfileError, find_profile  # noqa: PLC0415 - not needed for a file without meters
 
     try:
-        profile: Profile = find_profile(meter["model"], profile_folders)
+        return find_profile(meter["model"], profile_folders)
     except ProfileError as error:
-        report.mistake((*meter.path, "model"), str(error), "see docs/profiles.md")
+        for mistake in error.mistakes:
+            problem = (
+                mistake.problem if mistake.path == "model" else f"in its profile, {mistake.path}: {mistake.problem}"
+            )
+            report.mistake((*meter.path, "model"), f'"{meter["model"]}": {problem}', f"expected {mistake.expected}")
         return None
-    return [register.measurand for register in profile.registers]
 
 
-def _check_measurands(meter: Table, known: Sequence[str] | None, report: Report) -> None:
+def _check_factor(meter: Table, profile: Profile, report: Report) -> None:
+    ratio = meter.get("ct_ratio")
+    if profile.ct == "none" and ratio is not None and ratio != 1:
+        problem = f"is {ratio:g}, but {profile.model} is connected directly, without current transformers"
+        report.mistake((*meter.path, "ct_ratio"), problem, "expected 1, or another model")
+
+
+def _check_measurands(meter: Table, profile: Profile | None, report: Report) -> None:
     wanted = meter.get("measurands")
     if wanted is None:
         return
     path = (*meter.path, "measurands")
+    known = None if profile is None else [register.measurand for register in profile.registers]
     if not wanted:
         report.mistake(path, "is empty", "name at least one, or leave the key out for the profile's own choice")
     for index, name in enumerate(wanted):

@@ -260,7 +260,7 @@ SINGLE_TABLES: dict[str, type[msgspec.Struct]] = {
 ARRAY_TABLES: dict[str, type[msgspec.Struct]] = {"bus": BusTable, "meter": MeterTable}
 
 
-def meta_of(annotation: Any) -> Meta:  # noqa: ANN401 - a field's annotation has no narrower type
+def meta_of(annotation: Any) -> Meta:
     """The `Meta` of an annotated field."""
     meta: Meta = annotation.__metadata__[0]
     return meta

@@ -25,11 +25,11 @@ class Table:
     path: KeyPath
     values: dict[str, Any] = field(default_factory=dict)
 
-    def get(self, key: str) -> Any:  # noqa: ANN401 - each key has its own type, checked before
+    def get(self, key: str) -> Any:
         """The value, or None where the file has a bad one or none."""
         return self.values.get(key)
 
-    def __getitem__(self, key: str) -> Any:  # noqa: ANN401 - as above
+    def __getitem__(self, key: str) -> Any:
         return self.values[key]
 
 
@@ -158,7 +158,7 @@ def _keep_if_good(table: Table, known: FieldInfo, value: object, report: Report)
     table.values[known.name] = good
 
 
-def _parse(known: FieldInfo, value: Any) -> Any:  # noqa: ANN401 - text to a number for quantities, as it is otherwise
+def _parse(known: FieldInfo, value: Any) -> Any:
     parser = _PARSERS.get(_extra(known).get("kind", ""))
     return parser(value) if parser is not None else value
 

@@ -1,0 +1,100 @@
+"""`wattpost check-config`: everything that is wrong with a configuration, at once."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from agent.settings import DEFAULT_PATH, Mistake, Settings, SettingsError, describe, load
+from agent.settings.files import check_files
+from agent.settings.quantities import format_duration, format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@click.command("check-config")
+@click.option(
+    "--config",
+    "-c",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_PATH,
+    show_default=True,
+    help="The configuration file.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
+@click.option("--no-files", is_flag=True, help="Do not look at certificates and key, for a file made for another box.")
+def command(config: Path, *, as_json: bool, no_files: bool) -> None:
+    """Check a configuration file and say everything that is wrong with it at once.
+
+    Each mistake comes as FILE:LINE: key: what is wrong; what would be right. Certificates and the key are looked at
+    too: whether they are there, readable, and the key not readable by others.
+
+    Exit code: 0 if the file can be used (there may be warnings), 78 if not.
+
+    \b
+    Examples:
+      wattpost check-config
+      wattpost check-config --config config/agent.example.toml --no-files
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
+    settings, mistakes, warnings = _check(config, look_at_files=not no_files)
+    if as_json:
+        click.echo(json.dumps(_as_document(config, settings, mistakes, warnings), indent=2))
+    else:
+        for mistake in mistakes:
+            click.echo(describe(config, mistake), err=True)
+        for warning in warnings:
+            click.echo(f"warning: {describe(config, warning)}", err=True)
+        click.echo(_summary(config, settings, len(mistakes)), err=bool(mistakes))
+    if mistakes:
+        raise click.exceptions.Exit(os.EX_CONFIG)
+
+
+def _check(config: Path, *, look_at_files: bool) -> tuple[Settings | None, Sequence[Mistake], Sequence[Mistake]]:
+    try:
+        settings = load(config)
+    except SettingsError as error:
+        return None, error.mistakes, ()
+    mistakes, warnings = check_files(settings, config, os.environ) if look_at_files else ((), ())
+    return settings, mistakes, (*settings.warnings, *warnings)
+
+
+def _summary(config: Path, settings: Settings | None, mistake_count: int) -> str:
+    if settings is None or mistake_count:
+        return f"{config}: {mistake_count} mistake{'s' if mistake_count != 1 else ''}"
+    buffer, uplink = settings.buffer, settings.uplink
+    lines = [f"{config} is good: box {settings.box.id}, revision {settings.revision}"]
+    for meter in settings.meters:
+        port = next(bus.port for bus in settings.buses if bus.name == meter.bus)
+        every = format_duration(meter.interval_ms)
+        lines.append(f"  meter {meter.name}: {meter.model}, unit {meter.unit} on {port}, every {every}")
+    lines.append(
+        f"  buffer {buffer.path}: at most {format_size(buffer.max_size_bytes)}, "
+        f"a power cut takes at most {format_duration(buffer.durability_ms)}"
+    )
+    lines.append(f"  uplink {uplink.endpoint}:{uplink.port}, topic {uplink.topic}, deleted after {uplink.confirm}")
+    return "\n".join(lines)
+
+
+def _as_document(
+    config: Path, settings: Settings | None, mistakes: Sequence[Mistake], warnings: Sequence[Mistake]
+) -> dict[str, object]:
+    def as_dict(mistake: Mistake) -> dict[str, object]:
+        return {
+            "path": mistake.path,
+            "line": mistake.line,
+            "problem": mistake.problem,
+            "expected": mistake.expected,
+        }
+
+    return {
+        "file": str(config),
+        "ok": not mistakes,
+        "revision": settings.revision if settings is not None else None,
+        "mistakes": [as_dict(mistake) for mistake in mistakes],
+        "warnings": [as_dict(warning) for warning in warnings],
+    }

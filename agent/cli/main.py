@@ -1,0 +1,132 @@
+"""The `wattpost` command: finds the verb, imports nothing else.
+
+Own verbs come from a static table, so that the daemon starts without `importlib.metadata` (3 MB, 60 ms on a Pi);
+verbs of other packages are found by entry points.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import click
+
+from agent.version import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ENTRY_POINT_GROUP = "wattpost.commands"
+OWN_COMMANDS: Mapping[str, str] = {
+    "run": "agent.cli.run",
+    "check-config": "agent.cli.check_config",
+    "read": "agent.cli.read",
+    "status": "agent.cli.status",
+    "buffer": "agent.cli.buffer",
+    "decode": "agent.cli.decode",
+    "encode": "agent.cli.encode",
+    "demo": "agent.cli.demo",
+}
+OWN_PACKAGES = frozenset({"agent", "drivers", "wire", "cloud", "meter_sim"})
+EXTRA_BY_COMMAND = {"cloud": "local", "demo": "local", "receive": "cloud"}
+
+
+class CommandGroup(click.Group):
+    """Imports a command when it is asked for, and all of them for `--help` only."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return [*OWN_COMMANDS, *sorted(set(_entry_points()) - set(OWN_COMMANDS))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        try:
+            return _load(cmd_name)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] in OWN_PACKAGES and not ctx.resilient_parsing:
+                raise
+            return _unavailable(cmd_name, error.name or str(error))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            raise click.UsageError(_unknown(args[0], self.list_commands(ctx)), ctx) from error
+
+
+def _load(name: str) -> click.Command | None:
+    module = OWN_COMMANDS.get(name)
+    reference = f"{module}:command" if module is not None else _entry_points().get(name)
+    if reference is None:
+        return None
+    module, _, attribute = reference.partition(":")
+    command: click.Command = getattr(import_module(module), attribute)
+    return command
+
+
+def _entry_points() -> Mapping[str, str]:
+    from importlib.metadata import entry_points  # noqa: PLC0415 - not in the daemon's path
+
+    return {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def _unavailable(name: str, missing: str) -> click.Command:
+    """Stands for a command whose optional dependencies are not installed."""
+    extra = EXTRA_BY_COMMAND.get(name, "cloud")
+    hint = f"needs the Python package {missing}: pip install 'wattpost[{extra}]'"
+
+    def fail() -> None:
+        click.echo(f"Error: wattpost {name} {hint}", err=True)
+        raise click.exceptions.Exit(os.EX_UNAVAILABLE)
+
+    takes_anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+    return click.Command(name, takes_anything, callback=fail, short_help=f"({hint})", add_help_option=False)
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    import difflib  # noqa: PLC0415 - only when there is a mistake
+
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"there is no command {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+@click.group(
+    cls=CommandGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Each command explains itself: wattpost COMMAND --help. Exit codes follow sysexits: 0 all is well, "
+    "64 wrong usage, 66 no such input, 69 something needed is not there, 74 input/output failed, "
+    "78 wrong configuration.",
+)
+@click.version_option(VERSION, prog_name="wattpost")
+def cli() -> None:
+    """Read energy meters and deliver every reading to AWS IoT Core.
+
+    No reading is deleted on the box before the cloud has confirmed that it is stored.
+
+    \b
+    First steps on a box:
+      wattpost check-config        is /etc/wattpost/agent.toml right?
+      wattpost read                one reading of each meter, as a table
+      wattpost run                 the daemon, in the foreground
+      wattpost status              what the daemon is doing
+
+    Without a box, a meter or an AWS account: wattpost demo
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run a command and end the process with its exit code."""
+    try:
+        code = cli.main(list(args) if args is not None else None, prog_name="wattpost", standalone_mode=False)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(os.EX_USAGE)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo("Aborted", err=True)
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else os.EX_OK)
