@@ -9,10 +9,10 @@ from itertools import chain, pairwise
 
 from wire.batch import Batch
 from wire.errors import WireError
-from wire.events import check_event_times, encode_events, read_events
+from wire.events import encode_events, read_events
 from wire.header import CRC_BYTES, Header, encode_header, open_batch
 from wire.limits import BATCH_BYTES_MAX, BODY_BYTES_MAX, SERIES_MAX, TIME_MS_MAX, check_range
-from wire.series import Budget, check_times, encode_series, read_series
+from wire.series import Budget, encode_series, read_series
 from wire.varint import Reader, uvarint
 
 __all__ = ["Header", "decode", "digest", "encode", "peek"]
@@ -93,8 +93,10 @@ def _check_records(batch: Batch) -> None:
     if len(set(chain.from_iterable(numbers for _, numbers in owners))) != total:
         raise WireError("a record number is used twice")
     for series in batch.series:
-        check_times(series.meter, series.readings)
-    check_event_times(batch.events)
+        for reading in series.readings:
+            check_range(f"meter {series.meter!r}: mono_ms", reading.mono_ms, 0, TIME_MS_MAX)
+    for event in batch.events:
+        check_range(f"event {event.seq}: mono_ms", event.mono_ms, 0, TIME_MS_MAX)
 
 
 def _deflate(parts: Sequence[bytes]) -> bytes:

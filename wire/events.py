@@ -17,7 +17,6 @@ from wire.limits import (
     INT64_MIN,
     METER_BYTES_MAX,
     SEQ_MAX,
-    TIME_MS_MAX,
     check_kind,
     check_meter,
     check_range,
@@ -34,6 +33,7 @@ def canonical_json(data: object) -> bytes:
 
 
 def encode_events(events: Sequence[Event], first: int, base_ms: int) -> bytes:
+    """Count and events; raises `WireError` on data that JSON cannot say."""
     check_range("number of events", len(events), 0, EVENTS_MAX)
     out = bytearray(uvarint(len(events)))
     seq, mono_ms = first, base_ms
@@ -120,8 +120,3 @@ def _check_scalar(value: object, what: str) -> None:
             raise WireError(f"{what}: data has a number that is not finite")
     elif value is not None:
         raise WireError(f"{what}: data has a {type(value).__name__}, which JSON cannot say")
-
-
-def check_event_times(events: Sequence[Event]) -> None:
-    for event in events:
-        check_range(f"event {event.seq}: mono_ms", event.mono_ms, 0, TIME_MS_MAX)

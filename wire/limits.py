@@ -23,6 +23,7 @@ COUNT_MAX = (1 << 31) - 1  # slots
 FLAGS_MAX = (1 << 31) - 1
 DEVICE_CHARS_MAX = 128
 METER_BYTES_MAX = 64
+BITS_SHOWN_MAX = 128  # of a wrong number, in the error
 
 _DEVICE = re.compile(r"[A-Za-z0-9:_-]{1,128}")
 _METER = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
@@ -38,18 +39,21 @@ def check_device(name: str) -> str:
 
 
 def check_meter(name: str) -> str:
+    """The name itself, when it can name a meter."""
     if not _METER.fullmatch(name) or len(name.encode()) > METER_BYTES_MAX:
         raise WireError(f"meter name {name[:70]!r} is not 1 to {METER_BYTES_MAX} bytes without control characters")
     return name
 
 
 def check_measurand(name: str) -> str:
+    """The name itself, when it can name a measurand, registered or not."""
     if not _MEASURAND.fullmatch(name):
         raise WireError(f"measurand name {name[:70]!r} is not 1 to 64 of a-z 0-9 _")
     return name
 
 
 def check_kind(kind: str) -> str:
+    """The kind itself, when it can name a kind of event."""
     if not _KIND.fullmatch(kind):
         raise WireError(f"event kind {kind[:70]!r} is not a letter and up to 63 of a-z 0-9 _")
     return kind
@@ -63,4 +67,4 @@ def check_range(what: str, number: int, least: int, most: int) -> int:
 
 
 def _short(number: int) -> str:
-    return str(number) if number.bit_length() <= 128 else f"of {number.bit_length()} bits"
+    return str(number) if number.bit_length() <= BITS_SHOWN_MAX else f"of {number.bit_length()} bits"

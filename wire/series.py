@@ -12,7 +12,6 @@ from wire.limits import (
     COUNT_MAX,
     METER_BYTES_MAX,
     READINGS_MAX,
-    TIME_MS_MAX,
     VALUES_MAX,
     check_measurand,
     check_meter,
@@ -164,8 +163,3 @@ def _to_readings(
         Reading(seq, mono_ms, row, tuple(flags.get(i, ())))
         for i, (seq, mono_ms, row) in enumerate(zip(numbers, times, values, strict=True))
     )
-
-
-def check_times(meter: str, readings: Sequence[Reading]) -> None:
-    for reading in readings:
-        check_range(f"meter {meter!r}: mono_ms", reading.mono_ms, 0, TIME_MS_MAX)

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from wire.errors import WireError
 
 VARINT_BYTES_MAX = 10
+GROUP_BITS = 7  # of a number in each byte
+MORE = 128  # this bit of a byte says that another byte follows
+GROUP = MORE - 1
 UINT64_MAX = (1 << 64) - 1
 
 
@@ -16,29 +19,31 @@ def zigzag(number: int) -> int:
 
 
 def unzigzag(number: int) -> int:
+    """The signed integer that `zigzag` made `number` of."""
     return (number >> 1) ^ -(number & 1)
 
 
 def uvarint(number: int) -> bytes:
     """Unsigned LEB128, seven bits a byte, low bits first."""
     out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
+    while number >= MORE:
+        out.append(number & GROUP | MORE)
+        number >>= GROUP_BITS
     out.append(number)
     return bytes(out)
 
 
 def svarint(number: int) -> bytes:
+    """Signed LEB128: zigzag, then `uvarint`."""
     return uvarint(zigzag(number))
 
 
 def pack_planes(numbers: Sequence[int]) -> bytes:
     """Varints of `numbers` with all first bytes first, then all second bytes of those that have one, and so on."""
     planes = []
-    while numbers and max(numbers) > 127:
-        planes.append(bytes([n & 127 | 128 if n > 127 else n for n in numbers]))
-        numbers = [n >> 7 for n in numbers if n > 127]
+    while numbers and max(numbers) >= MORE:
+        planes.append(bytes([n & GROUP | MORE if n >= MORE else n for n in numbers]))
+        numbers = [n >> GROUP_BITS for n in numbers if n >= MORE]
     planes.append(bytes(numbers))
     return b"".join(planes)
 
@@ -72,13 +77,13 @@ class Reader:
         start, number, shift = self.pos, 0, 0
         while True:
             byte = self.byte(what)
-            number |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
+            number |= (byte & GROUP) << shift
+            shift += GROUP_BITS
+            if byte < MORE:
                 break
-            if shift == 7 * VARINT_BYTES_MAX:
+            if shift == GROUP_BITS * VARINT_BYTES_MAX:
                 raise WireError(f"{what} at byte {start}: varint longer than {VARINT_BYTES_MAX} bytes")
-        if byte == 0 and shift > 7:
+        if byte == 0 and shift > GROUP_BITS:
             raise WireError(f"{what} at byte {start}: varint longer than needed")
         if number > most:
             raise WireError(f"{what} at byte {start}: {number} is over {most}")
@@ -100,18 +105,18 @@ class Reader:
         """`count` unsigned 64-bit varints that `pack_planes` laid out."""
         start = self.pos
         numbers = list(self.take(count, what))
-        pending = [i for i, number in enumerate(numbers) if number > 127]
-        shift = 7
+        pending = [i for i, number in enumerate(numbers) if number >= MORE]
+        shift = GROUP_BITS
         while pending:
-            if shift == 7 * VARINT_BYTES_MAX:
+            if shift == GROUP_BITS * VARINT_BYTES_MAX:
                 raise WireError(f"{what} at byte {start}: varint longer than {VARINT_BYTES_MAX} bytes")
             plane = self.take(len(pending), what)
             if 0 in plane:
                 raise WireError(f"{what} at byte {start}: varint longer than needed")
             for i, byte in zip(pending, plane, strict=True):
                 numbers[i] += (byte - 1) << shift  # less 1: the continuation bit that the plane before left there
-            pending = [i for i, byte in zip(pending, plane, strict=True) if byte > 127]
-            shift += 7
-        if shift == 7 * VARINT_BYTES_MAX and max(numbers) > UINT64_MAX:
+            pending = [i for i, byte in zip(pending, plane, strict=True) if byte >= MORE]
+            shift += GROUP_BITS
+        if shift == GROUP_BITS * VARINT_BYTES_MAX and max(numbers) > UINT64_MAX:
             raise WireError(f"{what} at byte {start}: varint over 64 bits")
         return numbers

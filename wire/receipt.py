@@ -1,0 +1,125 @@
+"""A receipt: what the cloud holds durably. Cumulative and idempotent; specified in `docs/wire-format.md`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from wire.batch import EPOCH_BYTES
+from wire.errors import WireError
+from wire.limits import SEQ_MAX
+
+VERSION = 1
+RECEIPT_BYTES_MAX = 128 << 10
+RANGES_MAX = 100
+REASON_CHARS_MAX = 200
+PACE_MAX = 1e6
+
+T = TypeVar("T")
+
+_EPOCH = re.compile(rf"[0-9a-f]{{{2 * EPOCH_BYTES}}}")
+_DIGEST = re.compile(r"[0-9a-f]{32}")
+_SHOWN_CHARS_MAX = 60  # of a wrong value, in the error
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """`through`: all records up to it are durable or accounted for (0: none); `digest` of the batch that ends there.
+
+    `ranges` are stored beyond `through`, `held` are in quarantine with their reason; `pace` is the most batches of
+    backlog per second, None as fast as the box likes.
+    """
+
+    epoch: bytes
+    through: int
+    digest: str | None = None
+    ranges: tuple[tuple[int, int], ...] = ()
+    held: tuple[tuple[int, int, str], ...] = ()
+    pace: float | None = None
+
+    def to_json(self) -> bytes:
+        """What travels. Beyond the limits the lowest ranges and the start of a reason are kept: all of it is a hint."""
+        return json.dumps(
+            {
+                "v": VERSION,
+                "epoch": self.epoch.hex(),
+                "through": self.through,
+                "digest": self.digest,
+                "ranges": [list(span) for span in self.ranges[:RANGES_MAX]],
+                "held": [[first, last, why[:REASON_CHARS_MAX]] for first, last, why in self.held[:RANGES_MAX]],
+                "pace": self.pace,
+            },
+            allow_nan=False,
+            separators=(",", ":"),
+        ).encode()
+
+
+def parse_receipt(data: bytes) -> Receipt:
+    """The receipt in `data`. Unknown keys are ignored; anything else unexpected raises `WireError` naming the key."""
+    if len(data) > RECEIPT_BYTES_MAX:
+        raise WireError(f"receipt of {len(data)} bytes is over {RECEIPT_BYTES_MAX}")
+    try:
+        document = json.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"receipt is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise WireError("receipt is not a JSON object")
+    if document.get("v") != VERSION:
+        raise WireError(f"receipt v is {_show(document.get('v'))}, this reader knows {VERSION}")
+    return Receipt(
+        epoch=bytes.fromhex(_match(document, "epoch", _EPOCH)),
+        through=_number("through", document.get("through"), least=0),
+        digest=None if document.get("digest") is None else _match(document, "digest", _DIGEST),
+        ranges=_list(document, "ranges", _range),
+        held=_list(document, "held", _held),
+        pace=_pace(document.get("pace")),
+    )
+
+
+def _show(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARS_MAX else text[:_SHOWN_CHARS_MAX] + "..."
+
+
+def _match(document: dict[str, Any], key: str, pattern: re.Pattern[str]) -> str:
+    value = document.get(key)
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise WireError(f"receipt {key} is {_show(value)}, not {pattern.pattern}")
+    return value
+
+
+def _number(what: str, value: object, least: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= SEQ_MAX:
+        raise WireError(f"receipt {what} is {_show(value)}, not a whole number in {least}..{SEQ_MAX}")
+    return value
+
+
+def _list(document: dict[str, Any], key: str, parse: Callable[[str, object], T]) -> tuple[T, ...]:
+    items = document.get(key) or []
+    if not isinstance(items, list) or len(items) > RANGES_MAX:
+        raise WireError(f"receipt {key} is not a list of at most {RANGES_MAX}")
+    return tuple(parse(f"{key}[{i}]", item) for i, item in enumerate(items))
+
+
+def _range(what: str, item: object) -> tuple[int, int]:
+    if not isinstance(item, list) or len(item) != 2:  # noqa: PLR2004 - first and last
+        raise WireError(f"receipt {what} is {_show(item)}, not [first, last]")
+    first = _number(what, item[0], least=1)
+    return first, _number(what, item[1], least=first)
+
+
+def _held(what: str, item: object) -> tuple[int, int, str]:
+    if not isinstance(item, list) or len(item) != 3 or not isinstance(item[2], str):  # noqa: PLR2004 - as said
+        raise WireError(f"receipt {what} is {_show(item)}, not [first, last, reason]")
+    return *_range(what, item[:2]), item[2][:REASON_CHARS_MAX]
+
+
+def _pace(value: object) -> float | None:
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= PACE_MAX:
+        raise WireError(f"receipt pace is {_show(value)}, not a number over 0 and up to {PACE_MAX:.0f}")
+    return float(value)
