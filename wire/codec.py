@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Iterable, Sequence
-from itertools import chain, pairwise
+from itertools import chain, islice
+from operator import ge
 
-from wire.batch import Batch
+from wire.batch import Batch, Event, Reading
 from wire.errors import WireError
 from wire.events import encode_events, read_events
 from wire.header import CRC_BYTES, Header, encode_header, open_batch
@@ -79,24 +80,27 @@ def digest(data: bytes) -> str:
 
 def _check_records(batch: Batch) -> None:
     """Numbers ascend within each series and the events, lie in the range of the batch, and name one record each."""
-    owners: list[tuple[str, Sequence[int]]] = [
-        (f"meter {series.meter!r}", [reading.seq for reading in series.readings]) for series in batch.series
+    owners: list[tuple[str, Sequence[Reading] | Sequence[Event]]] = [
+        (f"meter {series.meter!r}", series.readings) for series in batch.series
     ]
-    owners.append(("events", [event.seq for event in batch.events]))
-    for owner, numbers in owners:
-        if any(left >= right for left, right in pairwise(numbers)):
+    owners.append(("events", batch.events))
+    used: set[int] = set()
+    total = 0
+    for owner, records in owners:
+        if not records:
+            continue
+        numbers = [record.seq for record in records]
+        times = [record.mono_ms for record in records]
+        if any(map(ge, numbers, islice(numbers, 1, None))):
             raise WireError(f"{owner}: record numbers do not ascend")
-        if numbers:
-            check_range(f"{owner}: seq", numbers[0], batch.key.first, batch.key.last)
-            check_range(f"{owner}: seq", numbers[-1], batch.key.first, batch.key.last)
-    total = sum(len(numbers) for _, numbers in owners)
-    if len(set(chain.from_iterable(numbers for _, numbers in owners))) != total:
+        check_range(f"{owner}: seq", numbers[0], batch.key.first, batch.key.last)
+        check_range(f"{owner}: seq", numbers[-1], batch.key.first, batch.key.last)
+        check_range(f"{owner}: mono_ms", min(times), 0, TIME_MS_MAX)
+        check_range(f"{owner}: mono_ms", max(times), 0, TIME_MS_MAX)
+        used.update(numbers)
+        total += len(numbers)
+    if len(used) != total:
         raise WireError("a record number is used twice")
-    for series in batch.series:
-        for reading in series.readings:
-            check_range(f"meter {series.meter!r}: mono_ms", reading.mono_ms, 0, TIME_MS_MAX)
-    for event in batch.events:
-        check_range(f"event {event.seq}: mono_ms", event.mono_ms, 0, TIME_MS_MAX)
 
 
 def _deflate(parts: Sequence[bytes]) -> bytes:
