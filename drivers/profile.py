@@ -1,0 +1,228 @@
+"""Meter profiles: TOML text -> `Profile`, with all its mistakes at once. The format is described in docs/profiles.md."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from drivers.profile_model import (
+    ADDRESS_MAX,
+    WORDS,
+    CtAppliedBy,
+    DataType,
+    Limits,
+    Mistake,
+    Parity,
+    Profile,
+    ProfileError,
+    Register,
+    SerialDefaults,
+    Timing,
+    WordOrder,
+)
+from drivers.profile_schema import DefaultsTable, LimitsTable, ProfileTable, RegisterTable, did_you_mean, read_table
+from wire.errors import WireError
+from wire.measurand import BY_NAME
+from wire.resolution import Resolution
+
+__all__ = [
+    "CtAppliedBy",
+    "DataType",
+    "Limits",
+    "Mistake",
+    "Parity",
+    "Profile",
+    "ProfileError",
+    "Register",
+    "SerialDefaults",
+    "Timing",
+    "WordOrder",
+    "find_profile",
+    "load_profile",
+    "parse_profile",
+    "shipped_profiles",
+]
+
+SHIPPED = Path(__file__).parent / "profiles"
+
+
+def parse_profile(text: str, subject: str = "") -> Profile:
+    """The profile that `text` (TOML) says; raises `ProfileError` with every mistake. `subject` names it in messages."""
+    mistakes: list[Mistake] = []
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ProfileError(subject, (Mistake("file", f"not TOML: {error}", "TOML 1.0"),)) from error
+    table = read_table(ProfileTable, raw, "", mistakes)
+    name = raw.get("model", subject)
+    if table is None:
+        raise ProfileError(str(name), tuple(mistakes))
+    limits, fallback = _limits(table.limits, mistakes)
+    registers = _registers(table.registers, table.defaults, mistakes)
+    _check_fit(registers, [limits] if fallback is None else [limits, fallback], mistakes)
+    _check_overlaps(registers, mistakes)
+    default = _default(table, raw, mistakes)
+    if mistakes:
+        raise ProfileError(str(name), tuple(mistakes))
+    return Profile(
+        model=table.model,
+        vendor=table.vendor,
+        description=table.description,
+        registers=registers,
+        default=default,
+        ct=table.ct,
+        limits=limits,
+        fallback=fallback,
+        serial=SerialDefaults(table.serial.baudrate, table.serial.parity, table.serial.stopbits, table.serial.unit),
+        timing=Timing(table.timing.answer_typical_ms, table.timing.answer_timeout_ms, table.timing.quiet_ms),
+        sources=tuple(table.sources),
+        caveats=tuple(table.caveats),
+        digest=hashlib.sha256(text.encode()).hexdigest()[:32],
+    )
+
+
+def _limits(table: LimitsTable, mistakes: list[Mistake]) -> tuple[Limits, Limits | None]:
+    for index, (first, last) in enumerate(table.forbidden):
+        if first > last:
+            problem = f"[{first}, {last}] ends before it begins"
+            mistakes.append(Mistake(f"limits.forbidden[{index}]", problem, "[first, last], both inclusive"))
+    forbidden = tuple((first, last) for first, last in table.forbidden)
+    limits = Limits(table.registers_max, table.even, table.gaps, forbidden)
+    tighter = table.fallback
+    if tighter.registers_max is None and tighter.gaps is None:
+        return limits, None
+    registers_max = limits.registers_max if tighter.registers_max is None else tighter.registers_max
+    if registers_max > limits.registers_max:
+        expected = f"at most limits.registers_max, {limits.registers_max}"
+        mistakes.append(Mistake("limits.fallback.registers_max", f"{registers_max} is no tighter", expected))
+    gaps = limits.gaps if tighter.gaps is None else tighter.gaps
+    return limits, Limits(registers_max, limits.even, gaps, forbidden)
+
+
+def _registers(
+    table: Mapping[str, RegisterTable], defaults: DefaultsTable, mistakes: list[Mistake]
+) -> tuple[Register, ...]:
+    found = (_register(name, entry, defaults, mistakes) for name, entry in table.items())
+    return tuple(register for register in found if register is not None)
+
+
+def _register(
+    name: str, entry: RegisterTable, defaults: DefaultsTable, mistakes: list[Mistake]
+) -> Register | None:
+    path = f"registers.{name}"
+    data_type = _first(entry.type, defaults.type)
+    scale = Fraction(Decimal(str(_first(entry.scale, defaults.scale))))
+    if scale == 0:
+        mistakes.append(Mistake(f"{path}.scale", "0 makes every value 0", "a number that is not 0"))
+        return None
+    try:
+        resolution = Resolution.parse(entry.resolution)
+    except WireError as error:
+        mistakes.append(Mistake(f"{path}.resolution", str(error), "a step such as 0.1"))
+        return None
+    codes = _first(entry.not_available, defaults.not_available)
+    bits = 16 * WORDS[data_type]
+    if not all(-1 << (bits - 1) <= code < 1 << bits for code in codes):
+        expected = f"raw codes of {bits} bits, up to {(1 << bits) - 1:#x} or from {-1 << (bits - 1)}"
+        mistakes.append(Mistake(f"{path}.not_available", "a code does not fit the type", expected))
+    whole_counter = BY_NAME[name].kind == "counter" and "int" in data_type
+    if whole_counter and Fraction(resolution.step) > abs(scale):
+        problem = f"{entry.resolution} is coarser than the meter's own step"
+        mistakes.append(Mistake(f"{path}.resolution", problem, f"at most {float(abs(scale))}: counters lose nothing"))
+    register = Register(
+        measurand=name,
+        function_code=_first(entry.function, defaults.function),
+        address=entry.address,
+        data_type=data_type,
+        resolution=resolution,
+        scale=scale,
+        word_order=_first(entry.word_order, defaults.word_order),
+        not_available=tuple(code % (1 << bits) for code in codes),
+    )
+    if register.end - 1 > ADDRESS_MAX:
+        mistakes.append(Mistake(f"{path}.address", "the value ends beyond 65535", "room for all its registers"))
+    return register
+
+
+def _first(own: Any, default: Any) -> Any:
+    return default if own is None else own
+
+
+def _check_fit(registers: Sequence[Register], limits: Sequence[Limits], mistakes: list[Mistake]) -> None:
+    """Each value must be readable alone, within the limits and without touching what is forbidden."""
+    for register in registers:
+        path = f"registers.{register.measurand}.address"
+        for limit in limits:
+            start, end = register.address, register.end
+            if limit.even:
+                start, end = start & ~1, end + (end & 1)
+            if end - start > limit.registers_max:
+                expected = f"a value within {limit.registers_max} registers"
+                mistakes.append(Mistake(path, f"reading it takes {end - start} registers", expected))
+            elif any(start <= last and first < end for first, last in limit.forbidden):
+                mistakes.append(Mistake(path, "it lies in limits.forbidden", "an address that may be read"))
+            else:
+                continue
+            break
+
+
+def _check_overlaps(registers: Sequence[Register], mistakes: list[Mistake]) -> None:
+    ordered = sorted(registers, key=lambda register: (register.function_code, register.address))
+    for left, right in zip(ordered, ordered[1:], strict=False):
+        if left.function_code == right.function_code and right.address < left.end:
+            path = f"registers.{right.measurand}.address"
+            problem = f"{right.address} lies inside {left.measurand} ({left.address}..{left.end - 1})"
+            mistakes.append(Mistake(path, problem, "registers of its own"))
+
+
+def _default(table: ProfileTable, raw: Mapping[str, Any], mistakes: list[Mistake]) -> tuple[str, ...]:
+    names = raw["registers"]
+    if table.default is None:
+        return tuple(names)
+    if not table.default:
+        mistakes.append(Mistake("default", "an empty list", "at least one measurand"))
+    for index, name in enumerate(table.default):
+        if name not in names:
+            problem = f"{name!r} is not in [registers]{did_you_mean(name, list(names))}"
+            mistakes.append(Mistake(f"default[{index}]", problem, "a measurand of [registers]"))
+        elif name in table.default[:index]:
+            mistakes.append(Mistake(f"default[{index}]", f"{name!r} is listed twice", "each measurand once"))
+    return tuple(table.default)
+
+
+def load_profile(path: Path) -> Profile:
+    """The profile in the file `path`; raises `ProfileError`, also where it cannot be read or its model is not its name."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProfileError(str(path), (Mistake("file", f"cannot be read: {error}", "a readable TOML file"),)) from error
+    profile = parse_profile(text, path.name)
+    if profile.model != path.stem:
+        mistake = Mistake("model", f"{profile.model!r} in a file named {path.name}", f"{path.stem!r}, as the file")
+        raise ProfileError(str(path), (mistake,))
+    return profile
+
+
+def shipped_profiles() -> Mapping[str, Path]:
+    """Model -> file of the profiles that come with the package."""
+    return _profiles_in(SHIPPED)
+
+
+def find_profile(model: str, folders: Sequence[Path] = ()) -> Profile:
+    """The profile of `model` from the first of `folders` that has it, else the shipped one."""
+    known: dict[str, Path] = {}
+    for folder in (*folders, SHIPPED):
+        known = {**_profiles_in(folder), **known}
+    if model not in known:
+        problem = f"no profile of this name{did_you_mean(model, list(known))}"
+        raise ProfileError(model, (Mistake("model", problem, f"one of {', '.join(sorted(known))}"),))
+    return load_profile(known[model])
+
+
+def _profiles_in(folder: Path) -> dict[str, Path]:
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}

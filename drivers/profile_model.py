@@ -1,0 +1,129 @@
+"""A meter profile as values: what `drivers/profiles/*.toml` says, checked and with every default filled in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Literal, get_args
+
+from wire.measurand import BY_NAME, Measurand
+from wire.resolution import Resolution
+
+DataType = Literal["uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]
+WordOrder = Literal["big", "little"]
+Parity = Literal["N", "E", "O"]
+CtAppliedBy = Literal["none", "meter", "box"]
+
+DATA_TYPES: tuple[DataType, ...] = get_args(DataType)
+WORDS: dict[DataType, int] = {name: int(name.lstrip("uintfloa")) // 16 for name in DATA_TYPES}
+ADDRESS_MAX = 0xFFFF
+REGISTERS_MAX = 125  # of one FC3/FC4 answer, Modbus application protocol V1.1b3
+CT_UNITS = frozenset({"A", "W", "var", "VA", "Wh", "varh", "VAh"})
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """One measurand: where its raw value lies, and what the value in the vocabulary's unit is (`raw * scale`)."""
+
+    measurand: str
+    function_code: int  # 3 holding, 4 input
+    address: int  # 0-based, as on the wire
+    data_type: DataType
+    resolution: Resolution
+    scale: Fraction = Fraction(1)
+    word_order: WordOrder = "big"  # "little": least significant word first; bytes of a word are always big-endian
+    not_available: tuple[int, ...] = ()  # raw codes as unsigned numbers; NaN always is one
+
+    @property
+    def count(self) -> int:
+        """Registers (16-bit words) of the value."""
+        return WORDS[self.data_type]
+
+    @property
+    def end(self) -> int:
+        """The address after the value."""
+        return self.address + self.count
+
+    @property
+    def meaning(self) -> Measurand:
+        """The entry of the vocabulary."""
+        return BY_NAME[self.measurand]
+
+    @property
+    def scales_with_ct(self) -> bool:
+        """Whether a current transformer's factor multiplies it (currents, powers, energies)."""
+        return self.meaning.unit in CT_UNITS
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may ask of the meter."""
+
+    registers_max: int = REGISTERS_MAX
+    even: bool = False  # starts and counts must be even
+    gaps: bool = True  # registers between the listed ones may be read along
+    forbidden: tuple[tuple[int, int], ...] = ()  # inclusive address ranges never to be touched, of either function
+
+
+@dataclass(frozen=True, slots=True)
+class SerialDefaults:
+    """The line as the meter leaves the factory."""
+
+    baudrate: int = 9600
+    parity: Parity = "N"
+    stopbits: int = 1
+    unit: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How fast the meter is, without the time on the wire."""
+
+    answer_typical_ms: int = 40
+    answer_timeout_ms: int = 1000
+    quiet_ms: int = 0  # silence asked for before the next request, beyond the 3.5 characters of the standard
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A meter model. `fallback` holds the limits to take when the meter refuses a block planned with `limits`."""
+
+    model: str
+    vendor: str
+    description: str
+    registers: tuple[Register, ...]
+    default: tuple[str, ...]  # measurands read when the configuration names none
+    ct: CtAppliedBy = "none"
+    limits: Limits = Limits()
+    fallback: Limits | None = None
+    serial: SerialDefaults = SerialDefaults()
+    timing: Timing = Timing()
+    sources: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
+    digest: str = field(default="", compare=False)  # 32 hex digits of the SHA-256 of the file
+
+    def select(self, measurands: tuple[str, ...] | None = None) -> tuple[Register, ...]:
+        """The registers of `measurands` in that order, or of the default set; `KeyError` names one that is not here."""
+        by_name = {register.measurand: register for register in self.registers}
+        return tuple(by_name[name] for name in (self.default if measurands is None else measurands))
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One thing wrong with a profile: where (key path), what, and what would be right."""
+
+    path: str
+    problem: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}; expected {self.expected}"
+
+
+class ProfileError(ValueError):
+    """A profile that cannot be used; `mistakes` has all of them, `str()` one line for each."""
+
+    def __init__(self, subject: str, mistakes: tuple[Mistake, ...]) -> None:
+        super().__init__("\n".join(f"profile {subject}: {mistake}" for mistake in mistakes))
+        self.subject = subject
+        self.mistakes = mistakes

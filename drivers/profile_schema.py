@@ -1,0 +1,180 @@
+"""The file format of a profile: msgspec structs, from which the JSON schema is made, and a check that finds all mistakes."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+import msgspec
+from msgspec import Meta
+
+from drivers.profile_model import REGISTERS_MAX, CtAppliedBy, DataType, Mistake, Parity, WordOrder
+from wire.measurand import BY_NAME, VOCABULARY
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+Address = Annotated[int, Meta(ge=0, le=0xFFFF, description="an address of 0..65535, 0-based as on the wire")]
+FunctionCode = Annotated[Literal[3, 4], Meta(description="3 (holding registers) or 4 (input registers)")]
+Type = Annotated[DataType, Meta(description="one of uint16, int16, uint32, int32, uint64, int64, float32, float64")]
+Order = Annotated[WordOrder, Meta(description='"big" (most significant word first) or "little"')]
+Number = Annotated[float, Meta(description="a number; raw * scale is the value in the vocabulary's unit")]
+Codes = Annotated[list[int], Meta(description="a list of raw codes, such as [0xFFFF] or [-32768]")]
+Step = Annotated[float, Meta(gt=0, description="a number above 0: the step in which the value is kept, such as 0.1")]
+RegistersMax = Annotated[int, Meta(ge=1, le=REGISTERS_MAX, description="registers of one request, 1..125")]
+Flag = Annotated[bool, Meta(description="true or false")]
+Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
+Texts = Annotated[list[Text], Meta(min_length=1, description="a list of at least one text")]
+Span = Annotated[list[Address], Meta(min_length=2, max_length=2)]
+Spans = Annotated[list[Span], Meta(description="a list of [first, last] address ranges, both inclusive")]
+
+
+class RegisterTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[registers]`: one entry for each measurand; what it does not say is in `[defaults]`."""
+
+    address: Address
+    resolution: Step
+    function: FunctionCode | None = None
+    type: Type | None = None
+    word_order: Order | None = None
+    scale: Number | None = None
+    not_available: Codes | None = None
+
+
+class DefaultsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[defaults]`: for registers that do not say it themselves."""
+
+    function: FunctionCode = 4
+    type: Type = "float32"
+    word_order: Order = "big"
+    scale: Number = 1
+    not_available: Codes = []
+
+
+class FallbackTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[limits.fallback]`: tighter limits, for units of the model that refuse what most of them take."""
+
+    registers_max: RegistersMax | None = None
+    gaps: Flag | None = None
+
+
+class LimitsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[limits]`: what one request may ask."""
+
+    registers_max: RegistersMax = REGISTERS_MAX
+    even: Flag = False
+    gaps: Flag = True
+    forbidden: Spans = []
+    fallback: FallbackTable = FallbackTable()
+
+
+class SerialTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[serial]`: the line as the meter leaves the factory."""
+
+    baudrate: Annotated[int, Meta(ge=300, le=1_000_000, description="bits per second, 300..1000000")] = 9600
+    parity: Annotated[Parity, Meta(description='"N", "E" or "O"')] = "N"
+    stopbits: Annotated[Literal[1, 2], Meta(description="1 or 2")] = 1
+    unit: Annotated[int, Meta(ge=1, le=247, description="a Modbus unit of 1..247")] = 1
+
+
+class TimingTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[timing]`: how fast the meter is, without the time on the wire."""
+
+    answer_typical_ms: Annotated[int, Meta(ge=0, le=10_000, description="milliseconds, 0..10000")] = 40
+    answer_timeout_ms: Annotated[int, Meta(ge=20, le=10_000, description="milliseconds, 20..10000")] = 1000
+    quiet_ms: Annotated[int, Meta(ge=0, le=10_000, description="milliseconds, 0..10000")] = 0
+
+
+class ProfileTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A meter profile of wattpost (docs/profiles.md)."""
+
+    model: Annotated[str, Meta(pattern="^[a-z0-9]+(-[a-z0-9]+)*$", description="small letters, digits and dashes")]
+    vendor: Text
+    description: Text
+    sources: Texts
+    registers: Annotated[dict[str, RegisterTable], Meta(min_length=1, description="a table of at least one measurand")]
+    ct: Annotated[
+        CtAppliedBy,
+        Meta(description='"none" (directly connected), "meter" (it multiplies by the CT ratio itself) or "box"'),
+    ] = "none"
+    caveats: Annotated[list[Text], Meta(description="a list of texts")] = []
+    default: Annotated[list[str] | None, Meta(description="a list of measurands of [registers]")] = None
+    defaults: DefaultsTable = DefaultsTable()
+    limits: LimitsTable = LimitsTable()
+    serial: SerialTable = SerialTable()
+    timing: TimingTable = TimingTable()
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """`", did you mean 'x'?"`, or nothing where no known word is near."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+def read_table(kind: type[S], table: object, path: str, mistakes: list[Mistake]) -> S | None:
+    """`table` as `kind`; what is wrong is appended to `mistakes`, and None comes back where a required key is missing."""
+    if not isinstance(table, Mapping):
+        mistakes.append(Mistake(path or "file", f"{table!r} is not a table", "a table"))
+        return None
+    known = {field.name: field for field in msgspec.structs.fields(kind)}
+    for name in table:
+        if name not in known:
+            guess = did_you_mean(name, list(known))
+            mistakes.append(Mistake(_join(path, name), f"unknown key{guess}", f"one of {', '.join(known)}"))
+    values: dict[str, Any] = {}
+    for name, field in known.items():
+        if name in table:
+            before = len(mistakes)
+            value = _read_value(field.type, table[name], _join(path, name), mistakes)
+            if len(mistakes) == before:
+                values[name] = value
+        elif field.required:
+            mistakes.append(Mistake(_join(path, name), "missing", _expected(field.type)))
+    missing = any(field.required and name not in values for name, field in known.items())
+    return None if missing else kind(**values)
+
+
+def _read_value(kind: Any, value: object, path: str, mistakes: list[Mistake]) -> Any:
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return read_table(kind, value, path, mistakes)
+    if path == "registers" and isinstance(value, Mapping) and value:
+        return _read_registers(value, mistakes)
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        mistakes.append(Mistake(path, f"{value!r} does not fit", _expected(kind)))
+        return None
+
+
+def _read_registers(table: Mapping[str, object], mistakes: list[Mistake]) -> dict[str, RegisterTable]:
+    entries = {}
+    for name, entry in table.items():
+        path = f"registers.{name}"
+        if name not in BY_NAME:
+            problem = f"unknown measurand{did_you_mean(name, list(BY_NAME))}"
+            mistakes.append(Mistake(path, problem, "a name of docs/measurands.md"))
+        found = read_table(RegisterTable, entry, path, mistakes)
+        if found is not None and name in BY_NAME:
+            entries[name] = found
+    return entries
+
+
+def _expected(kind: Any) -> str:
+    """The description that the annotation of a field carries."""
+    for part in (kind, *get_args(kind)):
+        for meta in getattr(part, "__metadata__", ()):
+            if meta.description:
+                return str(meta.description)
+    return "a table"
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a profile file, for editors; `parse_profile` checks more than it can say."""
+    schema = msgspec.json.schema(ProfileTable)
+    registers = schema["$defs"]["ProfileTable"]["properties"]["registers"]
+    registers["propertyNames"] = {"enum": [measurand.name for measurand in VOCABULARY]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "wattpost meter profile", **schema}
