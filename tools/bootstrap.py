@@ -1,0 +1,159 @@
+"""Set up a virtual environment from nothing but python3, and do nothing the second time.
+
+`python3 tools/bootstrap.py cloud|dev|infra`: `cloud` is what the demo needs, `dev` adds the tests (and what they need
+from apt), `infra` is the environment of its own for cloud/infra. Debian's python3 comes without ensurepip and pip, so
+pip is started from the wheel beside this file; where packages come from is pip's own configuration.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHON_MIN = (3, 11)
+ENVIRONMENT_BY_SET = {"cloud": ".venv", "dev": ".venv", "infra": ".venv-cdk"}
+INCLUDED_IN = {"cloud": "dev"}  # whoever has dev has cloud
+APT_PACKAGE_BY_PROGRAM = {"mosquitto": "mosquitto", "systemd-analyze": "systemd"}
+PROGRAM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin", "/opt/homebrew/bin", "/usr/local/bin")
+EX_UNAVAILABLE = 69
+
+
+def main() -> None:
+    wanted = sys.argv[1] if len(sys.argv) > 1 else ""
+    if wanted not in ENVIRONMENT_BY_SET:
+        stop(f"usage: python3 tools/bootstrap.py {'|'.join(ENVIRONMENT_BY_SET)}")
+    check_python()
+    environment = ROOT / ENVIRONMENT_BY_SET[wanted]
+    python = environment / "bin" / "python"
+    make_environment(environment, python)
+    install_requirements(wanted, environment, python)
+    if wanted != "infra":
+        install_project(environment, python)
+    if wanted == "dev":
+        install_programs()
+
+
+def check_python() -> None:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info < PYTHON_MIN:
+        stop(f"Wattpost needs Python 3.11 or later, and this is {version}: make PYTHON=python3.11 ...")
+    if sys.maxsize < 2**32:
+        stop("Wattpost needs a 64-bit system (the AWS client has no 32-bit packages): flash a 64-bit image")
+    if sys.platform == "win32":
+        stop("Wattpost runs on Linux, on Windows inside WSL 2: wsl --install -d Debian")
+
+
+def make_environment(environment: Path, python: Path) -> None:
+    if is_usable(environment, python):
+        return
+    if environment.exists():
+        say(f"{environment.name} does not work here any more: making it anew")
+        shutil.rmtree(environment)
+    say(f"making {environment.name} with Python {'.'.join(map(str, sys.version_info[:2]))}")
+    made = subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=False)
+    if made.returncode != 0:
+        shutil.rmtree(environment, ignore_errors=True)
+        stop("python3 could not make a virtual environment (its error is above): apt-get install python3-venv")
+
+
+def is_usable(environment: Path, python: Path) -> bool:
+    """Whether its Python starts and it stands where it was made: scripts in it begin with its path."""
+    if not python.exists():
+        return False
+    script = environment / "bin" / "wattpost"
+    if script.exists() and f"{environment}/bin/" not in script.read_text():
+        return False
+    return subprocess.run([python, "-c", ""], check=False).returncode == 0
+
+
+def install_requirements(wanted: str, environment: Path, python: Path) -> None:
+    for name in (wanted, INCLUDED_IN.get(wanted)):
+        if name is not None and stamp(environment, name).is_current(requirements(name)):
+            return
+    say(f"installing requirements/{wanted}.txt (only the first time)")
+    started = time.monotonic()
+    pip(python, "--require-hashes", "--requirement", str(requirements(wanted)))
+    stamp(environment, wanted).write(requirements(wanted))
+    say(f"installed in {time.monotonic() - started:.0f} s")
+
+
+def install_project(environment: Path, python: Path) -> None:
+    sources = (ROOT / "pyproject.toml", ROOT / "agent" / "version.py")
+    if stamp(environment, "project").is_current(*sources):
+        return
+    pip(python, "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
+    stamp(environment, "project").write(*sources)
+
+
+def install_programs() -> None:
+    """What the tests need beside Python: from apt when root, otherwise named."""
+    missing = [program for program in APT_PACKAGE_BY_PROGRAM if find_program(program) is None]
+    if sys.platform != "linux" and "systemd-analyze" in missing:
+        missing.remove("systemd-analyze")  # its tests are skipped there
+    if not missing:
+        return
+    packages = sorted({APT_PACKAGE_BY_PROGRAM[program] for program in missing})
+    install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
+    apt = shutil.which("apt-get")
+    if apt is None or os.geteuid() != 0:
+        manager = "sudo apt-get install" if apt is not None else "install with your package manager:"
+        stop(f"the tests need {', '.join(missing)}: {manager} {' '.join(packages)}")
+    say(f"installing from apt for the tests: {' '.join(packages)}")
+    quiet = {"env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, "stdin": subprocess.DEVNULL}
+    if subprocess.run(install, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **quiet).returncode:
+        subprocess.run(["apt-get", "update", "--quiet"], check=False, stdout=subprocess.DEVNULL, **quiet)
+        if subprocess.run(install, check=False, stdout=subprocess.DEVNULL, **quiet).returncode:
+            stop(f"apt-get could not install {' '.join(packages)} (its error is above)")
+
+
+def find_program(name: str) -> str | None:
+    return shutil.which(name) or shutil.which(name, path=os.pathsep.join(PROGRAM_FOLDERS))
+
+
+def pip(python: Path, *arguments: str) -> None:
+    """`pip install` from the wheel beside this file."""
+    wheel = next((ROOT / "tools").glob("pip-*.whl"))
+    command = [python, wheel / "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", *arguments]
+    environment = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore"}
+    if subprocess.run(command, check=False, env=environment, stdin=subprocess.DEVNULL).returncode != 0:
+        stop("pip could not install what is needed (its error is above); with the network back, run the same again")
+
+
+def requirements(name: str) -> Path:
+    return ROOT / "requirements" / f"{name}.txt"
+
+
+class stamp:  # noqa: N801 - reads as a verb
+    """Remembers which content of files an environment was made from."""
+
+    def __init__(self, environment: Path, name: str) -> None:
+        self.path = environment / f".stamp-{name}"
+
+    def is_current(self, *sources: Path) -> bool:
+        return self.path.exists() and self.path.read_text() == self._digest(sources)
+
+    def write(self, *sources: Path) -> None:
+        self.path.write_text(self._digest(sources))
+
+    @staticmethod
+    def _digest(sources: tuple[Path, ...]) -> str:
+        return hashlib.sha256(b"\0".join(source.read_bytes() for source in sources)).hexdigest()
+
+
+def say(text: str) -> None:
+    print(f"bootstrap: {text}", file=sys.stderr, flush=True)
+
+
+def stop(text: str) -> None:
+    say(text)
+    raise SystemExit(EX_UNAVAILABLE)
+
+
+if __name__ == "__main__":
+    main()
