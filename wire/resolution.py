@@ -26,7 +26,7 @@ class Resolution:
             raise WireError(f"resolution exponent {self.exponent} is not in {EXPONENT_MIN}..{EXPONENT_MAX}")
 
     @classmethod
-    def parse(cls, text: str | float) -> Resolution:
+    def parse(cls, text: str | float | Decimal) -> Resolution:
         """From `0.1`, `"0.1"`, `5`, `"1e3"`; the shortest form, so that equal steps compare equal."""
         try:
             sign, digits, exponent = Decimal(str(text)).normalize().as_tuple()

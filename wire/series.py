@@ -48,6 +48,7 @@ def encode_series(series: Series, first: int, base_ms: int, budget: Budget) -> l
     readings, columns = series.readings, series.columns
     name = check_meter(series.meter).encode()
     check_range(f"columns of meter {series.meter!r}", len(columns), 0, COLUMNS_MAX)
+    _check_distinct(series.meter, columns)
     budget.spend(series.meter, len(readings), len(columns))
     head = bytearray(uvarint(len(name)) + name)
     head += _encode_descriptor(series.descriptor)
@@ -83,6 +84,11 @@ def _columns_of(series: Series, first: int, base_ms: int) -> list[tuple[str, Seq
     ]
 
 
+def _check_distinct(meter: str, columns: Sequence[Column]) -> None:
+    if len({column.measurand for column in columns}) != len(columns):
+        raise WireError(f"meter {meter!r}: two columns have the same measurand")
+
+
 def _encode_descriptor(descriptor: bytes | None) -> bytes:
     if descriptor is None:
         return bytes([0])
@@ -113,6 +119,7 @@ def read_series(reader: Reader, first: int, base_ms: int, budget: Budget) -> Ser
     rows = reader.uvarint("number of readings", READINGS_MAX)
     budget.spend(meter, rows, width)
     columns = tuple(_read_column_name(reader) for _ in range(width))
+    _check_distinct(meter, columns)
     names = ["seq", "mono_ms", *(column.measurand for column in columns)]
     heads = [read_head(reader, rows, f"meter {meter!r}: {name}") for name in names]
     if heads[0].missing or heads[0].flags or heads[1].missing or heads[1].flags:
