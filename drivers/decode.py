@@ -62,7 +62,7 @@ class Decoder:
             raws = block.layout.unpack(answer)
             found += [convert(raw) for convert, raw in zip(block.converters, raws, strict=True)]
         values = tuple([found[index][0] for index in self._in_order])
-        if not any([flag for _value, flag in found]):
+        if not any(flag for _value, flag in found):
             return values, ()
         return values, tuple([found[index][1] for index in self._in_order])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
@@ -13,16 +14,21 @@ REASONS: tuple[Reason, ...] = get_args(Reason)
 
 @dataclass(frozen=True, slots=True)
 class RawBlock:
-    """The words of one answer as they came, for `read`, for events and for disputes."""
+    """The registers of one answer as they came (big-endian), for `read`, for events and for disputes."""
 
     function_code: int
     address: int
-    words: tuple[int, ...]
+    data: bytes
+
+    @property
+    def words(self) -> tuple[int, ...]:
+        """The registers as unsigned 16-bit numbers."""
+        return struct.unpack(f">{len(self.data) // 2}H", self.data)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One reading. `values[i]` counts steps of `columns[i]`, None is missing; `flags` are `Quality`, empty = all good."""
+    """One reading. `values[i]` counts steps of `columns[i]`, None is missing; `flags` are `Quality`, empty = good."""
 
     values: tuple[int | None, ...]
     flags: tuple[int, ...] = ()
@@ -48,8 +54,8 @@ class MeterError(Exception):
     """A reading that could not be taken. `str()` is one line: operation, subject, cause; next step.
 
     `reason` is a stable slug: silent (no answer), garbage (bytes that are no answer to this request), exception (the
-    meter refused), line_missing (no such port or host), line_busy (held by another program, or no permission),
-    line_lost (unplugged, closed or reset while in use).
+    meter refused), line_missing (no such port or host), line_busy (held by another program, no permission, or
+    no time left on a line that others use), line_lost (unplugged, closed or reset while in use).
     """
 
     def __init__(self, reason: Reason, *, operation: str, subject: str, cause: str, next_step: str) -> None:

@@ -72,9 +72,7 @@ class WireCost:
 DEFAULT_COST = WireCost.serial(9600)
 
 
-def plan_reads(
-    registers: Iterable[Register], limits: Limits, cost: WireCost = DEFAULT_COST
-) -> tuple[Block, ...]:
+def plan_reads(registers: Iterable[Register], limits: Limits, cost: WireCost = DEFAULT_COST) -> tuple[Block, ...]:
     """The blocks that hold every register whole, cheapest in time, then fewest; `ValueError` if there are none.
 
     No block is longer than the limits, touches what is forbidden, or (without `gaps`) what is not asked for.

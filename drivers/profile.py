@@ -1,4 +1,4 @@
-"""Meter profiles: TOML text -> `Profile`, with all its mistakes at once. The format is described in docs/profiles.md."""
+"""Meter profiles: TOML text -> `Profile`, with all its mistakes at once. docs/profiles.md describes the format."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -111,9 +112,7 @@ def _registers(
     return tuple(register for register in found if register is not None)
 
 
-def _register(
-    name: str, entry: RegisterTable, defaults: DefaultsTable, mistakes: list[Mistake]
-) -> Register | None:
+def _register(name: str, entry: RegisterTable, defaults: DefaultsTable, mistakes: list[Mistake]) -> Register | None:
     path = f"registers.{name}"
     data_type = _first(entry.type, defaults.type)
     scale = Fraction(Decimal(str(_first(entry.scale, defaults.scale))))
@@ -173,7 +172,7 @@ def _check_fit(registers: Sequence[Register], limits: Sequence[Limits], mistakes
 
 def _check_overlaps(registers: Sequence[Register], mistakes: list[Mistake]) -> None:
     ordered = sorted(registers, key=lambda register: (register.function_code, register.address))
-    for left, right in zip(ordered, ordered[1:], strict=False):
+    for left, right in pairwise(ordered):
         if left.function_code == right.function_code and right.address < left.end:
             path = f"registers.{right.measurand}.address"
             problem = f"{right.address} lies inside {left.measurand} ({left.address}..{left.end - 1})"
@@ -196,7 +195,7 @@ def _default(table: ProfileTable, raw: Mapping[str, Any], mistakes: list[Mistake
 
 
 def load_profile(path: Path) -> Profile:
-    """The profile in the file `path`; raises `ProfileError`, also where it cannot be read or its model is not its name."""
+    """The profile in the file `path`; `ProfileError` also where unreadable or its model is not its name."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

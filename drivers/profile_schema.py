@@ -1,4 +1,4 @@
-"""The file format of a profile: msgspec structs, from which the JSON schema is made, and a check that finds all mistakes."""
+"""The file format of a profile: msgspec structs, which make the JSON schema too, and the check for mistakes."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def did_you_mean(word: str, known: list[str]) -> str:
 
 
 def read_table(kind: type[S], table: object, path: str, mistakes: list[Mistake]) -> S | None:
-    """`table` as `kind`; what is wrong is appended to `mistakes`, and None comes back where a required key is missing."""
+    """`table` as `kind`; what is wrong is appended to `mistakes`; None where a required key is missing."""
     if not isinstance(table, Mapping):
         mistakes.append(Mistake(path or "file", f"{table!r} is not a table", "a table"))
         return None

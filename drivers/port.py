@@ -1,0 +1,277 @@
+"""The two kinds of ports that a line can own: serial device and TCP connection. Bytes in, bytes out, clear errors."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import termios
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import serial  # type: ignore[import-untyped]
+
+from drivers.meter import MeterError, Reason
+from drivers.profile_model import Parity
+
+READ_BYTES = 1024
+TCP_PORT = 502
+# A peer that vanished without a word is noticed within about 10 s even while nothing is asked of it.
+KEEP_ALIVE = (
+    (socket.TCP_KEEPIDLE, 5),
+    (socket.TCP_KEEPINTVL, 2),
+    (socket.TCP_KEEPCNT, 3),
+    (socket.TCP_USER_TIMEOUT, 10_000),
+)
+GONE = {errno.ENOENT, errno.ENODEV, errno.ENXIO}
+HELD = {errno.EBUSY, errno.EAGAIN}
+DENIED = {errno.EACCES, errno.EPERM}
+
+
+class Sink(Protocol):
+    """What a port tells its line."""
+
+    def received(self, data: bytes) -> None: ...
+    def lost(self, cause: str) -> None: ...
+
+
+class Port(Protocol):
+    """An open or closed way to meters. `open` raises `MeterError`; `write` and `close` never block."""
+
+    @property
+    def is_open(self) -> bool: ...
+    async def open(self, sink: Sink, timeout_s: float) -> None: ...
+    def write(self, data: bytes) -> None: ...
+    def rest(self, seconds: float) -> None: ...
+    def drain(self) -> None: ...
+    def close(self) -> None: ...
+
+
+def open_error(name: str, port: str, reason: Reason, cause: str, next_step: str) -> MeterError:
+    """What every failure to open says."""
+    return MeterError(reason, operation="open", subject=f"line {name} ({port})", cause=cause, next_step=next_step)
+
+
+@dataclass(slots=True)
+class SerialPort:
+    """A serial device, opened for us alone (flock, which pyserial, minicom and others respect)."""
+
+    name: str
+    path: str
+    baudrate: int
+    parity: Parity
+    stopbits: int
+    _device: serial.Serial | None = None
+    _sink: Sink | None = None
+    _rest: asyncio.TimerHandle | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._device is not None
+
+    async def open(self, sink: Sink, timeout_s: float) -> None:  # noqa: ARG002 - opening a serial port does not wait
+        try:
+            device = serial.Serial(
+                self.path,
+                self.baudrate,
+                parity=self.parity,
+                stopbits=self.stopbits,
+                timeout=0,
+                write_timeout=0,
+                exclusive=True,
+            )
+        except (OSError, ValueError, termios.error) as error:
+            raise self._explain(error) from error
+        self._device, self._sink = device, sink
+        with suppress(termios.error):
+            device.reset_input_buffer()
+        asyncio.get_running_loop().add_reader(device.fileno(), self._readable)
+
+    def _explain(self, error: Exception) -> MeterError:
+        code = error.errno if isinstance(error, OSError) else None
+        if code in GONE:
+            return open_error(
+                self.name,
+                self.path,
+                "line_missing",
+                "no such device",
+                "plug the adapter in and compare `ls /dev/serial/by-id/` with the configuration's port",
+            )
+        if code in HELD:
+            holder = _holder(self.path)
+            cause = f"held by {holder}" if holder else "held by another program"
+            step = "stop that program" if holder else f"find it with `sudo fuser -v {self.path}` and stop it"
+            return open_error(self.name, self.path, "line_busy", cause, step)
+        if code in DENIED:
+            step = "add the user to the group that owns it (`sudo usermod -aG dialout USER`) and log in again"
+            return open_error(self.name, self.path, "line_busy", "permission denied", step)
+        if isinstance(error, termios.error) or code == errno.ENOTTY:
+            step = "correct the configuration's port"
+            return open_error(self.name, self.path, "line_missing", "not a serial port", step)
+        return open_error(self.name, self.path, "line_missing", str(error), "check the port and its settings")
+
+    def write(self, data: bytes) -> None:
+        if self._device is None:
+            return
+        try:
+            written = os.write(self._device.fileno(), data)
+        except OSError as error:
+            self._end(f"writing failed: {error.strerror}")
+            return
+        if written < len(data):
+            self._end("the device takes no more bytes")
+
+    def rest(self, seconds: float) -> None:
+        """Leave arriving bytes with the kernel for a while, so that an answer costs few wake-ups."""
+        if self._device is None:
+            return
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._device.fileno())
+        self._rest = loop.call_later(seconds, self._resume)
+
+    def _resume(self) -> None:
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+            if self._device is not None:
+                asyncio.get_running_loop().add_reader(self._device.fileno(), self._readable)
+        self._readable()
+
+    def drain(self) -> None:
+        """Hand over at once what the kernel has, so that it does not pass for what comes later."""
+        self._resume()
+
+    def _readable(self) -> None:
+        if self._device is None or self._sink is None:
+            return
+        try:
+            data = os.read(self._device.fileno(), READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._end(f"reading failed: {error.strerror}")
+            return
+        if data:
+            self._sink.received(data)
+        else:
+            self._end("the device went away")
+
+    def _end(self, cause: str) -> None:
+        sink = self._sink
+        self.close()
+        if sink is not None:
+            sink.lost(cause)
+
+    def close(self) -> None:
+        """Close without waiting for bytes that the device no longer takes."""
+        device, self._device, self._sink = self._device, None, None
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+        if device is None:
+            return
+        asyncio.get_running_loop().remove_reader(device.fileno())
+        with suppress(OSError, termios.error):
+            device.reset_output_buffer()
+        with suppress(OSError):
+            device.close()
+
+
+class TcpPort:
+    """A TCP connection, opened anew after each loss."""
+
+    def __init__(self, name: str, url: str) -> None:
+        self.name = name
+        self.url = url
+        parts = urlsplit(url)
+        self.host = parts.hostname or ""
+        self.tcp_port = parts.port or TCP_PORT
+        self._connection: _Connection | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._connection is not None
+
+    async def open(self, sink: Sink, timeout_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(timeout_s):
+                _transport, connection = await loop.create_connection(
+                    lambda: _Connection(self, sink), self.host, self.tcp_port
+                )
+        except TimeoutError as error:
+            step = "check that the gateway is powered and reachable (`ping`)"
+            cause = f"no answer within {timeout_s * 1000:.0f} ms"
+            raise open_error(self.name, self.url, "line_missing", cause, step) from error
+        except ConnectionRefusedError as error:
+            step = "check the port number, and that Modbus TCP is switched on at the gateway"
+            raise open_error(self.name, self.url, "line_missing", "connection refused", step) from error
+        except socket.gaierror as error:
+            step = "write the host's address, or correct its name"
+            raise open_error(self.name, self.url, "line_missing", "unknown host name", step) from error
+        except OSError as error:
+            step = "check network and address"
+            raise open_error(self.name, self.url, "line_missing", error.strerror or str(error), step) from error
+        self._connection = connection
+
+    def forget(self, connection: _Connection) -> bool:
+        """Whether `connection` was the one in use; it no longer is."""
+        mine = self._connection is connection
+        if mine:
+            self._connection = None
+        return mine
+
+    def write(self, data: bytes) -> None:
+        if self._connection is not None:
+            self._connection.transport.write(data)
+
+    def rest(self, seconds: float) -> None:
+        """A network's bytes come in one piece: nothing to save."""
+
+    def drain(self) -> None:
+        """Transaction numbers tell late answers."""
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.transport.abort()
+
+
+class _Connection(asyncio.Protocol):
+    """One connection's life; once its port has forgotten it, what it still hears concerns nobody."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, port: TcpPort, sink: Sink) -> None:
+        self._port = port
+        self._sink = sink
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what create_connection makes
+        self.transport = transport
+        connection: socket.socket = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in KEEP_ALIVE:
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
+
+    def data_received(self, data: bytes) -> None:
+        self._sink.received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._port.forget(self):
+            self._sink.lost(str(exc) if exc else "closed by the other end")
+
+
+def _holder(path: str) -> str | None:
+    """`name (pid N)` of a process that has `path` open, where we may see it."""
+    real = os.path.realpath(path)
+    for descriptors in Path("/proc").glob("[0-9]*/fd"):
+        pid = descriptors.parent.name
+        with suppress(OSError):
+            if any(os.path.realpath(entry) == real for entry in descriptors.iterdir()) and int(pid) != os.getpid():
+                return f"{(descriptors.parent / 'comm').read_text().strip()} (pid {pid})"
+    return None
