@@ -1,0 +1,83 @@
+"""`wattpost encode`: a batch document as the bytes that travel."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agent.cli.batchfile import STDIN, CannotCreate, DataError, data_error, name_of, read_input
+from wire.codec import encode
+from wire.document import from_document
+from wire.errors import WireError
+
+NEXT_STEP = "correct it; docs/wire-format.md has an example of the document"
+
+
+@click.command("encode", short_help="Make a batch from JSON or CSV.")
+@click.option("-o", "--output", metavar="FILE", help="Write the batch there instead of to standard output.")
+@click.option("--csv", "from_csv", is_flag=True, help="FILE is CSV as `decode --csv` writes it; needs the next two.")
+@click.option("--device", metavar="NAME", help="With --csv: the device that the batch is from.")
+@click.option("--epoch", metavar="HEX", help="With --csv: the epoch of its record numbers, 16 hexadecimal digits.")
+@click.argument("file", default=STDIN)
+def command(file: str, output: str | None, device: str | None, epoch: str | None, *, from_csv: bool) -> None:
+    """Make the bytes of a batch from the JSON in FILE (- is standard input): the inverse of `wattpost decode`.
+
+    For test data and for senders other than the agent. Of the JSON only device, epoch and, per reading, meter, at and
+    values are needed; "resolution": {"frequency": 0.001} sets the step in which a measurand is counted.
+
+    \b
+    Examples:
+      wattpost encode batch.json -o batch.wp
+      wattpost decode batch.wp | jq '.rev = 1' | wattpost encode | wattpost decode
+      wattpost encode --csv --device apt-0123 --epoch 00112233445566aa readings.csv -o batch.wp
+
+    Exit codes: 65 the input says no batch, 66 it cannot be read, 73 the output cannot be written.
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
+    if from_csv and not (device and epoch):
+        raise click.UsageError("--csv needs --device and --epoch, which CSV cannot say")
+    if output is None and sys.stdout.isatty():
+        raise click.UsageError("a batch is bytes, not for a terminal: give -o FILE, or pipe it on")
+    text = _text(file)
+    try:
+        document = _from_csv(text, device or "", epoch or "") if from_csv else _from_json(text)
+        data = encode(from_document(document))
+    except WireError as error:
+        raise data_error(file, error, NEXT_STEP) from error
+    _write(data, output)
+
+
+def _text(file: str) -> str:
+    try:
+        return read_input(file).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name_of(file)}: not UTF-8 text; {NEXT_STEP}") from error
+
+
+def _from_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise WireError("nested too deeply") from error
+    except ValueError as error:
+        raise WireError(f"not JSON: {error}") from error
+
+
+def _from_csv(text: str, device: str, epoch: str) -> dict[str, Any]:
+    from agent.cli.batch_csv import read_csv  # noqa: PLC0415 - only where it is asked for
+
+    return read_csv(text, device, epoch)
+
+
+def _write(data: bytes, output: str | None) -> None:
+    if output is None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    try:
+        Path(output).write_bytes(data)
+    except OSError as error:
+        raise CannotCreate(f"cannot write {output}: {error.strerror}; choose another path") from error
