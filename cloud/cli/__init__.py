@@ -1,0 +1,1 @@
+"""The commands of the cloud's side: `wattpost receive`, `wattpost cloud ...`."""

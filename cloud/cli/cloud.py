@@ -1,0 +1,30 @@
+"""`wattpost cloud`: the group. Its commands are imported when they are asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+COMMANDS = {"local": "cloud.cli.local", "readings": "cloud.cli.readings"}
+
+
+class LazyGroup(click.Group):
+    """`wattpost --help` and each command import only what they need."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(COMMANDS[cmd_name]).command
+        return command
+
+
+@click.group("cloud", cls=LazyGroup, no_args_is_help=True)
+def command() -> None:
+    """The other side: a local AWS to try things on, and what a store holds.
+
+    The real AWS is deployed from cloud/infra/template.json: see docs/cloud.md.
+    """

@@ -1,0 +1,34 @@
+"""The receiver's zip: `python -m cloud.infra.package OUT.zip`. Same sources, same bytes; boto3 is the runtime's own."""
+
+from __future__ import annotations
+
+import io
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say
+
+
+def lambda_zip() -> bytes:
+    """`cloud/receiver` and `wire`, as the function imports them."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(_sources()):
+            entry = zipfile.ZipInfo(path.relative_to(ROOT).as_posix(), _EPOCH)
+            entry.external_attr = 0o100644 << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, path.read_bytes())
+    return out.getvalue()
+
+
+def _sources() -> Iterator[Path]:
+    yield ROOT / "cloud" / "__init__.py"
+    yield from (ROOT / "cloud" / "receiver").glob("*.py")
+    yield from (ROOT / "wire").glob("*.py")
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_bytes(lambda_zip())

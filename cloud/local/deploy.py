@@ -1,0 +1,60 @@
+"""The committed template into any CloudFormation endpoint: put the code's zip, create the stack, read its outputs."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Protocol
+
+from botocore.exceptions import BotoCoreError, ClientError, WaiterError
+
+from cloud.infra.package import ROOT, lambda_zip
+from cloud.local.errors import LocalCloudError
+
+TEMPLATE = ROOT / "cloud" / "infra" / "template.json"
+STACK = "wattpost"
+CODE_BUCKET = "wattpost-code"
+
+
+class Session(Protocol):
+    """What is used of `boto3.Session`."""
+
+    def client(self, service_name: str, **options: object) -> Any: ...
+
+
+def deploy(session: Session, endpoint_url: str) -> dict[str, str]:
+    """The outputs of the stack."""
+    code = lambda_zip()
+    key = f"receiver-{hashlib.sha256(code).hexdigest()[:16]}.zip"
+    try:
+        s3 = session.client("s3", endpoint_url=endpoint_url)
+        s3.create_bucket(Bucket=CODE_BUCKET, CreateBucketConfiguration={"LocationConstraint": s3.meta.region_name})
+        s3.put_object(Bucket=CODE_BUCKET, Key=key, Body=code)
+        return _create_stack(session.client("cloudformation", endpoint_url=endpoint_url), key)
+    except (ClientError, BotoCoreError) as error:
+        raise LocalCloudError(f"deploy {TEMPLATE.name}: {error}") from error
+
+
+def _create_stack(cloudformation: Any, key: str) -> dict[str, str]:
+    cloudformation.create_stack(
+        StackName=STACK,
+        TemplateBody=TEMPLATE.read_text(),
+        Capabilities=["CAPABILITY_IAM"],
+        Parameters=[
+            {"ParameterKey": "CodeBucket", "ParameterValue": CODE_BUCKET},
+            {"ParameterKey": "CodeKey", "ParameterValue": key},
+        ],
+    )
+    try:
+        cloudformation.get_waiter("stack_create_complete").wait(
+            StackName=STACK, WaiterConfig={"Delay": 0.1, "MaxAttempts": 300}
+        )
+    except WaiterError as error:
+        events = cloudformation.describe_stack_events(StackName=STACK)["StackEvents"]
+        failed = [
+            f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', '')}"
+            for event in events
+            if event["ResourceStatus"].endswith("FAILED")
+        ]
+        raise LocalCloudError(f"deploy {TEMPLATE.name}: the stack was not created: {'; '.join(failed)}") from error
+    (stack,) = cloudformation.describe_stacks(StackName=STACK)["Stacks"]
+    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}

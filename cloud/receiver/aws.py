@@ -1,0 +1,330 @@
+"""The stores on AWS: one DynamoDB table (partition = device) and one S3 bucket; receipts through AWS IoT.
+
+Sort keys: `b#EPOCH#FIRST` a batch (its bytes are the packed item), `a#BOOT` an anchor, `l#EPOCH` a ledger.
+Retries of single calls are botocore's; what still fails is a `StoreError`, and the queue tries the message again.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cloud.receiver.archive import provenance
+from cloud.receiver.ledger import Ledger
+from cloud.receiver.ports import (
+    BatchItem,
+    LedgerKey,
+    Put,
+    Quarantined,
+    StoredBatch,
+    StoredHead,
+    StoreError,
+    Stores,
+    VersionedLedger,
+)
+from wire.batch import Anchor, BatchKey
+
+ATTEMPTS = 5
+FIRST_DELAY_S = 0.05
+KEYS_PER_GET = 100  # DynamoDB's limit
+_STORED = "attribute_not_exists(pk) OR (#last = :last AND #rev > :rev)"
+_BETTER = "attribute_not_exists(pk) OR uncertainty_ms > :u OR (uncertainty_ms = :u AND boot_utc_ms > :b)"
+
+Item = dict[str, dict[str, Any]]
+
+
+class DynamoDB(Protocol):
+    """What is used of boto3's `dynamodb` client."""
+
+    def get_item(self, **request: object) -> dict[str, Any]: ...
+    def batch_get_item(self, **request: object) -> dict[str, Any]: ...
+    def put_item(self, **request: object) -> dict[str, Any]: ...
+    def query(self, **request: object) -> dict[str, Any]: ...
+    def scan(self, **request: object) -> dict[str, Any]: ...
+
+
+class S3(Protocol):
+    """What is used of boto3's `s3` client."""
+
+    def put_object(self, **request: object) -> dict[str, Any]: ...
+
+
+class IotData(Protocol):
+    """What is used of boto3's `iot-data` client."""
+
+    def publish(self, **request: object) -> dict[str, Any]: ...
+
+
+def aws_stores(dynamodb: DynamoDB, table: str, s3: S3, bucket: str) -> Stores:
+    """All stores in one table and one bucket."""
+    return Stores(
+        archive=S3Archive(s3, bucket),
+        readings=DynamoReadings(dynamodb, table),
+        ledgers=DynamoLedgers(dynamodb, table),
+        quarantine=S3Quarantine(s3, bucket),
+    )
+
+
+@contextmanager
+def _translated(operation: str) -> Iterator[None]:
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise StoreError(f"{operation}: {error}; it will be tried again") from error
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+class DynamoReadings:
+    def __init__(self, client: DynamoDB, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def overlapping(self, keys: Sequence[BatchKey]) -> list[StoredHead | None]:
+        return [self._overlapping_one(key) for key in keys]
+
+    def _overlapping_one(self, key: BatchKey) -> StoredHead | None:
+        """Stored batches share no numbers, so the last that begins at or before `key.last` is the one to look at."""
+        with _translated(f"look up a batch of {key.device} in {self._table}"):
+            page = self._client.query(
+                TableName=self._table,
+                KeyConditionExpression="pk = :pk AND sk BETWEEN :low AND :high",
+                ExpressionAttributeValues={
+                    ":pk": {"S": key.device},
+                    ":low": {"S": _batch_sort_key(key.epoch, 0)},
+                    ":high": {"S": _batch_sort_key(key.epoch, key.last)},
+                },
+                ExpressionAttributeNames={"#last": "last", "#first": "first"},
+                ProjectionExpression="#first, #last, rev, digest",
+                ScanIndexForward=False,
+                ConsistentRead=True,
+                Limit=1,
+            )
+        head = _head(page["Items"][0]) if page["Items"] else None
+        return head if head and head.last >= key.first else None
+
+    def put(self, items: Sequence[BatchItem]) -> list[Put]:
+        return [self._put_one(item) for item in items]
+
+    def _put_one(self, item: BatchItem) -> Put:
+        """One conditional write; only if it is refused is what is there read. FAILED here spoils no other batch."""
+        key = item.key
+        try:
+            self._client.put_item(
+                TableName=self._table,
+                Item={
+                    "pk": {"S": key.device},
+                    "sk": {"S": _batch_sort_key(key.epoch, key.first)},
+                    "first": {"N": str(key.first)},
+                    "last": {"N": str(key.last)},
+                    "rev": {"N": str(key.rev)},
+                    "digest": {"S": item.digest},
+                    "data": {"B": item.data},
+                },
+                ConditionExpression=_STORED,
+                ExpressionAttributeNames={"#last": "last", "#rev": "rev"},
+                ExpressionAttributeValues={":last": {"N": str(key.last)}, ":rev": {"N": str(key.rev)}},
+            )
+        except ClientError as error:
+            return self._verdict(item) if _code(error) == "ConditionalCheckFailedException" else Put.FAILED
+        except BotoCoreError:
+            return Put.FAILED
+        return Put.STORED
+
+    def _verdict(self, item: BatchItem) -> Put:
+        try:
+            head = self._overlapping_one(item.key)
+        except StoreError:
+            return Put.FAILED
+        verdict = Put.FAILED if head is None else head.verdict(item.key, item.digest)
+        return Put.FAILED if verdict is Put.STORED else verdict  # changed meanwhile: try again
+
+    def put_anchors(self, device: str, anchors: Mapping[bytes, Anchor]) -> None:
+        for boot, anchor in anchors.items():
+            with _translated(f"store an anchor of {device} in {self._table}"):
+                self._put_anchor(device, boot, anchor)
+
+    def _put_anchor(self, device: str, boot: bytes, anchor: Anchor) -> None:
+        utc, uncertainty = {"N": str(anchor.boot_utc_ms)}, {"N": str(anchor.uncertainty_ms)}
+        try:
+            self._client.put_item(
+                TableName=self._table,
+                Item={
+                    "pk": {"S": device},
+                    "sk": {"S": f"a#{boot.hex()}"},
+                    "boot_utc_ms": utc,
+                    "uncertainty_ms": uncertainty,
+                },
+                ConditionExpression=_BETTER,
+                ExpressionAttributeValues={":u": uncertainty, ":b": utc},
+            )
+        except ClientError as error:
+            if _code(error) != "ConditionalCheckFailedException":
+                raise
+
+    def devices(self) -> Iterator[str]:
+        """By a scan of the whole table: for exports and tests, not for serving queries."""
+        found = {
+            item["pk"]["S"]
+            for item in _pages(self._client.scan, f"list devices of {self._table}", TableName=self._table,
+                               ProjectionExpression="pk")
+        }  # fmt: skip
+        yield from sorted(found)
+
+    def batches(self, device: str) -> Iterator[StoredBatch]:
+        for item in self._of_device(device, "b#"):
+            yield StoredBatch(device, bytes(item["data"]["B"]))
+
+    def anchors(self, device: str) -> dict[bytes, Anchor]:
+        return {
+            bytes.fromhex(item["sk"]["S"].removeprefix("a#")): Anchor(
+                int(item["boot_utc_ms"]["N"]), int(item["uncertainty_ms"]["N"])
+            )
+            for item in self._of_device(device, "a#")
+        }
+
+    def _of_device(self, device: str, prefix: str) -> Iterator[Item]:
+        return _pages(
+            self._client.query,
+            f"read {device} from {self._table}",
+            TableName=self._table,
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
+            ExpressionAttributeValues={":pk": {"S": device}, ":prefix": {"S": prefix}},
+            ConsistentRead=True,
+        )
+
+
+def _batch_sort_key(epoch: bytes, first: int) -> str:
+    return f"b#{epoch.hex()}#{first:016x}"
+
+
+def _head(item: Item) -> StoredHead:
+    return StoredHead(int(item["first"]["N"]), int(item["last"]["N"]), int(item["rev"]["N"]), str(item["digest"]["S"]))
+
+
+class _Paged(Protocol):
+    def __call__(self, **request: object) -> dict[str, Any]: ...
+
+
+def _pages(call: _Paged, operation: str, **request: object) -> Iterator[Item]:
+    while True:
+        with _translated(operation):
+            page = call(**request)
+        yield from page["Items"]
+        if "LastEvaluatedKey" not in page:
+            return
+        request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+
+class DynamoLedgers:
+    def __init__(self, client: DynamoDB, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def load(self, keys: Sequence[LedgerKey]) -> list[VersionedLedger]:
+        found: dict[LedgerKey, VersionedLedger] = {}
+        for start in range(0, len(keys), KEYS_PER_GET):
+            for item in self._get([_ledger_item_key(key) for key in keys[start : start + KEYS_PER_GET]]):
+                epoch = bytes.fromhex(item["sk"]["S"].removeprefix("l#"))
+                found[LedgerKey(item["pk"]["S"], epoch)] = VersionedLedger(
+                    Ledger.from_json(item["content"]["S"]), int(item["version"]["N"])
+                )
+        return [found.get(key, VersionedLedger()) for key in keys]
+
+    def _get(self, wanted: list[Item]) -> Iterator[Item]:
+        """BatchGetItem answers in part under load (`UnprocessedKeys`); the rest is asked for again, a few times."""
+        operation = f"read ledgers from {self._table}"
+        for attempt in range(ATTEMPTS):
+            with _translated(operation):
+                page = self._client.batch_get_item(RequestItems={self._table: {"Keys": wanted, "ConsistentRead": True}})
+            yield from page["Responses"].get(self._table, [])
+            wanted = page.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
+            if not wanted:
+                return
+            time.sleep(FIRST_DELAY_S * 2**attempt)
+        raise StoreError(f"{operation}: {len(wanted)} keys still unprocessed after {ATTEMPTS} attempts (throttled)")
+
+    def save(self, key: LedgerKey, ledger: Ledger, version: int) -> bool:
+        item = {
+            **_ledger_item_key(key),
+            "version": {"N": str(version + 1)},
+            "content": {"S": ledger.to_json()},
+        }
+        condition: dict[str, object] = {"ConditionExpression": "attribute_not_exists(pk)"}
+        if version:
+            condition = {
+                "ConditionExpression": "#version = :version",
+                "ExpressionAttributeNames": {"#version": "version"},
+                "ExpressionAttributeValues": {":version": {"N": str(version)}},
+            }
+        with _translated(f"write the ledger of {key.device} in {self._table}"):
+            try:
+                self._client.put_item(TableName=self._table, Item=item, **condition)
+            except ClientError as error:
+                if _code(error) == "ConditionalCheckFailedException":
+                    return False
+                raise
+        return True
+
+
+def _ledger_item_key(key: LedgerKey) -> Item:
+    return {"pk": {"S": key.device}, "sk": {"S": f"l#{key.epoch.hex()}"}}
+
+
+class S3Archive:
+    def __init__(self, client: S3, bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+
+    def put(self, name: str, data: bytes) -> None:
+        _create_object(self._client, self._bucket, f"archive/{name}", data)
+
+
+class S3Quarantine:
+    """`quarantine/DIGEST.bin` beside `DIGEST.json` with the reason and where it came from."""
+
+    def __init__(self, client: S3, bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+
+    def put(self, entry: Quarantined) -> None:
+        note = {**provenance(entry.delivery), "reason": entry.reason}
+        _create_object(self._client, self._bucket, f"quarantine/{entry.digest}.bin", entry.delivery.data)
+        _create_object(self._client, self._bucket, f"quarantine/{entry.digest}.json", json.dumps(note).encode())
+
+
+def _create_object(client: S3, bucket: str, name: str, data: bytes) -> None:
+    """Create-only: 412 says that it is there already, 409 that another writer is at it."""
+    operation = f"write s3://{bucket}/{name}"
+    for attempt in range(ATTEMPTS):
+        with _translated(operation):
+            try:
+                client.put_object(Bucket=bucket, Key=name, Body=data, IfNoneMatch="*")
+            except ClientError as error:
+                if _code(error) in {"PreconditionFailed", "412"}:
+                    return
+                if _code(error) not in {"ConditionalRequestConflict", "409"}:
+                    raise
+            else:
+                return
+        time.sleep(FIRST_DELAY_S * 2**attempt)
+    raise StoreError(f"{operation}: another writer was in the way {ATTEMPTS} times; it will be tried again")
+
+
+class IotReceiptSender:
+    """`template` has `{box}` where the device's name goes."""
+
+    def __init__(self, client: IotData, template: str) -> None:
+        self._client = client
+        self._template = template
+
+    def send(self, device: str, payload: bytes) -> None:
+        with _translated(f"publish a receipt to {device}"):
+            self._client.publish(topic=self._template.replace("{box}", device), qos=1, payload=payload)

@@ -1,0 +1,108 @@
+"""What is durably stored of one epoch of one box, as intervals of record numbers. Pure: values in, values out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+RANGES_MAX = 1000
+HELD_MAX = 100
+RECEIPT_RANGES_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Records `first..last`. `digest` and `rev` are of the batch that ends at `last`; None if no stored batch does."""
+
+    first: int
+    last: int
+    rev: int = 0
+    digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Held:
+    """A batch in quarantine: its range, why, and the digest of its bytes."""
+
+    first: int
+    last: int
+    reason: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Spans ascend, are disjoint and never adjacent; the state is a function of the set of spans merged in."""
+
+    spans: tuple[Span, ...] = ()
+    held: tuple[Held, ...] = ()
+
+    @property
+    def through(self) -> int:
+        """Everything from 1 up to here is stored or accounted for; 0 if record 1 is not."""
+        return self.spans[0].last if self.spans and self.spans[0].first == 1 else 0
+
+    @property
+    def through_digest(self) -> str | None:
+        return self.spans[0].digest if self.through else None
+
+    @property
+    def beyond(self) -> tuple[Span, ...]:
+        """Spans past the first gap."""
+        return self.spans[1:] if self.through else self.spans
+
+    def touches(self, first: int, last: int) -> bool:
+        """Whether any number of `first..last` is in the ledger."""
+        return any(span.first <= last and first <= span.last for span in self.spans)
+
+    def merged(self, spans: Iterable[Span], held: Iterable[Held] = (), accepted: Iterable[str] = ()) -> Ledger:
+        """With `spans` and `held` added; the digests `accepted` are now stored and held no longer.
+
+        Past `RANGES_MAX` spans the highest are forgotten: the box sends them again, and the store knows them.
+        """
+        released = set(accepted)
+        kept = {entry.digest: entry for entry in sorted((*self.held, *held), reverse=True)}
+        return Ledger(
+            spans=_union((*self.spans, *spans))[:RANGES_MAX],
+            held=tuple(sorted(entry for entry in kept.values() if entry.digest not in released))[:HELD_MAX],
+        )
+
+    def to_json(self) -> str:
+        """Compact and canonical, for the stores."""
+        return json.dumps(
+            {
+                "spans": [[span.first, span.last, span.rev, span.digest] for span in self.spans],
+                "held": [[entry.first, entry.last, entry.reason, entry.digest] for entry in self.held],
+            },
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Ledger:
+        document = json.loads(text)
+        return cls(
+            spans=tuple(Span(*span) for span in document["spans"]),
+            held=tuple(Held(*entry) for entry in document["held"]),
+        )
+
+
+def _union(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Disjoint, coalesced, ascending. Of spans with one end, the lowest rev with a digest names it."""
+    merged: list[Span] = []
+    for span in sorted(spans, key=lambda one: (one.first, one.last)):
+        if merged and span.first <= merged[-1].last + 1:
+            merged[-1] = _joined(merged[-1], span)
+        else:
+            merged.append(span)
+    return tuple(merged)
+
+
+def _joined(left: Span, right: Span) -> Span:
+    """`left.first <= right.first`, and they overlap or touch."""
+    end = min((left, right), key=_end_preference)
+    return Span(left.first, end.last, end.rev, end.digest)
+
+
+def _end_preference(span: Span) -> tuple[int, bool, int, str]:
+    return (-span.last, span.digest is None, span.rev, span.digest or "")
