@@ -165,7 +165,7 @@ def _check_topics(tables: Tables, report: Report) -> None:
         try:
             check(topics.expand(template, box))
         except WireError as error:
-            report.mistake((*uplink.path, key), f'"{template}": {error}', f"expected {_TOPIC_EXAMPLES[key]}")
+            report.mistake((*uplink.path, key), str(error), f"expected {_TOPIC_EXAMPLES[key]}")
 
 
 _TOPIC_EXAMPLES = {
