@@ -243,8 +243,8 @@ class ModbusLine:
         `again` says that the same was asked just before, so that an answer to that one will do.
         """
         loop = asyncio.get_running_loop()
-        await self.open(max(deadline - loop.time(), 0))
         await self._settle(request, deadline, again=again)
+        await self.open(max(deadline - loop.time(), 0))  # also where draining found the port gone
         frame = self._framing.request(request.unit, request.block)
         self._buffer = b""
         self._pending = pending = loop.create_future()

@@ -82,6 +82,7 @@ class SerialPort:
                 stopbits=self.stopbits,
                 timeout=0,
                 write_timeout=0,
+                inter_byte_timeout=0,  # VMIN 1: reading nothing means that the device is gone, not that it is quiet
                 exclusive=True,
             )
         except (OSError, ValueError, termios.error) as error:
