@@ -98,7 +98,9 @@ def _number(what: str, value: object, least: int) -> int:
 
 
 def _list(document: dict[str, Any], key: str, parse: Callable[[str, object], T]) -> tuple[T, ...]:
-    items = document.get(key) or []
+    items = document.get(key)
+    if items is None:
+        return ()
     if not isinstance(items, list) or len(items) > RANGES_MAX:
         raise WireError(f"receipt {key} is not a list of at most {RANGES_MAX}")
     return tuple(parse(f"{key}[{i}]", item) for i, item in enumerate(items))
