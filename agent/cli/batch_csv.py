@@ -29,7 +29,7 @@ def read_csv(text: str, device: str, epoch: str) -> dict[str, Any]:
     try:
         readings = [_reading(row, rows.line_num) for row in rows]
     except csv.Error as error:
-        raise WireError(f"line {rows.line_num}: {error}") from error
+        raise WireError(f"line {rows.line_num + 1}: {error}") from error
     return {"device": device, "epoch": epoch, "readings": readings}
 
 
