@@ -18,7 +18,7 @@ _BYTES_PER_UNIT = {
     "MiB": 2**20,
     "GiB": 2**30,
 }
-_QUANTITY = re.compile(r"^([0-9]+(?:\.[0-9]+)?)([A-Za-z]+)$")
+_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)([A-Za-z]+)")
 
 
 def parse_duration_ms(text: str) -> int:
@@ -42,7 +42,7 @@ def format_size(size_bytes: int) -> str:
 
 
 def _parse(text: str, units: dict[str, int]) -> int:
-    match = _QUANTITY.match(text)
+    match = _QUANTITY.fullmatch(text)
     if match is None or match[2] not in units:
         raise ValueError(f"{text!r} is not a number followed by one of {', '.join(units)}")
     return round(float(match[1]) * units[match[2]])

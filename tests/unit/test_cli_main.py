@@ -1,0 +1,65 @@
+"""The command as a whole: help, version, exit codes, and what starting it loads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import entry_points, version
+
+import pytest
+
+from agent.cli.main import ENTRY_POINT_GROUP, OWN_COMMANDS, main
+from agent.version import VERSION
+
+HEAVY = {"rich", "sqlite_utils", "importlib.metadata", "email", "http.client", "boto3", "hypothesis", "urllib.request"}
+VERBS = ["run", "check-config", "read", "status", "buffer", "decode", "encode", "demo", "receive", "cloud"]
+
+
+def run_main(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_main("--version") == 0
+    assert capsys.readouterr().out == f"wattpost, version {VERSION}\n"
+    assert version("wattpost") == VERSION
+
+
+def test_help_lists_every_verb_with_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_main("--help") == 0
+    lines = capsys.readouterr().out.splitlines()
+    for verb in VERBS:
+        assert any(line.strip().startswith(f"{verb} ") and len(line.split()) > 2 for line in lines), verb
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_teaches(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_main(verb, "--help") == 0
+    assert len(capsys.readouterr().out.splitlines()) > 5
+
+
+def test_a_verb_that_is_near_is_suggested(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_main("chek-config") == 64
+    assert "did you mean 'check-config'?" in capsys.readouterr().err
+
+
+def test_wrong_usage_is_sysexits_64() -> None:
+    assert run_main("check-config", "--nonsense") == 64
+
+
+def test_own_commands_are_entry_points_too() -> None:
+    points = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
+    assert {name: f"{module}:command" for name, module in OWN_COMMANDS.items()}.items() <= points.items()
+
+
+@pytest.mark.parametrize("verb", ["run", "check-config"])
+def test_the_daemon_starts_without_what_only_screens_need(verb: str) -> None:
+    code = f"from agent.cli.main import main\ntry: main(['{verb}', '--help'])\nexcept SystemExit: pass\n"
+    code += "import sys; print('loaded:', *sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=True)
+    loaded = set(result.stdout.rpartition("loaded:")[2].split())
+    assert "agent.settings" in loaded
+    assert not loaded & HEAVY
