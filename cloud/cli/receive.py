@@ -1,0 +1,166 @@
+"""`wattpost receive`: the receiver behind any MQTT 5 broker, without AWS."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+
+from cloud.doors.mqtt import Broker, DoorError, Message, MqttDoor
+from cloud.doors.topic_pattern import TopicPattern
+from cloud.receiver.ingest import AddressedReceipt, Status, ingest
+from cloud.receiver.ports import StoreError, Stores
+from cloud.receiver.sqlite_folder import open_stores
+from wire.errors import WireError
+from wire.topics import expand
+
+DEFAULT_PORT = 8883
+TAKE_S = 0.2
+RETRY_MIN_S, RETRY_MAX_S = 1.0, 30.0
+_log = logging.getLogger("wattpost.receive")
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+
+@click.command("receive")
+@click.option("--broker", required=True, metavar="mqtts://HOST[:PORT]", help="The broker; port 8883 unless given.")
+@click.option("--ca", type=_FILE, required=True, help="Root certificate that signed the broker's (PEM).")
+@click.option("--cert", type=_FILE, required=True, help="Certificate of this receiver (PEM).")
+@click.option("--key", type=_FILE, required=True, help="Its private key (PEM).")
+@click.option(
+    "--topic", default="wattpost/+/batches", show_default=True, help="Where batches come; `+` is the box's name."
+)
+@click.option(
+    "--receipts", default="wattpost/{box}/receipts", show_default=True, help="Where receipts go, for each box."
+)
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder for everything stored; made if missing. One receiver per folder.",
+)
+@click.option(
+    "--client-id",
+    default="wattpost-receiver",
+    show_default=True,
+    help="Keep it: under this name the broker holds what comes while the receiver is away.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line per group of batches taken.")
+def command(  # noqa: PLR0913, PLR0917 - one parameter per option
+    broker: str,
+    ca: Path,
+    cert: Path,
+    key: Path,
+    topic: str,
+    receipts: str,
+    store: Path,
+    client_id: str,
+    *,
+    as_json: bool,
+) -> None:
+    """Store and confirm batches from any MQTT 5 broker, without AWS.
+
+    Runs until SIGTERM or Ctrl-C. A batch is acknowledged to the broker only when it is durably stored, and confirmed
+    to the box by a receipt. What cannot be taken is kept in STORE/quarantine with its reason, and blocks nothing.
+
+    The box is whom the topic says: let the broker's access rules allow each box its own topics only.
+
+    \b
+    On the box, in agent.toml:
+      [uplink]
+      topic = "wattpost/{box}/batches"
+      receipts = "wattpost/{box}/receipts"
+    Here:
+      wattpost receive --broker mqtts://broker.example --ca ca.pem --cert receiver.pem --key receiver.key \\
+          --store /srv/wattpost
+      wattpost cloud readings --store /srv/wattpost
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    host, port = _address(broker)
+    try:
+        expand(receipts, "box")
+        door = MqttDoor(Broker(host, port, ca, cert, key), client_id, TopicPattern.parse(topic), receipts)
+        stores = open_stores(store)
+    except WireError as error:
+        raise click.UsageError(str(error)) from error
+    except DoorError as error:
+        _fail(error, os.EX_CONFIG)
+    except StoreError as error:
+        _fail(error, os.EX_CANTCREAT)
+    door.start()
+    try:
+        _serve(door, stores, stopping, as_json=as_json)
+    except DoorError as error:
+        _fail(error, os.EX_NOPERM)
+    finally:
+        door.stop()
+
+
+def _address(broker: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(broker)
+        host, port = parts.hostname, parts.port or DEFAULT_PORT
+    except ValueError as error:
+        raise click.BadParameter(f"{broker!r}: {error}", param_hint="--broker") from error
+    if parts.scheme != "mqtts" or not host:
+        raise click.BadParameter(f"{broker!r} is not of the form mqtts://HOST[:PORT]", param_hint="--broker")
+    return host, port
+
+
+def _fail(error: Exception, code: int) -> None:
+    click.echo(f"Error: {error}", err=True)
+    raise click.exceptions.Exit(code) from error
+
+
+def _serve(door: MqttDoor, stores: Stores, stopping: threading.Event, *, as_json: bool) -> None:
+    """Take, ingest, acknowledge, answer. What a store refused stays in hand, unacknowledged, and is tried again."""
+    in_hand: list[Message] = []
+    delay_s = RETRY_MIN_S
+    while not stopping.is_set():
+        in_hand += door.take(TAKE_S)
+        if not in_hand:
+            continue
+        in_hand = _ingest(door, stores, in_hand, as_json=as_json)
+        if in_hand:
+            stopping.wait(delay_s)
+            delay_s = min(2 * delay_s, RETRY_MAX_S)
+        else:
+            delay_s = RETRY_MIN_S
+
+
+def _ingest(door: MqttDoor, stores: Stores, messages: list[Message], *, as_json: bool) -> list[Message]:
+    """The messages that failed."""
+    ingested = ingest([message.delivery for message in messages], stores)
+    outcomes = list(zip(messages, ingested.outcomes, strict=True))
+    door.acknowledge([message for message, outcome in outcomes if outcome.status is not Status.FAILED])
+    sent = _send(door, ingested.receipts)
+    for message, outcome in outcomes:
+        if outcome.reason:
+            _log.warning("%s: %s: %s", message.delivery.device or "?", outcome.status.value, outcome.reason)
+    if as_json:
+        counts = Counter(outcome.status.value for outcome in ingested.outcomes)
+        click.echo(json.dumps({**counts, "receipts": sent}))
+        sys.stdout.flush()
+    return [message for message, outcome in outcomes if outcome.status is Status.FAILED]
+
+
+def _send(door: MqttDoor, receipts: Iterable[AddressedReceipt]) -> int:
+    sent = 0
+    for addressed in receipts:
+        try:
+            door.send(addressed.device, addressed.receipt.to_json())
+            sent += 1
+        except StoreError as error:
+            _log.warning("%s", error)
+    return sent

@@ -1,0 +1,1 @@
+"""Ways in other than AWS IoT, each in front of the same `ingest`."""

@@ -1,0 +1,30 @@
+"""Which box a topic belongs to: a filter with one `+` where the box's name is. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wire.errors import WireError
+from wire.topics import check_filter
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPattern:
+    """`wattpost/+/batches`: the broker's access rules must let each client publish under its own name only."""
+
+    filter: str
+    place: int
+
+    @classmethod
+    def parse(cls, text: str) -> TopicPattern:
+        """Raises `WireError`."""
+        check_filter(text)
+        levels = text.split("/")
+        if levels.count("+") != 1 or "#" in levels:
+            raise WireError(f"topic {text!r} must have exactly one `+`, where the name of the box is, and no `#`")
+        return cls(text, levels.index("+"))
+
+    def box_of(self, topic: str) -> str:
+        """The level at the `+`; empty if the topic is too short, as no broker sends it."""
+        levels = topic.split("/")
+        return levels[self.place] if self.place < len(levels) else ""
