@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import sys
+import textwrap
 from pathlib import Path
 
 import click
@@ -45,7 +46,10 @@ def run_csv(text: str) -> Result:
     return run(encode_command, "--csv", "--device", "apt-1", "--epoch", "0011223344556677", stdin=text)
 
 
-@pytest.mark.parametrize("data", [DATA, DATA.hex().encode(), base64.encodebytes(DATA), DATA.hex("\n").upper().encode()])
+@pytest.mark.parametrize(
+    "data",
+    [DATA, DATA.hex().encode(), base64.encodebytes(DATA), "\n".join(textwrap.wrap(DATA.hex().upper(), 60)).encode()],
+)
 def test_decode_prints_the_document(data: bytes) -> None:
     result = run(decode_command, stdin=data)
     assert result.exit_code == 0
