@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.settings import Settings, SettingsError, load, parse
+from drivers.profile import shipped_profiles
 
 FILE = Path("/etc/wattpost/agent.toml")
 MINIMAL = """
@@ -186,9 +187,7 @@ def test_near_names_of_profiles_are_named() -> None:
 
 
 def test_a_profile_beside_the_file_is_found(tmp_path: Path) -> None:
-    import drivers.profile
-
-    shipped = drivers.profile.shipped_profiles()["eastron-sdm120"].read_text()
+    shipped = shipped_profiles()["eastron-sdm120"].read_text()
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles" / "mine.toml").write_text(shipped.replace("eastron-sdm120", "mine"))
     file = tmp_path / "agent.toml"
