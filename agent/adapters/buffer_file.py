@@ -1,0 +1,154 @@
+"""The file under the buffer: created, migrated, moved aside when damaged; SQLite's errors in plain words."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from agent.adapters.schema import VERSION
+
+CHECKPOINT_PAGES = 4096  # 2 MB of WAL: long enough that most pages are rewritten there and not in the file
+CACHE_KIB = 512
+DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+NEXT_STEP = {
+    sqlite3.SQLITE_FULL: "free space on its file system, or lower [buffer] max_size",
+    sqlite3.SQLITE_IOERR: "the disk fails: look at `dmesg`, and replace the card",
+    sqlite3.SQLITE_READONLY: "give the agent's user write access to the file and its folder",
+    sqlite3.SQLITE_CANTOPEN: "create its folder and give it to the agent's user",
+    sqlite3.SQLITE_BUSY: "another agent has it open: stop that one first",
+    sqlite3.SQLITE_CORRUPT: "restart the agent: it keeps the damaged file aside and begins a new one",
+}
+
+
+class BufferFileError(Exception):
+    """An operation on the buffer's file that did not succeed. `full` when only space is missing."""
+
+    def __init__(self, operation: str, path: Path, cause: str, code: int) -> None:
+        step = NEXT_STEP.get(code, "see the cause")
+        super().__init__(f"cannot {operation} the buffer {path}: {cause}; {step}")
+        self.code = code
+        self.full = code == sqlite3.SQLITE_FULL
+
+
+@contextmanager
+def translate(path: Path, operation: str) -> Iterator[None]:
+    """SQLite's errors as `BufferFileError`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        raise BufferFileError(operation, path, str(error), code) from error
+
+
+class BufferFile:
+    """One connection, used by one thread at a time; `lock_fd` keeps a second agent away from the same file."""
+
+    def __init__(self, path: Path, db: sqlite3.Connection, lock_fd: int) -> None:
+        self.path = path
+        self.db = db
+        self._lock_fd = lock_fd
+
+    @classmethod
+    def open(cls, path: Path) -> tuple[BufferFile, Path | None]:
+        """The migrated file, and where a damaged one was moved to. Raises `BufferFileError`."""
+        if not path.parent.is_dir():
+            raise BufferFileError("open", path, f"there is no folder {path.parent}", sqlite3.SQLITE_CANTOPEN)
+        lock_fd = _lock(path)
+        aside = None
+        try:
+            db = _connect(path)
+        except BufferFileError as error:
+            if error.code not in DAMAGED:
+                os.close(lock_fd)
+                raise
+            aside = _move_aside(path)
+            db = _connect(path)
+        return cls(path, db, lock_fd), aside
+
+    def close(self) -> None:
+        self.db.close()
+        os.close(self._lock_fd)
+
+    def translate(self, operation: str) -> AbstractContextManager[None]:
+        return translate(self.path, operation)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of it on the disk when it returns, or none of it."""
+        self.db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self.db
+            self.db.execute("COMMIT")
+        except BaseException:
+            # SQLite may have rolled back by itself already (disk full); what matters is that none is left open.
+            if self.db.in_transaction:
+                self.db.execute("ROLLBACK")
+            raise
+
+
+def _lock(path: Path) -> int:
+    lock = path.with_name(path.name + ".lock")
+    try:
+        lock_fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise BufferFileError("open", path, f"{lock}: {error.strerror}", sqlite3.SQLITE_READONLY) from error
+    try:
+        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock_fd)
+        raise BufferFileError("open", path, "it is in use", sqlite3.SQLITE_BUSY) from error
+    return lock_fd
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    with translate(path, "open"):
+        db = _open(path)
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version < VERSION:
+            db.close()
+            _migrate(path)
+            db = _open(path)
+        elif version > VERSION:
+            db.close()
+            cause = f"it was written by a newer version (schema {version}, this one knows {VERSION})"
+            raise BufferFileError("open", path, cause, sqlite3.SQLITE_ERROR)
+        return db
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+    db.execute(f"PRAGMA journal_size_limit = {CHECKPOINT_PAGES * 1024}")
+    db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    return db
+
+
+def _migrate(path: Path) -> None:
+    command = [sys.executable, "-m", "agent.adapters.schema", str(path)]
+    done = subprocess.run(  # noqa: S603 - our own module, no shell
+        command, capture_output=True, text=True, check=False, timeout=600
+    )
+    if done.returncode:
+        cause = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        code = sqlite3.SQLITE_FULL if "full" in cause else sqlite3.SQLITE_ERROR
+        code = sqlite3.SQLITE_NOTADB if "not a database" in cause or "malformed" in cause else code
+        raise BufferFileError("create or migrate", path, cause, code)
+
+
+def _move_aside(path: Path) -> Path:
+    """Rename the damaged file and its journals: what is in them may still be saved by hand."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    for suffix in ("", "-wal", "-shm"):
+        old = path.with_name(path.name + suffix)
+        if old.exists():
+            old.rename(path.with_name(aside.name + suffix))
+    return aside

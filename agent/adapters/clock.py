@@ -1,0 +1,77 @@
+"""The clocks of the machine. The only module that reads them."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from pathlib import Path
+from typing import Literal, Protocol
+
+from agent.core.timekeeper import ClockReading
+from wire.batch import BOOT_BYTES
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+MACHINE_ID = Path("/etc/machine-id")
+TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
+SYSTEM_UNCERTAINTY_MS = 1_000
+_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # macOS has no CLOCK_BOOTTIME
+
+
+class _Timex(ctypes.Structure):
+    """`struct timex` of adjtimex(2), as far as it is read; padded to more than its size."""
+
+    _fields_ = (
+        ("modes", ctypes.c_uint),
+        ("offset", ctypes.c_long),
+        ("freq", ctypes.c_long),
+        ("maxerror", ctypes.c_long),
+        ("rest", ctypes.c_byte * 256),
+    )
+
+
+class Clock(Protocol):
+    """What the loops need of a clock."""
+
+    def mono_ms(self) -> int:
+        """Milliseconds since boot, suspension included; never steps."""
+
+    def look(self) -> ClockReading:
+        """Both clocks at one moment."""
+
+
+class SystemClock:
+    """The real one. `source="ntp"` asks the kernel whether something disciplines UTC; `"system"` believes it."""
+
+    def __init__(self, source: Literal["ntp", "system"]) -> None:
+        self._source = source
+        self._libc = ctypes.CDLL(None) if source == "ntp" else None
+
+    def mono_ms(self) -> int:
+        return time.clock_gettime_ns(_BOOT_CLOCK) // 1_000_000
+
+    def look(self) -> ClockReading:
+        synchronised, uncertainty_ms = True, SYSTEM_UNCERTAINTY_MS
+        adjtimex = getattr(self._libc, "adjtimex", None)
+        if adjtimex is not None:
+            timex = _Timex()
+            synchronised = adjtimex(ctypes.byref(timex)) not in (TIME_ERROR, -1)
+            uncertainty_ms = -(-timex.maxerror // 1_000)
+        utc_ms = time.time_ns() // 1_000_000  # noqa: TID251 - this is the clock adapter
+        return ClockReading(self.mono_ms(), utc_ms, synchronised, uncertainty_ms)
+
+
+def boot_id() -> bytes:
+    """The first BOOT_BYTES of the kernel's id of this boot; where there is none, a number made from the boot time."""
+    try:
+        return bytes.fromhex(BOOT_ID.read_text().strip().replace("-", ""))[:BOOT_BYTES]
+    except OSError:
+        booted_s = round(time.time() - time.clock_gettime(_BOOT_CLOCK))  # noqa: TID251 - this is the clock adapter
+        return (booted_s // 60).to_bytes(BOOT_BYTES, "big")
+
+
+def machine_id() -> str:
+    """/etc/machine-id, or nothing where there is none."""
+    try:
+        return MACHINE_ID.read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,50 @@
+"""Log lines on standard error: with journald's level prefixes there, with the time of day in a terminal.
+
+One line per change of state, never one per reading.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+# sd-daemon(3): a line may begin with its syslog level.
+_PREFIX = {logging.DEBUG: "<7>", logging.INFO: "<6>", logging.WARNING: "<4>", logging.ERROR: "<3>"}
+
+
+class _JournalFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return _PREFIX.get(record.levelno, "<3>") + super().format(record)
+
+
+def set_up(*, verbose: bool = False) -> None:
+    """Configure the root logger once, at the start of the daemon."""
+    handler = logging.StreamHandler(sys.stderr)
+    if "JOURNAL_STREAM" in os.environ:
+        handler.setFormatter(_JournalFormatter("%(message)s"))
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True)
+    # pymodbus reports each lost frame itself; here that is one line when a meter falls silent.
+    logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
+
+
+class Changes:
+    """Logs a subject's state only when it differs from what was said last; the last is kept per subject."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._said: dict[str, str] = {}
+
+    def say(self, subject: str, state: str, level: int = logging.INFO) -> bool:
+        """Log `state` unless it is what was said of `subject` last; True when it was logged."""
+        if self._said.get(subject) == state:
+            return False
+        self._said[subject] = state
+        self._logger.log(level, "%s: %s", subject, state)
+        return True
+
+    def said(self, subject: str) -> bool:
+        """True when something was said of `subject` already."""
+        return subject in self._said

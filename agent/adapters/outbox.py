@@ -1,0 +1,92 @@
+"""The sealed batches in the buffer's file: handed out for sending, deleted when a receipt confirms them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from agent.adapters.buffer_file import BufferFile
+from agent.core.delivery import Sealed
+from agent.core.receipts import Unconfirmed, Verdict, judge
+from wire.receipt import Receipt
+
+BATCH_ID_MAX = 2**62
+
+
+class Outbox:
+    """Batches of `box_id`; what another box left in the file is kept, and never sent under this box's name."""
+
+    def __init__(self, file: BufferFile, box_id: str) -> None:
+        self._file = file
+        self._box_id = box_id
+
+    def load(self, below_id: int | None, limit: int) -> list[Sealed]:
+        """At most `limit` batches of this box below `below_id`, newest first, marked as handed out."""
+        with self._file.translate("read from"):
+            rows = self._file.db.execute(
+                "SELECT id, batch.epoch, first, last, size, confirm_wanted, sent FROM batch JOIN epoch USING (epoch)"
+                " WHERE device = ? AND held IS NULL AND id < ? ORDER BY id DESC LIMIT ?",
+                (self._box_id, below_id or BATCH_ID_MAX, limit),
+            ).fetchall()
+            unsent = [(row[0],) for row in rows if not row[6]]
+            if unsent:
+                with self._file.transaction() as db:
+                    db.executemany("UPDATE batch SET sent = 1 WHERE id = ?", unsent)
+        return [
+            Sealed(id_, epoch, first, last, size, bool(wanted)) for id_, epoch, first, last, size, wanted, _ in rows
+        ]
+
+    def body(self, batch_id: int) -> bytes | None:
+        """The bytes of a batch, or None when it is gone."""
+        with self._file.translate("read from"):
+            row = self._file.db.execute("SELECT body FROM batch WHERE id = ?", (batch_id,)).fetchone()
+        return row[0] if row else None
+
+    def confirm(self, receipt: Receipt, epoch_now: bytes, assigned_now: int) -> tuple[Verdict, int] | None:
+        """Apply a receipt; returns the verdict and the records deleted, or None for an epoch that is not known here.
+
+        Numbers up to `assigned_now` were given in the epoch in use, `epoch_now`.
+        """
+        with self._file.translate("confirm in"):
+            row = self._file.db.execute("SELECT assigned FROM epoch WHERE epoch = ?", (receipt.epoch,)).fetchone()
+            if row is None:
+                return None
+            assigned = assigned_now if receipt.epoch == epoch_now else row[0]
+            verdict = judge(receipt, assigned, self._unconfirmed(receipt))
+            if verdict.held:
+                with self._file.transaction() as db:
+                    db.executemany("UPDATE batch SET held = ? WHERE id = ?", [(why, id_) for id_, why in verdict.held])
+            return verdict, self.delete(verdict.delete)
+
+    def _unconfirmed(self, receipt: Receipt) -> Sequence[Unconfirmed]:
+        """Batches of the receipt's epoch up to the highest number that it names."""
+        highest = max([receipt.through, *(r[1] for r in receipt.ranges), *(h[1] for h in receipt.held)])
+        rows = self._file.db.execute(
+            "SELECT id, first, last, sent, digests FROM batch WHERE epoch = ? AND first <= ? ORDER BY id",
+            (receipt.epoch, highest),
+        )
+        return [Unconfirmed(id_, first, last, bool(sent), tuple(d.split())) for id_, first, last, sent, d in rows]
+
+    def delete(self, batch_ids: Iterable[int]) -> int:
+        """Delete confirmed batches; returns how many records they had."""
+        ids = [(batch_id,) for batch_id in batch_ids]
+        if not ids:
+            return 0
+        records = 0
+        with self._file.translate("delete from"), self._file.transaction() as db:
+            for batch_id in ids:
+                row = db.execute("DELETE FROM batch WHERE id = ? RETURNING records", batch_id).fetchone()
+                records += row[0] if row else 0
+        return records
+
+    def counts(self) -> dict[str, int]:
+        """What the buffer holds, for `status`."""
+        with self._file.translate("read from"):
+            batches, records, size, held = self._file.db.execute(
+                "SELECT count(*), coalesce(sum(records), 0), coalesce(sum(size), 0), count(held) FROM batch"
+            ).fetchone()
+        return {
+            "batches": batches,
+            "batch_records": records,
+            "batch_bytes": size,
+            "held_batches": held,
+        }

@@ -1,0 +1,263 @@
+"""MQTT 5 over mutual TLS with awscrt: one connection, no queue of its own, every outcome reported as an event.
+
+awscrt calls back on its own threads; each callback only hands a value to the event loop. Reconnecting is ours
+(`agent.core.reconnect`): after every failure the client is stopped and started again when it is time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from awscrt import exceptions, io, mqtt5
+
+from agent.core.delivery import Outcome
+from agent.settings import KeyReferenceError, Uplink, key_file
+
+ACK_TIMEOUT_S = 20
+CONNACK_TIMEOUT_MS = 20_000
+PING_TIMEOUT_MS = 10_000
+OTHERS = 0o007
+ALPN_PORT = 443
+ALPN_PROTOCOL = "x-amzn-mqtt-ca"
+NOT_AUTHORIZED = 0x87
+FAILURE = 0x80
+OVERLOADED = frozenset({0x88, 0x89, 0x97, 0x9F})  # unavailable, busy, quota exceeded, connection rate exceeded
+TIMEOUT_NAMES = frozenset({"AWS_ERROR_MQTT_TIMEOUT", "AWS_ERROR_MQTT5_OPERATION_TIMEOUT"})
+REFUSED_NAMES = frozenset({"AWS_ERROR_MQTT5_PACKET_VALIDATION", "AWS_ERROR_MQTT5_PUBLISH_OPTIONS_VALIDATION"})
+# Written once per process: one event loop thread instead of one per CPU (AWS.md, trap 10).
+_LOOP_GROUP: list[io.ClientBootstrap] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The connection stands; `receipts` is what the broker said to the subscription, None when granted."""
+
+    receipts: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """No connection: `cause` in plain words; `rejected` when the broker answered that it has too much to do."""
+
+    cause: str
+    rejected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    batch_id: int
+    outcome: Outcome
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message on the receipts topic."""
+
+    payload: bytes
+
+
+UplinkEvent = Connected | Disconnected | Published | Received
+
+
+class CredentialError(Exception):
+    """Certificate, key or CA that cannot be used; the message names the file, the cause and the next step."""
+
+
+def read_credentials(settings: Uplink) -> tuple[bytes, bytes, bytes]:
+    """`(ca, cert, key)` as PEM bytes; raises `CredentialError`. A key that others can read is not used."""
+    try:
+        key = key_file(settings.key, os.environ.get("CREDENTIALS_DIRECTORY"))
+        if key.stat().st_mode & OTHERS:
+            cause = f"the private key {key} can be read by every user of this machine"
+            raise CredentialError(f"{cause}; run: chmod 600 {key}")
+        return _read("root CA", settings.ca), _read("certificate", settings.cert), _read("private key", key)
+    except KeyReferenceError as error:
+        raise CredentialError(str(error)) from error
+    except OSError as error:
+        raise CredentialError(f"cannot read {error.filename}: {error.strerror}; {_READ_HINT}") from error
+
+
+_READ_HINT = "give the agent's user read access, or correct the path in [uplink]"
+
+
+def _read(what: str, path: Path) -> bytes:
+    data = path.read_bytes()
+    if b"-----BEGIN" not in data:
+        raise CredentialError(f"the {what} {path} is not in PEM form; put the file that AWS IoT gave into its place")
+    return data
+
+
+class MqttUplink:
+    """One client for one set of settings. Events arrive at `emit` on the event loop that made this object."""
+
+    def __init__(self, settings: Uplink, client_id: str, emit: Callable[[UplinkEvent], None]) -> None:
+        """Raises `CredentialError`."""
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._emit = emit
+        self._stopped = asyncio.Event()
+        self._stopped.set()
+        self._muted = False
+        self._client = mqtt5.Client(self._options(client_id))
+
+    def _options(self, client_id: str) -> mqtt5.ClientOptions:
+        settings = self._settings
+        return mqtt5.ClientOptions(
+            host_name=settings.endpoint,
+            port=settings.port,
+            bootstrap=_bootstrap(),
+            socket_options=io.SocketOptions(),
+            tls_ctx=_tls_context(settings),
+            connect_options=mqtt5.ConnectPacket(
+                client_id=client_id, keep_alive_interval_sec=settings.keep_alive_s, session_expiry_interval_sec=0
+            ),
+            session_behavior=mqtt5.ClientSessionBehaviorType.CLEAN,
+            # The buffer is the queue; awscrt's own is memory without bound (AWS.md, trap 4).
+            offline_queue_behavior=mqtt5.ClientOperationQueueBehaviorType.FAIL_ALL_ON_DISCONNECT,
+            # Never reached: this client is stopped after each failure. Long, so that it cannot race the stop.
+            min_reconnect_delay_ms=120_000,
+            max_reconnect_delay_ms=120_000,
+            retry_jitter_mode=mqtt5.ExponentialBackoffJitterMode.NONE,
+            ping_timeout_ms=PING_TIMEOUT_MS,
+            connack_timeout_ms=CONNACK_TIMEOUT_MS,
+            ack_timeout_sec=ACK_TIMEOUT_S,
+            on_publish_callback_fn=self._on_publish,
+            on_lifecycle_event_stopped_fn=self._on_stopped,
+            on_lifecycle_event_connection_success_fn=self._on_connected,
+            on_lifecycle_event_connection_failure_fn=self._on_failure,
+            on_lifecycle_event_disconnection_fn=self._on_disconnection,
+            disable_metrics=True,
+        )
+
+    # Called on the event loop
+
+    def start(self) -> None:
+        self._stopped.clear()
+        self._muted = False
+        self._client.start()
+
+    async def stop(self) -> None:
+        """Close the connection; returns when awscrt has let go of it, at the latest after some seconds."""
+        if self._stopped.is_set():
+            return
+        self._muted = True  # what the connection still says while it goes down is no news
+        self._client.stop(mqtt5.DisconnectPacket(reason_code=mqtt5.DisconnectReasonCode.NORMAL_DISCONNECTION))
+        await self._stopped.wait()
+
+    def publish(self, batch_id: int, body: bytes) -> None:
+        """Send with QoS 1; a `Published` event follows in any case."""
+        packet = mqtt5.PublishPacket(topic=self._settings.topic, payload=body, qos=mqtt5.QoS.AT_LEAST_ONCE)
+
+        def done(future: Any) -> None:
+            self._post(Published(batch_id, *_outcome(future)))
+
+        self._client.publish(packet).add_done_callback(done)
+
+    # Called on awscrt's threads, except `_deliver`
+
+    def _post(self, event: UplinkEvent) -> None:
+        # RuntimeError: the loop is closed, the process is ending, nobody is left to tell.
+        try:
+            self._loop.call_soon_threadsafe(self._deliver, event)
+        except RuntimeError:
+            return
+
+    def _deliver(self, event: UplinkEvent) -> None:
+        if not (self._muted and isinstance(event, Connected | Disconnected)):
+            self._emit(event)
+
+    def _on_publish(self, data: mqtt5.PublishReceivedData) -> None:
+        payload = data.publish_packet.payload
+        self._post(Received(payload.encode() if isinstance(payload, str) else bytes(payload or b"")))
+
+    def _on_connected(self, _data: mqtt5.LifecycleConnectSuccessData) -> None:
+        subscription = mqtt5.Subscription(self._settings.receipts, mqtt5.QoS.AT_LEAST_ONCE)
+
+        def granted(future: Any) -> None:
+            self._post(Connected(_subscription_problem(future)))
+
+        self._client.subscribe(mqtt5.SubscribePacket([subscription])).add_done_callback(granted)
+
+    def _on_failure(self, data: mqtt5.LifecycleConnectFailureData) -> None:
+        connack = data.connack_packet
+        if connack is not None and connack.reason_code is not None:
+            code = int(connack.reason_code)
+            self._post(Disconnected(_refusal(code), rejected=code in OVERLOADED))
+        else:
+            self._post(Disconnected(_words(data.exception)))
+
+    def _on_disconnection(self, data: mqtt5.LifecycleDisconnectData) -> None:
+        packet = data.disconnect_packet
+        if packet is not None and packet.reason_code:
+            code = int(packet.reason_code)
+            self._post(Disconnected(f"the broker closed the connection, reason 0x{code:02x}", code in OVERLOADED))
+        else:
+            self._post(Disconnected(_words(data.exception)))
+
+    def _on_stopped(self, _data: mqtt5.LifecycleStoppedData) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._stopped.set)
+        except RuntimeError:
+            return
+
+
+def _bootstrap() -> io.ClientBootstrap:
+    if not _LOOP_GROUP:
+        group = io.EventLoopGroup(1)
+        _LOOP_GROUP.append(io.ClientBootstrap(group, io.DefaultHostResolver(group, 4)))
+    return _LOOP_GROUP[0]
+
+
+def _tls_context(settings: Uplink) -> io.ClientTlsContext:
+    ca, cert, key = read_credentials(settings)
+    try:
+        options = io.TlsContextOptions.create_client_with_mtls(cert, key)
+        options.override_default_trust_store(ca)
+        if settings.port == ALPN_PORT:
+            options.alpn_list = [ALPN_PROTOCOL]
+        return io.ClientTlsContext(options)
+    except exceptions.AwsCrtError as error:
+        cause = f"certificate {settings.cert} and key {settings.key} cannot be used together: {_words(error)}"
+        raise CredentialError(f"{cause}; put the pair that belongs together into their place") from error
+
+
+def _outcome(future: Any) -> tuple[Outcome, str]:
+    """What became of a publish: awscrt resolves a PUBACK with an error code as success (AWS.md, trap 2)."""
+    error = future.exception()
+    if error is None:
+        code = int(future.result().puback.reason_code or 0)
+        if code < FAILURE:
+            return Outcome.ACCEPTED, ""
+        if code == NOT_AUTHORIZED:
+            return Outcome.DENIED, "the broker denies it (PUBACK 0x87)"
+        return (Outcome.BUSY if code in OVERLOADED else Outcome.REFUSED), f"PUBACK 0x{code:02x}"
+    name = getattr(error, "name", "")
+    if name in TIMEOUT_NAMES:
+        return Outcome.TIMEOUT, f"no PUBACK within {ACK_TIMEOUT_S} s"
+    return (Outcome.REFUSED if name in REFUSED_NAMES else Outcome.LOST), _words(error)
+
+
+def _subscription_problem(future: Any) -> str | None:
+    error = future.exception()
+    if error is not None:
+        return _words(error)
+    codes = [int(code) for code in future.result().reason_codes]
+    return next((f"SUBACK 0x{code:02x}" for code in codes if code >= FAILURE), None)
+
+
+def _refusal(code: int) -> str:
+    if code == NOT_AUTHORIZED:
+        return "the broker does not authorise this client id and certificate (CONNACK 0x87)"
+    return f"the broker refuses the connection (CONNACK 0x{code:02x})"
+
+
+def _words(error: Exception | None) -> str:
+    """awscrt's message without its prefix `AWS_ERROR_...: `; the name follows, for searching."""
+    name, message = getattr(error, "name", ""), getattr(error, "message", "") or str(error)
+    return f"{message.rstrip('.')} ({name})" if name else message

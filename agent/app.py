@@ -1,0 +1,210 @@
+"""The composition root: the one place where decisions (`agent.core`), I/O (`agent.adapters`) and loops meet."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from agent.adapters.buffer import Buffer, Identity, Opening
+from agent.adapters.clock import SystemClock, boot_id, machine_id
+from agent.adapters.notify import Notifier
+from agent.adapters.status_file import StatusFile
+from agent.core.delivery import Delivery, Sealed
+from agent.core.records import NewEvent
+from agent.core.sealing import ConfirmPolicy, SealPolicy
+from agent.core.timekeeper import Timekeeper
+from agent.core.watchdog import Watchdog
+from agent.settings import Settings, SettingsError, describe, load
+from agent.tasks.delivering import Courier
+from agent.tasks.housekeeping import Housekeeper
+from agent.tasks.metering import Metering
+from agent.tasks.progress import Progress
+from agent.tasks.recording import BufferThread, Policies, Recorder
+from agent.tasks.restart import restart_records
+from agent.version import VERSION
+
+log = logging.getLogger(__name__)
+
+STOP_S = 3.0
+
+
+class App:
+    """The daemon. `run` returns when it was told to stop, with everything flushed."""
+
+    def __init__(self, settings: Settings, config: Path) -> None:
+        self.settings = settings
+        self.config = config
+        self.clock = SystemClock(settings.clock.source)
+        self.timekeeper = Timekeeper()
+        self.progress = Progress(started_ms=self.clock.mono_ms())
+        self.watchdog = Watchdog()
+        self.notifier = Notifier()
+        self._stop = asyncio.Event()
+        self._reload = asyncio.Event()
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="buffer")
+
+    @classmethod
+    async def main(cls, settings: Settings, config: Path) -> None:
+        """Make the daemon on the running event loop, and run it."""
+        await cls(settings, config).run()
+
+    async def run(self) -> None:
+        """Run until SIGTERM or SIGINT; raises `BufferFileError` when the buffer cannot be opened."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        buffer, opening = await loop.run_in_executor(self._executor, self._open_buffer)
+        self._compose(BufferThread(buffer, self._executor))
+        self.timekeeper.observe(self.clock.look())
+        self.recorder.add(self._start_records(opening))
+        await self.metering.start(self.settings, opening)
+        tasks = [
+            asyncio.create_task(work) for work in (self.recorder.run(), self.courier.run(), self.housekeeper.run())
+        ]
+        self._say_started(opening)
+        self.notifier.send("READY=1")
+        try:
+            await self._until_stopped(tasks)
+        finally:
+            await self._shut_down(tasks, buffer)
+
+    def _open_buffer(self) -> tuple[Buffer, Opening]:
+        identity = Identity(self.settings.box.id, machine_id(), boot_id())
+        return Buffer.open(self.settings.buffer.path, identity)
+
+    def _compose(self, store: BufferThread) -> None:
+        settings, progress = self.settings, self.progress
+        held = store.buffer.outbox.counts()
+        progress.batches, progress.batch_records = held["batches"], held["batch_records"]
+        progress.held_batches = held["held_batches"]
+        self.recorder = Recorder(
+            store,
+            self.clock,
+            self.timekeeper,
+            policies(settings),
+            progress,
+            self.watchdog,
+            on_sealed=self._on_sealed,
+        )
+        self.courier = Courier(
+            settings.uplink,
+            settings.box.id,
+            Delivery(confirm_by_puback=settings.uplink.confirm == "puback"),
+            store,
+            self.recorder,
+            self.clock,
+            progress,
+            self.watchdog,
+        )
+        self.metering = Metering(self.recorder, self.clock, self.timekeeper, progress, self.watchdog)
+        self.housekeeper = Housekeeper(
+            self.clock,
+            self.timekeeper,
+            self.recorder,
+            self.metering,
+            progress,
+            self.watchdog,
+            self.notifier,
+            StatusFile(settings.status_path),
+            self._about,
+        )
+
+    def _on_sealed(self, batch: Sealed) -> None:
+        self.courier.sealed(batch)
+
+    def _about(self) -> dict[str, Any]:
+        return {"box": self.settings.box.id, "version": VERSION, "pid": os.getpid(), "config": str(self.config)}
+
+    def _start_records(self, opening: Opening) -> list[NewEvent]:
+        return restart_records(opening, self.clock.mono_ms(), self.settings.revision)
+
+    def _say_started(self, opening: Opening) -> None:
+        if opening.moved_aside is not None:
+            log.error("buffer: damaged, kept as %s; a new one is in use", opening.moved_aside)
+        if opening.start.epoch_reason:
+            log.info("buffer: new epoch %s (%s)", self.recorder.store.buffer.epoch.hex(), opening.start.epoch_reason)
+        if not opening.clean:
+            log.warning("start: the last run did not end cleanly; what it had committed is kept")
+        for warning in self.settings.warnings:
+            log.warning("config: %s", warning)
+        log.info("start: wattpost %s, box %s, %d meters", VERSION, self.settings.box.id, len(self.settings.meters))
+
+    async def _until_stopped(self, tasks: list[asyncio.Task[None]]) -> None:
+        """Wait for a signal; a loop that ends by itself is a bug and ends the agent, for systemd to restart."""
+        while not self._stop.is_set():
+            signals = [asyncio.create_task(self._stop.wait()), asyncio.create_task(self._reload.wait())]
+            done, _ = await asyncio.wait([*tasks, *self.metering.tasks, *signals], return_when=asyncio.FIRST_COMPLETED)
+            for waiter in signals:
+                waiter.cancel()
+            for task in done:
+                if task not in signals and not task.cancelled():
+                    task.result()
+                    raise RuntimeError(f"the loop {task.get_name()} ended by itself")
+            if self._reload.is_set() and not self._stop.is_set():
+                self._reload.clear()
+                await self._reload_settings()
+
+    async def _reload_settings(self) -> None:
+        self.notifier.reloading()
+        try:
+            settings = await asyncio.get_running_loop().run_in_executor(None, load, self.config)
+        except SettingsError as error:
+            for mistake in error.mistakes:
+                log.error("reload: %s; the old configuration stays in force", describe(self.config, mistake))  # noqa: TRY400
+        else:
+            await self._apply(settings)
+        self.notifier.send("READY=1")
+
+    async def _apply(self, settings: Settings) -> None:
+        old, self.settings = self.settings, settings
+        for name, before, after in (
+            ("box.id", old.box.id, settings.box.id),
+            ("clock.source", old.clock.source, settings.clock.source),
+            ("buffer.path", old.buffer.path, settings.buffer.path),
+            ("status.path", old.status_path, settings.status_path),
+        ):
+            if before != after:
+                log.warning("reload: %s needs a restart to change; %s stays in force", name, before)
+        self.recorder.policies = policies(settings, self.recorder.policies)
+        await self.metering.stop()
+        self.recorder.add([NewEvent(self.clock.mono_ms(), "config", None, {"config_rev": settings.revision})])
+        await self.metering.start(settings, None)
+        await self.courier.reconfigure(settings.uplink)
+        log.info("reload: configuration revision %s is in force, %d meters", settings.revision, len(settings.meters))
+
+    async def _shut_down(self, tasks: list[asyncio.Task[None]], buffer: Buffer) -> None:
+        """Stop reading, write what is pending, close. The disk comes before the network."""
+        self.notifier.send("STOPPING=1")
+        await self.metering.stop()
+        self.recorder.add([NewEvent(self.clock.mono_ms(), "stop")])
+        flushed = await self.recorder.flush()
+        for task in tasks:
+            task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                await asyncio.gather(*tasks, return_exceptions=True)
+        self.housekeeper.status_file.remove()
+        now_ms = self.clock.mono_ms()
+        await asyncio.get_running_loop().run_in_executor(self._executor, buffer.close, now_ms)
+        self._executor.shutdown()
+        if flushed:
+            log.info("stop: everything read is in the buffer")
+        else:
+            log.error("stop: %d records could not be written", self.progress.pending_records)
+
+
+def policies(settings: Settings, before: Policies | None = None) -> Policies:
+    """What the configuration says of committing, sealing and confirming; keeps what was learned `before`."""
+    seal = SealPolicy(settings.batch.max_age_ms, settings.batch.max_bytes)
+    confirm = ConfirmPolicy(settings.uplink.confirm_interval_ms)
+    if before is not None:
+        seal.bytes_per_record = before.seal.bytes_per_record
+    buffer = settings.buffer
+    return Policies(buffer.durability_ms, buffer.max_size_bytes, settings.batch.max_bytes, seal, confirm)

@@ -1,0 +1,55 @@
+"""`wattpost run`: the daemon, in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+
+import click
+
+from agent.settings import DEFAULT_PATH, SettingsError, describe, load
+
+
+@click.command("run")
+@click.option(
+    "--config",
+    "-c",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_PATH,
+    show_default=True,
+    help="The configuration file.",
+)
+@click.option("--verbose", "-v", is_flag=True, help="Log what is normally not worth a line, too.")
+def command(config: Path, *, verbose: bool) -> None:
+    """Read the meters, keep the readings, deliver them; until told to stop.
+
+    Logs to standard error, one line per change of state. SIGTERM or Ctrl-C writes what is pending and ends within
+    5 seconds; SIGHUP reads the configuration again. Works as an ordinary user, who needs the serial ports (group
+    dialout) and the files that the configuration names.
+
+    Exit code: 0 when told to stop, 78 for a configuration with mistakes, 74 when the buffer cannot be opened.
+
+    \b
+    Examples:
+      wattpost run
+      wattpost run --config ./agent.toml --verbose
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
+    from agent.adapters.buffer_file import BufferFileError  # noqa: PLC0415 - keeps `--help` fast
+    from agent.adapters.logs import set_up  # noqa: PLC0415
+    from agent.app import App  # noqa: PLC0415
+
+    set_up(verbose=verbose)
+    log = logging.getLogger("agent")
+    try:
+        settings = load(config)
+    except SettingsError as error:
+        for mistake in error.mistakes:
+            log.error("config: %s", describe(config, mistake))  # noqa: TRY400 - the trace helps no installer
+        raise click.exceptions.Exit(os.EX_CONFIG) from error
+    try:
+        asyncio.run(App.main(settings, config))
+    except BufferFileError as error:
+        log.error("buffer: %s", error)  # noqa: TRY400 - as above
+        raise click.exceptions.Exit(os.EX_IOERR) from error

@@ -1,0 +1,338 @@
+"""Which batch is sent when: a state machine without I/O, (now, event) -> actions.
+
+The buffer on disk is the queue. In memory are only the batches that are on their way, at most
+`Limits.tracked_max`: READY (loaded, not sent), FLYING (sent, no PUBACK) and AWAITING (PUBACK, no receipt). On a
+disconnect all but AWAITING is forgotten and read again later: a failed publish means unknown, not undelivered.
+A PUBACK deletes nothing: it only says that the broker has the message. The receipt deletes, in the buffer.
+
+Newest first, so that dashboards are live at once; the backlog is paced; a batch that never gets an answer is parked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+MINUTE_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    in_flight_max: int = 8  # publishes without PUBACK; AWS allows 100
+    tracked_max: int = 512
+    awaiting_max: int = 256  # PUBACKed without a receipt: the backlog halts here until the cloud answers
+    load_count: int = 32
+    backlog_per_s: float = 50.0  # AWS drops beyond 100 publishes/s of a connection, both ways together
+    receipt_timeout_ms: int = 30_000
+    receipt_timeout_max_ms: int = 30 * MINUTE_MS
+    receipt_grace_ms: int = 15_000  # a receipt says nothing yet of what was sent this shortly before it
+    denied_pause_ms: int = 30_000
+    denied_pause_max_ms: int = 10 * MINUTE_MS
+    park_after: int = 5
+    park_ms: int = 60 * MINUTE_MS
+    ack_timeouts_max: int = 3  # each leaks a receive-maximum slot in awscrt (AWS.md, trap 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """What delivery knows of a batch in the buffer. Ids ascend in the order of sealing."""
+
+    id: int
+    epoch: bytes
+    first: int
+    last: int
+    size: int
+    confirm_wanted: bool
+
+
+class Outcome(Enum):
+    """How a publish ended. Only ACCEPTED says anything about the far end."""
+
+    ACCEPTED = "accepted"
+    TIMEOUT = "timeout"
+    DENIED = "denied"
+    BUSY = "busy"
+    REFUSED = "refused"
+    LOST = "lost"
+
+
+# Actions
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Read at most `limit` deliverable batches below `below_id` (None: from the newest), newest first."""
+
+    below_id: int | None
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnect:
+    """Close the connection and open a new one, for `reason`."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """The broker's word is enough here (`confirm = "puback"`): the batch may be deleted."""
+
+    id: int
+
+
+Action = Publish | Load | Reconnect | Confirmed
+
+
+class _State(Enum):
+    READY = 0
+    FLYING = 1
+    AWAITING = 2
+
+
+@dataclass(slots=True)
+class _Entry:
+    batch: Sealed
+    live: bool
+    state: _State = _State.READY
+    since_ms: int = 0
+    not_before_ms: int = 0
+    failures: int = 0
+    asks: int = 0  # times that it was sent again only to be answered
+    missed: bool = False  # a receipt did not name it, but came too soon after it was sent to mean anything
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One per uplink. Call with what happened; carry out what it returns; call `tick` at `wake_ms()`."""
+
+    limits: Limits = field(default_factory=Limits)
+    confirm_by_puback: bool = False
+    connected: bool = False
+    _entries: dict[int, _Entry] = field(default_factory=dict)
+    _cursor: int | None = None
+    _loading: bool = False
+    _exhausted: bool = False
+    _pace_per_s: float | None = None
+    _next_backlog_ms: float = 0.0
+    _paused_until_ms: int = 0
+    _denied: int = 0
+    _ack_timeouts: int = 0
+    _drained: bool = True  # False from the first backlog batch sent until the end of the backlog was asked after
+
+    # What happened
+
+    def on_connected(self, now_ms: int) -> list[Action]:
+        self.connected, self._ack_timeouts = True, 0
+        self._paused_until_ms = now_ms if not self._denied else self._paused_until_ms
+        self._rewind()
+        return self.tick(now_ms)
+
+    def on_disconnected(self) -> None:
+        self.connected = False
+        self._entries = {key: entry for key, entry in self._entries.items() if entry.state is _State.AWAITING}
+        self._rewind()
+
+    def on_sealed(self, now_ms: int, batch: Sealed) -> list[Action]:
+        """A batch was sealed. Offline it just stays in the buffer."""
+        if not self.connected:
+            return []
+        if len(self._entries) >= self.limits.tracked_max:
+            self._rewind()
+            return self.tick(now_ms)
+        self._entries[batch.id] = _Entry(batch, live=True)
+        return self.tick(now_ms)
+
+    def on_loaded(self, now_ms: int, asked: Load, batches: Sequence[Sealed]) -> list[Action]:
+        """The answer to `Load`. Fewer than asked for means that the buffer has no older ones."""
+        self._loading = False
+        if not self.connected or asked.below_id != self._cursor:
+            return self.tick(now_ms)
+        self._exhausted = len(batches) < asked.limit
+        if batches:
+            self._cursor = batches[-1].id
+        for batch in batches:
+            if batch.id not in self._entries:
+                self._entries[batch.id] = _Entry(batch, live=False)
+        return self.tick(now_ms)
+
+    def on_published(self, now_ms: int, batch_id: int, outcome: Outcome) -> list[Action]:
+        entry = self._entries.get(batch_id)
+        if entry is None or entry.state is not _State.FLYING:
+            return self.tick(now_ms)
+        if outcome is Outcome.ACCEPTED:
+            return self._accepted(now_ms, entry)
+        entry.state, entry.since_ms = _State.READY, now_ms
+        self._failed(now_ms, entry, outcome)
+        if outcome is Outcome.TIMEOUT and self._ack_timeouts >= self.limits.ack_timeouts_max:
+            self._ack_timeouts = 0
+            return [Reconnect(f"{self.limits.ack_timeouts_max} publishes got no PUBACK")]
+        return self.tick(now_ms)
+
+    def on_receipt(
+        self, now_ms: int, epoch: bytes, gone: Iterable[int], stored_to: int, pace_per_s: float | None
+    ) -> list[Action]:
+        """A receipt was applied: batches `gone` need no more delivery; `stored_to` is the highest number it names.
+
+        What was sent well before and lies below `stored_to` without being gone did not arrive: it is sent again. What
+        was sent shortly before is sent again when the grace is over and no receipt has named it.
+        """
+        self._pace_per_s = pace_per_s
+        for batch_id in gone:
+            self._entries.pop(batch_id, None)
+        for entry in self._entries.values():
+            if entry.state is _State.AWAITING and entry.batch.epoch == epoch and entry.batch.last < stored_to:
+                entry.missed = True
+        return self.tick(now_ms)
+
+    def forget(self, batch_ids: Iterable[int]) -> None:
+        """These batches were dropped, replaced or confirmed otherwise."""
+        for batch_id in batch_ids:
+            self._entries.pop(batch_id, None)
+
+    # What to do
+
+    def tick(self, now_ms: int) -> list[Action]:
+        """All that is due now."""
+        if not self.connected:
+            return []
+        self._ask_again(now_ms)
+        actions: list[Action] = []
+        if now_ms >= self._paused_until_ms:
+            actions += self._publishes(now_ms)
+        if self._wants_load():
+            self._loading = True
+            actions.append(Load(self._cursor, self.limits.load_count))
+        self._ask_after_drain()
+        return actions
+
+    def wake_ms(self, now_ms: int) -> int | None:
+        """When `tick` has something to do at the latest; None while only an event can bring work."""
+        if not self.connected:
+            return None
+        times: list[float] = []
+        if self._room() > 0:
+            halted = self._halted()
+            for entry in self._entries.values():
+                if entry.state is _State.READY and (entry.live or not halted):
+                    paced = 0 if entry.live else self._next_backlog_ms
+                    times.append(max(entry.not_before_ms, self._paused_until_ms, paced))
+        times += [self._ask_at(entry) for entry in self._entries.values() if self._asks(entry)]
+        return None if not times else max(now_ms, int(min(times)) + 1)
+
+    def counts(self) -> dict[str, int]:
+        """Tracked batches by state, for `status`."""
+        tally = dict.fromkeys((state.name.lower() for state in _State), 0)
+        for entry in self._entries.values():
+            tally[entry.state.name.lower()] += 1
+        return tally
+
+    # Inside
+
+    def _rewind(self) -> None:
+        self._cursor, self._exhausted, self._loading = None, False, False
+
+    def _flying(self) -> int:
+        return sum(entry.state is _State.FLYING for entry in self._entries.values())
+
+    def _awaiting(self) -> int:
+        return sum(entry.state is _State.AWAITING for entry in self._entries.values())
+
+    def _wants_load(self) -> bool:
+        ready = sum(entry.state is _State.READY for entry in self._entries.values())
+        room = len(self._entries) + self.limits.load_count <= self.limits.tracked_max
+        return not (self._loading or self._exhausted) and room and ready < self.limits.in_flight_max
+
+    def _publishes(self, now_ms: int) -> list[Action]:
+        room = self._room()
+        ready = [e for e in self._entries.values() if e.state is _State.READY and e.not_before_ms <= now_ms]
+        actions: list[Action] = []
+        for entry in sorted(ready, key=lambda e: e.batch.id, reverse=True):
+            if room <= 0:
+                break
+            if not entry.live and not self._may_send_backlog(now_ms):
+                continue
+            entry.state, entry.since_ms = _State.FLYING, now_ms
+            self._drained = self._drained and entry.live
+            actions.append(Publish(entry.batch.id))
+            room -= 1
+        return actions
+
+    def _room(self) -> int:
+        """Publishes that may start now; after a denial one at a time, as a probe."""
+        return (1 if self._denied else self.limits.in_flight_max) - self._flying()
+
+    def _halted(self) -> bool:
+        """So much is without a receipt that the backlog waits for the cloud to answer."""
+        return not self.confirm_by_puback and self._awaiting() + self._flying() >= self.limits.awaiting_max
+
+    def _may_send_backlog(self, now_ms: int) -> bool:
+        if self._halted() or now_ms < self._next_backlog_ms:
+            return False
+        rate = self.limits.backlog_per_s
+        if self._pace_per_s is not None:
+            rate = min(rate, max(self._pace_per_s, 0.001))
+        self._next_backlog_ms = max(self._next_backlog_ms + 1000 / rate, now_ms - 1000 / rate)
+        return True
+
+    def _accepted(self, now_ms: int, entry: _Entry) -> list[Action]:
+        self._denied = self._ack_timeouts = entry.failures = 0
+        if self.confirm_by_puback:
+            del self._entries[entry.batch.id]
+            return [Confirmed(entry.batch.id), *self.tick(now_ms)]
+        entry.state, entry.since_ms = _State.AWAITING, now_ms
+        return self.tick(now_ms)
+
+    def _failed(self, now_ms: int, entry: _Entry, outcome: Outcome) -> None:
+        entry.failures += 1
+        if outcome is Outcome.TIMEOUT:
+            self._ack_timeouts += 1
+        if outcome in (Outcome.DENIED, Outcome.BUSY):
+            self._denied += 1
+            pause_ms = min(
+                self.limits.denied_pause_ms * 2 ** min(self._denied - 1, 16), self.limits.denied_pause_max_ms
+            )
+            self._paused_until_ms = now_ms + pause_ms
+        elif entry.failures >= self.limits.park_after or outcome is Outcome.REFUSED:
+            entry.failures, entry.not_before_ms, entry.live = 0, now_ms + self.limits.park_ms, False
+        else:
+            entry.not_before_ms = now_ms + min(1000 * 2**entry.failures, MINUTE_MS)
+
+    # A batch that wants a receipt and gets none is sent again: the receiver answers whatever it has already.
+
+    def _asks(self, entry: _Entry) -> bool:
+        return entry.state is _State.AWAITING and (entry.batch.confirm_wanted or entry.missed or entry.asks > 0)
+
+    def _ask_at(self, entry: _Entry) -> int:
+        if entry.missed:
+            return entry.since_ms + self.limits.receipt_grace_ms
+        wait_ms: int = min(
+            self.limits.receipt_timeout_ms * 2 ** min(entry.asks, 16), self.limits.receipt_timeout_max_ms
+        )
+        return entry.since_ms + wait_ms
+
+    def _ask_after_drain(self) -> None:
+        """The backlog is sent to its end: one batch of it asks for the receipt that none of them may have wanted."""
+        if self._drained or not self._exhausted or self._flying():
+            return
+        waiting = [entry for entry in self._entries.values() if not entry.live]
+        if all(entry.state is _State.AWAITING for entry in waiting):
+            self._drained = True
+            if waiting:
+                max(waiting, key=lambda e: e.since_ms).missed = True
+
+    def _ask_again(self, now_ms: int) -> None:
+        for entry in self._entries.values():
+            if self._asks(entry) and self._ask_at(entry) <= now_ms:
+                entry.state, entry.since_ms, entry.live = _State.READY, now_ms, not entry.missed
+                entry.missed = False
+                entry.asks += 1
+        if self._awaiting() >= self.limits.awaiting_max and not any(map(self._asks, self._entries.values())):
+            newest = max((e for e in self._entries.values() if e.state is _State.AWAITING), key=lambda e: e.batch.id)
+            newest.asks += 1

@@ -1,0 +1,82 @@
+"""What the box records before it has a number, and how a group commit of it is kept in the buffer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from wire.batch import Column
+
+SLOT_MAX = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the values of a meter's readings are, in order; a meter gets a new one when its configuration changes."""
+
+    meter: str
+    columns: tuple[Column, ...]
+    descriptor: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewReading:
+    """A reading without a number. `layout` is the buffer's id of its `Layout`; values count steps, None is missing."""
+
+    layout: int
+    mono_ms: int
+    values: tuple[int | None, ...]
+    flags: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event without a number; `data` is what JSON can say."""
+
+    mono_ms: int
+    kind: str
+    meter: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+NewRecord = NewReading | NewEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One group commit: records in commit order, and per meter the poll slots that ended meanwhile.
+
+    `slots_due` comes from the poll schedule, not from the records: a record lost between the two is then visible.
+    """
+
+    records: Sequence[NewRecord]
+    slots_due: Mapping[str, int] = field(default_factory=dict)
+
+
+def pack_group(group: Group) -> bytes:
+    """The group as MessagePack: `[slots_due, [record, ...]]`.
+
+    A record is `[layout, mono_ms, values, flags]` or `[mono_ms, kind, meter, data]`.
+    """
+    rows: list[Any] = [
+        [record.layout, record.mono_ms, record.values, record.flags]
+        if isinstance(record, NewReading)
+        else [record.mono_ms, record.kind, record.meter, record.data]
+        for record in group.records
+    ]
+    return msgspec.msgpack.encode([group.slots_due, rows])
+
+
+def unpack_group(body: bytes) -> Group:
+    """The inverse of `pack_group`; raises `msgspec.DecodeError` for bytes that are not one."""
+    slots_due, rows = msgspec.msgpack.decode(body)
+    records: list[NewRecord] = []
+    for head, second, third, fourth in rows:
+        if isinstance(second, str):
+            records.append(NewEvent(head, second, third, fourth))
+        else:
+            records.append(NewReading(head, second, tuple(third), tuple(fourth)))
+    return Group(records, slots_due)

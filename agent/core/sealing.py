@@ -1,0 +1,153 @@
+"""When open records become a batch, how many of them, and what the batch looks like. Sealed once, never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.core.records import Group, Layout, NewEvent, NewReading, NewRecord
+from wire.batch import Anchor, Batch, BatchKey, Event, Reading, Series, Slots
+
+FILL = 0.97  # seal a little before the limit, so that almost always all open records fit
+FIRST_GUESS_BYTES = 32.0
+HEADER_BYTES = 120
+LEARN_FROM = 8  # records; a smaller batch is mostly header
+
+
+@dataclass(slots=True)
+class SealPolicy:
+    """Decides by age and by expected size; learns the bytes per record from the batches sealed so far."""
+
+    max_age_ms: int
+    max_bytes: int
+    bytes_per_record: float = FIRST_GUESS_BYTES
+
+    def due(self, now_ms: int, open_records: int, oldest_ms: int | None) -> bool:
+        """`oldest_ms` is when the oldest unsealed record, or gap not yet recorded, began."""
+        if oldest_ms is not None and now_ms - oldest_ms >= self.max_age_ms:
+            return True
+        return HEADER_BYTES + open_records * self.bytes_per_record >= self.max_bytes * FILL
+
+    def sealed(self, records: int, size_bytes: int) -> None:
+        if records >= LEARN_FROM:
+            seen = max(size_bytes - HEADER_BYTES, 1) / records
+            self.bytes_per_record += (seen - self.bytes_per_record) * 0.5
+
+
+@dataclass(slots=True)
+class ConfirmPolicy:
+    """When a batch asks for a receipt: about every `interval_ms`, after a start, and when much is unconfirmed."""
+
+    interval_ms: int
+    many_unconfirmed: int = 64
+    _last_ms: int | None = None
+    _since: int = 0
+
+    def wanted(self, now_ms: int, unconfirmed: int, *, urgent: bool = False) -> bool:
+        self._since += 1
+        many = unconfirmed >= self.many_unconfirmed and self._since >= self.many_unconfirmed // 4
+        if urgent or many or self._last_ms is None or now_ms - self._last_ms >= self.interval_ms:
+            self._last_ms, self._since = now_ms, 0
+            return True
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRecords:
+    """Unsealed group commits of one boot, numbered on from `first`; `layouts` explains their readings.
+
+    `range_first` lies before `first` where numbers were skipped. A batch takes whole groups, so that the slots that
+    the schedule counted stand in the batch that has the records of these slots.
+    """
+
+    range_first: int
+    first: int
+    groups: Sequence[Group]
+    layouts: Mapping[int, Layout]
+
+    def head(self, groups: int) -> OpenRecords:
+        return OpenRecords(self.range_first, self.first, self.groups[:groups], self.layouts)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a batch says beside its records."""
+
+    device: str
+    epoch: bytes
+    boot: bytes
+    anchor: Anchor | None
+    confirm_wanted: bool
+
+
+def build_batch(frame: Frame, opened: OpenRecords) -> Batch:
+    """The batch of all of `opened`, which must have a record."""
+    records, slots_due = merge_groups(opened.groups)
+    readings: dict[int, list[Reading]] = {}
+    events: list[Event] = []
+    for seq, record in enumerate(records, opened.first):
+        if isinstance(record, NewReading):
+            readings.setdefault(record.layout, []).append(Reading(seq, record.mono_ms, record.values, record.flags))
+        else:
+            events.append(Event(seq, record.mono_ms, record.kind, record.meter, record.data))
+    key = BatchKey(frame.device, frame.epoch, opened.range_first, opened.first + len(records) - 1)
+    series = [
+        Series(layout.meter, layout.columns, tuple(readings.get(id_, ())), slots, layout.descriptor)
+        for id_, layout, slots in _sections(opened.layouts, readings, slots_due, events)
+    ]
+    return Batch(key, frame.boot, frame.anchor, frame.confirm_wanted, tuple(series), tuple(events))
+
+
+def _sections(
+    layouts: Mapping[int, Layout],
+    readings: Mapping[int, Sequence[Reading]],
+    slots_due: Mapping[str, int],
+    events: Iterable[Event],
+) -> Iterable[tuple[int, Layout, Slots]]:
+    """The layouts that the batch needs; each meter's account of slots stands with its newest layout."""
+    explained: dict[str, int] = {}
+    for event in events:
+        if event.kind == "gap" and event.meter:
+            explained[event.meter] = explained.get(event.meter, 0) + (event.data.get("slots") or 0)
+    newest = {layouts[id_].meter: id_ for id_ in sorted(layouts)}
+    read: dict[str, int] = {}
+    for id_, rows in readings.items():
+        read[layouts[id_].meter] = read.get(layouts[id_].meter, 0) + len(rows)
+    for id_ in sorted(layouts):
+        meter = layouts[id_].meter
+        slots = Slots()
+        if newest[meter] == id_:
+            slots = Slots(slots_due.get(meter, 0), read.get(meter, 0), explained.get(meter, 0))
+        if id_ in readings or slots != Slots():
+            yield id_, layouts[id_], slots
+
+
+def fit(
+    frame: Frame, opened: OpenRecords, max_bytes: int, encode: Callable[[Batch], bytes]
+) -> tuple[int, Batch, bytes]:
+    """As many groups as encode to at most `max_bytes`, but at least one: `(groups, batch, bytes)`."""
+    groups = len(opened.groups)
+    while True:
+        batch = build_batch(frame, opened.head(groups))
+        body = encode(batch)
+        if len(body) <= max_bytes or groups == 1:
+            return groups, batch, body
+        groups = max(1, min(groups - 1, int(groups * max_bytes / len(body) * FILL)))
+
+
+def merge_groups(groups: Iterable[Group]) -> tuple[list[NewRecord], dict[str, int]]:
+    """Records in order and slots added up."""
+    records: list[NewRecord] = []
+    slots_due: dict[str, int] = {}
+    for group in groups:
+        records += group.records
+        for meter, slots in group.slots_due.items():
+            slots_due[meter] = slots_due.get(meter, 0) + slots
+    return records, slots_due
+
+
+def restart_gap(meter: str, interval_ms: int, from_ms: int, now_ms: int) -> NewEvent:
+    """The slots of `meter` between `from_ms` and `now_ms` of this boot, in which the agent did not run."""
+    slots = max(0, (now_ms - from_ms) // interval_ms)
+    data = {"reason": "not_running", "from_ms": from_ms, "to_ms": now_ms, "slots": slots}
+    return NewEvent(now_ms, "gap", meter, data)

@@ -1,0 +1,91 @@
+"""Poll slots of one meter: aligned to the interval, never drifting, never bursting, each one accounted for.
+
+A slot is the interval that begins at a multiple of `interval_ms` of UTC (of the boot clock while UTC is unknown).
+It is done if its read starts within it; one that passed without a read is late and becomes part of a gap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent.core.records import NewEvent
+
+
+@dataclass(slots=True)
+class GapSpan:
+    """Consecutive slots without a reading, for one reason: `from_ms` inclusive, `to_ms` exclusive."""
+
+    reason: str
+    from_ms: int
+    to_ms: int
+    slots: int
+
+
+class MeterSlots:
+    """The schedule and the account of one meter."""
+
+    def __init__(self, meter: str, interval_ms: int, now_ms: int, boot_utc_ms: int = 0) -> None:
+        self.meter = meter
+        self.interval_ms = interval_ms
+        self._phase_ms = boot_utc_ms % interval_ms
+        self.next_ms = self._aligned(now_ms)
+        self._gap: GapSpan | None = None
+        self._due = 0
+
+    def _aligned(self, at_ms: int) -> int:
+        """The first slot start at or after `at_ms`."""
+        return at_ms + (-(at_ms + self._phase_ms)) % self.interval_ms
+
+    def realign(self, boot_utc_ms: int) -> None:
+        """UTC became known or stepped: move the next start to the nearest aligned instant, losing no slot."""
+        self._phase_ms = boot_utc_ms % self.interval_ms
+        self.next_ms = self._aligned(self.next_ms - self.interval_ms // 2)
+
+    def take(self, now_ms: int) -> tuple[int, list[NewEvent]]:
+        """Start the slot that `now_ms` lies in; returns its start, and the gap that the slots missed before it close.
+
+        Call when `now_ms >= next_ms`. Missed slots are not made up for.
+        """
+        missed = (now_ms - self.next_ms) // self.interval_ms
+        events: list[NewEvent] = []
+        if missed > 0:
+            events = self.explain("late", self.next_ms, missed)
+            self.next_ms += missed * self.interval_ms
+        start_ms = self.next_ms
+        self.next_ms += self.interval_ms
+        return start_ms, events
+
+    def read(self) -> list[NewEvent]:
+        """The slot taken last has its reading; returns the gap that this ends, if one was open."""
+        self._due += 1
+        return self.close_gap()
+
+    def explain(self, reason: str, from_ms: int, slots: int = 1) -> list[NewEvent]:
+        """`slots` slots from `from_ms` have no reading for `reason`; returns the gap of another reason that this ends."""
+        to_ms = from_ms + slots * self.interval_ms
+        gap = self._gap
+        if gap is not None and gap.reason == reason:
+            gap.to_ms, gap.slots = to_ms, gap.slots + slots
+            return []
+        closed = self.close_gap()
+        self._gap = GapSpan(reason, from_ms, to_ms, slots)
+        return closed
+
+    def close_gap(self) -> list[NewEvent]:
+        """End the open gap, also when a batch is sealed, so that no gap waits longer than a reading would."""
+        gap, self._gap = self._gap, None
+        if gap is None:
+            return []
+        self._due += gap.slots
+        data = {"reason": gap.reason, "from_ms": gap.from_ms, "to_ms": gap.to_ms, "slots": gap.slots}
+        return [NewEvent(gap.to_ms, "gap", self.meter, data)]
+
+    def due_since_last(self) -> int:
+        """Slots that ended since the last call, read or explained by a gap that has closed."""
+        due, self._due = self._due, 0
+        return due
+
+    @property
+    def gap_from_ms(self) -> int | None:
+        """Where the open gap began."""
+        return self._gap.from_ms if self._gap else None

@@ -1,0 +1,74 @@
+"""What of an old batch is given up first when the disk is full: pure, a batch in, its successor out.
+
+Level 1 keeps the counters of every reading, level 2 the counters once in 15 minutes, level 3 only the account of the
+slots and the events. Each level covers the same numbers under the next `rev`, so that nothing is missing unsaid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from wire.batch import Batch, Reading, Series
+from wire.measurand import BY_NAME
+
+LEVEL_MAX = 3
+BILLING_MS = 15 * 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A batch in the buffer that may be thinned; `held`: it lies in the cloud's quarantine already."""
+
+    id: int
+    rev: int
+    size: int
+    held: bool
+
+
+def choose(candidates: Sequence[Candidate]) -> Candidate | None:
+    """What to thin next: what the cloud holds, then the lowest level, there the oldest; None when all is thinned."""
+    open_ones = [candidate for candidate in candidates if candidate.rev < LEVEL_MAX]
+    return min(open_ones, key=lambda c: (not c.held, c.rev, c.id), default=None)
+
+
+def thin(batch: Batch) -> Batch:
+    """The successor of `batch`, one level thinner; raises ValueError at the last level."""
+    level = batch.key.rev + 1
+    if level > LEVEL_MAX:
+        raise ValueError(f"batch {batch.key.first}..{batch.key.last} cannot be thinned further")
+    series = tuple(_thin_series(one, level) for one in batch.series)
+    return replace(batch, key=replace(batch.key, rev=level), series=series)
+
+
+def _thin_series(series: Series, level: int) -> Series:
+    kept = [i for i, column in enumerate(series.columns) if _is_counter(column.measurand)]
+    if level == LEVEL_MAX or not kept:
+        return replace(series, columns=(), readings=())
+    readings = series.readings if level == 1 else _once_per(series.readings, BILLING_MS)
+    return replace(
+        series,
+        columns=tuple(series.columns[i] for i in kept),
+        readings=tuple(_pick(reading, kept) for reading in readings),
+    )
+
+
+def _is_counter(measurand: str) -> bool:
+    known = BY_NAME.get(measurand)
+    return known is not None and known.kind == "counter"
+
+
+def _pick(reading: Reading, kept: Sequence[int]) -> Reading:
+    flags = tuple(reading.flags[i] for i in kept) if reading.flags else ()
+    return replace(reading, values=tuple(reading.values[i] for i in kept), flags=flags if any(flags) else ())
+
+
+def _once_per(readings: Sequence[Reading], period_ms: int) -> list[Reading]:
+    """The first reading of each period, and the last one of all."""
+    chosen: list[Reading] = []
+    for reading in readings:
+        if not chosen or reading.mono_ms // period_ms != chosen[-1].mono_ms // period_ms:
+            chosen.append(reading)
+    if readings and chosen[-1] is not readings[-1]:
+        chosen.append(readings[-1])
+    return chosen

@@ -1,0 +1,70 @@
+"""From the configuration to lines and meters: which driver reads what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agent.core.descriptor import descriptor_ref
+from agent.core.records import Layout
+from agent.settings import Bus, Meter, Settings
+from drivers.modbus import ModbusLine
+from drivers.modbus_meter import ModbusMeter
+from drivers.profile import find_profile
+from drivers.profile_model import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredMeter:
+    """A meter ready to be read, with what its values mean."""
+
+    settings: Meter
+    driver: ModbusMeter
+    descriptor: Mapping[str, Any]
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.settings.name, self.driver.columns, descriptor_ref(self.descriptor))
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredLine:
+    """One line with its meters."""
+
+    line: ModbusLine
+    meters: Sequence[ConfiguredMeter]
+
+
+def build_lines(settings: Settings) -> list[ConfiguredLine]:
+    """Every bus that has meters. Port settings that the bus leaves open are those of its first meter's profile."""
+    return [_line(bus, settings) for bus in settings.buses if any(m.bus == bus.name for m in settings.meters)]
+
+
+def _line(bus: Bus, settings: Settings) -> ConfiguredLine:
+    meters = [meter for meter in settings.meters if meter.bus == bus.name]
+    profiles = [find_profile(meter.model, settings.profile_folders) for meter in meters]
+    default = profiles[0].serial
+    line = ModbusLine(
+        bus.name,
+        bus.port,
+        bus.baudrate or default.baudrate,
+        bus.parity or default.parity,
+        bus.stopbits or default.stopbits,
+    )
+    return ConfiguredLine(line, [_meter(line, *pair, settings) for pair in zip(meters, profiles, strict=True)])
+
+
+def _meter(line: ModbusLine, meter: Meter, profile: Profile, settings: Settings) -> ConfiguredMeter:
+    driver = ModbusMeter(line, meter.unit, profile, meter.name, meter.measurands, meter.ct_ratio)
+    descriptor = {
+        "model": profile.model,
+        "profile": profile.digest,
+        "unit": meter.unit,
+        "bus": meter.bus,
+        "point": meter.point,
+        "ct_ratio": meter.ct_ratio,
+        "ct_applied_by": profile.ct,
+        "config_rev": settings.revision,
+    }
+    return ConfiguredMeter(meter, driver, descriptor)

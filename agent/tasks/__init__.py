@@ -1,0 +1,1 @@
+"""The loops of the daemon, one file each; `agent.app` starts them."""

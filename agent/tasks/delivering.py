@@ -1,0 +1,257 @@
+"""Carries out what the delivery machine decides, and keeps the connection."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from dataclasses import dataclass, field
+
+from agent.adapters.buffer import BufferFileError
+from agent.adapters.clock import Clock
+from agent.adapters.logs import Changes
+from agent.adapters.uplink import Connected, CredentialError, Disconnected, MqttUplink, Published, Received, UplinkEvent
+from agent.core.delivery import Action, Confirmed, Delivery, Load, Outcome, Publish, Reconnect, Sealed
+from agent.core.receipts import Verdict
+from agent.core.reconnect import Reconnect as ReconnectDelays
+from agent.core.records import NewEvent
+from agent.core.watchdog import Watchdog
+from agent.settings import Uplink
+from agent.tasks.progress import Progress
+from agent.tasks.recording import BufferThread, Recorder
+from wire.errors import WireError
+from wire.receipt import Receipt, parse_receipt
+
+log = logging.getLogger(__name__)
+
+CREDENTIAL_RETRY_MS = 30_000
+NAP_MS = 60_000
+STUCK_MS = 180_000
+EPOCH_PAUSE_MS = 60 * 60_000  # a far end that sends nonsense costs one epoch an hour, not one a message
+EVENTS_MAX = 10_000
+
+
+@dataclass(slots=True)
+class Courier:
+    """One loop: events of the uplink and of the recorder in, publishes and deletions out."""
+
+    settings: Uplink
+    box_id: str
+    delivery: Delivery
+    store: BufferThread
+    recorder: Recorder
+    clock: Clock
+    progress: Progress
+    watchdog: Watchdog
+    random: random.Random = field(default_factory=random.Random)
+    _events: asyncio.Queue[UplinkEvent | Sealed] = field(default_factory=lambda: asyncio.Queue(EVENTS_MAX))
+    _changes: Changes = field(default_factory=lambda: Changes(log))
+    _uplink: MqttUplink | None = None
+    _delays: ReconnectDelays = field(init=False)
+    _connect_at_ms: int | None = 0
+    _epoch_at_ms: int | None = None
+
+    def __post_init__(self) -> None:
+        self._delays = ReconnectDelays(self.settings.fleet_size)
+
+    def sealed(self, batch: Sealed) -> None:
+        """A new batch is in the buffer."""
+        if not self._events.full():
+            self._events.put_nowait(batch)
+
+    async def reconfigure(self, settings: Uplink) -> None:
+        """Take new settings. Connects afresh also when they are the same: the certificate may be a new one."""
+        self.settings = settings
+        self._delays = ReconnectDelays(settings.fleet_size)
+        self.delivery.confirm_by_puback = settings.confirm == "puback"
+        await self._drop_connection()
+        self.delivery.on_disconnected()
+        self._connect_at_ms = 0
+        self._emit(Disconnected("the configuration was reloaded"))
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+        try:
+            while True:
+                await self._connect_if_due()
+                self.watchdog.beat("delivery", self.clock.mono_ms() + NAP_MS + STUCK_MS)
+                event = await self._next_event()
+                try:
+                    await self._handle(event)
+                except BufferFileError as error:
+                    # Nothing is lost: what could not be read or deleted now is still there.
+                    self._changes.say("buffer", str(error), logging.ERROR)
+        finally:
+            await self._drop_connection()
+
+    async def _next_event(self) -> UplinkEvent | Sealed | None:
+        """The next event, or None when it is time to do something."""
+        if not self._events.empty():
+            return self._events.get_nowait()
+        now_ms = self.clock.mono_ms()
+        due = [at for at in (self.delivery.wake_ms(now_ms), self._connect_at_ms) if at is not None]
+        wait_ms = min([max(min(due, default=now_ms + NAP_MS) - now_ms, 0), NAP_MS])
+        try:
+            async with asyncio.timeout(wait_ms / 1000):
+                return await self._events.get()
+        except TimeoutError:
+            return None
+
+    async def _handle(self, event: UplinkEvent | Sealed | None) -> None:
+        now_ms, delivery = self.clock.mono_ms(), self.delivery
+        match event:
+            case None:
+                await self._do(delivery.tick(now_ms))
+            case Sealed():
+                await self._do(delivery.on_sealed(now_ms, event))
+            case Published():
+                self._say_published(event)
+                await self._do(delivery.on_published(now_ms, event.batch_id, event.outcome))
+            case Connected():
+                await self._connected(event)
+            case Disconnected():
+                await self._disconnected(event)
+            case Received():
+                await self._received(event.payload)
+
+    async def _do(self, actions: list[Action]) -> None:
+        queue = list(actions)
+        while queue:
+            action = queue.pop(0)
+            match action:
+                case Publish(batch_id):
+                    await self._publish(batch_id)
+                case Load(below_id, limit):
+                    batches = await self.store.run(lambda b=below_id, n=limit: self.store.buffer.outbox.load(b, n))  # type: ignore[misc]
+                    queue += self.delivery.on_loaded(self.clock.mono_ms(), action, batches)
+                case Confirmed(batch_id):
+                    await self._delete_by_puback(batch_id)
+                case Reconnect(reason):
+                    await self._disconnected(Disconnected(reason))
+
+    async def _publish(self, batch_id: int) -> None:
+        body = await self.store.run(lambda: self.store.buffer.outbox.body(batch_id))
+        if body is None or self._uplink is None:
+            self.delivery.forget([batch_id])
+        else:
+            self._uplink.publish(batch_id, body)
+
+    def _say_published(self, event: Published) -> None:
+        if event.outcome is Outcome.ACCEPTED:
+            self.progress.published += 1
+            self._changes.say("publishing", "accepted by the broker", logging.DEBUG)
+        elif event.outcome is Outcome.DENIED:
+            step = f"allow iot:Publish on {self.settings.topic} in the policy of this certificate"
+            self._changes.say(
+                "publishing", f"{event.detail}; {step}; nothing is lost, it is tried again", logging.ERROR
+            )
+        elif event.outcome is not Outcome.LOST:
+            self._changes.say("publishing", f"{event.detail}; nothing is lost, it is tried again", logging.WARNING)
+
+    # The connection
+
+    async def _connect_if_due(self) -> None:
+        now_ms = self.clock.mono_ms()
+        if self._connect_at_ms is None or now_ms < self._connect_at_ms:
+            return
+        if self._uplink is None:
+            try:
+                self._uplink = MqttUplink(self.settings, self.box_id, self._emit)
+            except CredentialError as error:
+                self._state(f"no connection: {error}; readings are kept", logging.ERROR)
+                self._connect_at_ms = now_ms + CREDENTIAL_RETRY_MS
+                return
+        self._connect_at_ms = None
+        self._uplink.start()
+
+    def _emit(self, event: UplinkEvent) -> None:
+        try:
+            self._events.put_nowait(event)
+        except asyncio.QueueFull:
+            log.error(  # noqa: TRY400 - no trace, it is no fault of the code
+                "uplink: %d events wait to be handled; the connection starts afresh", EVENTS_MAX
+            )
+
+    async def _connected(self, event: Connected) -> None:
+        self._delays.connected()
+        self.progress.connected, self.progress.connected_since_ms = True, self.clock.mono_ms()
+        self._state(f"connected to {self.settings.endpoint}:{self.settings.port} as {self.box_id}", logging.INFO)
+        if event.receipts is not None:
+            step = f"allow iot:Subscribe and iot:Receive on {self.settings.receipts} in the policy"
+            self._changes.say("receipts", f"not granted: {event.receipts}; {step}", logging.ERROR)
+        await self._do(self.delivery.on_connected(self.clock.mono_ms()))
+
+    async def _disconnected(self, event: Disconnected) -> None:
+        now_ms = self.clock.mono_ms()
+        self.progress.connected, self.progress.connected_since_ms = False, None
+        self.delivery.on_disconnected()
+        if self._uplink is not None:
+            await self._uplink.stop()
+        delay_ms = self._delays.delay_ms(self.random.random(), rejected=event.rejected)
+        self._connect_at_ms = now_ms + delay_ms
+        where = f"{self.settings.endpoint}:{self.settings.port}"
+        self._state(f"not connected to {where}: {event.cause}; readings are kept, trying again", logging.WARNING)
+
+    async def _drop_connection(self) -> None:
+        if self._uplink is not None:
+            await self._uplink.stop()
+            self._uplink = None
+        self.progress.connected = False
+
+    def _state(self, state: str, level: int) -> None:
+        self.progress.uplink_state = state
+        self._changes.say("uplink", state, level)
+
+    # Receipts
+
+    async def _received(self, payload: bytes) -> None:
+        try:
+            receipt = parse_receipt(payload)
+        except WireError as error:
+            if self._changes.say("receipt", f"not understood and ignored: {error}", logging.WARNING):
+                self._event("receipt_misfit", {"reason": str(error)[:200], "through": None})
+            return
+        buffer = self.store.buffer
+        result = await self.store.run(lambda: buffer.outbox.confirm(receipt, buffer.epoch, buffer.assigned))
+        if result is None:
+            self._changes.say("receipt", f"for epoch {receipt.epoch.hex()}, unknown here, ignored", logging.WARNING)
+            return
+        verdict, records = result
+        if verdict.misfit:
+            await self._misfit(receipt, verdict.misfit)
+            return
+        await self._apply(receipt, verdict, records)
+
+    async def _apply(self, receipt: Receipt, verdict: Verdict, records: int) -> None:
+        now_ms, progress = self.clock.mono_ms(), self.progress
+        progress.receipt_ms = now_ms
+        progress.confirmed_records += records
+        progress.batches -= len(verdict.delete)
+        progress.batch_records -= records
+        progress.held_batches += len(verdict.held)
+        for _, reason in verdict.held:
+            self._changes.say(
+                "held by the cloud", f"{reason}; its bytes are kept, see `wattpost buffer`", logging.ERROR
+            )
+        self._changes.say("receipt", "the cloud confirms", logging.DEBUG)
+        gone = [*verdict.delete, *(batch_id for batch_id, _ in verdict.held)]
+        await self._do(self.delivery.on_receipt(now_ms, receipt.epoch, gone, verdict.stored_to, receipt.pace))
+
+    async def _misfit(self, receipt: Receipt, why: str) -> None:
+        text = f"does not fit and deletes nothing: {why}"
+        if self._changes.say("receipt", text, logging.ERROR):
+            self._event("receipt_misfit", {"reason": why, "through": receipt.through})
+        now_ms = self.clock.mono_ms()
+        current = receipt.epoch == self.store.buffer.epoch
+        if current and (self._epoch_at_ms is None or now_ms - self._epoch_at_ms >= EPOCH_PAUSE_MS):
+            self._epoch_at_ms = now_ms
+            await self.recorder.begin_epoch(f"receipt: {why}")
+
+    def _event(self, kind: str, data: dict[str, object]) -> None:
+        self.recorder.add([NewEvent(self.clock.mono_ms(), kind, None, data)])
+
+    async def _delete_by_puback(self, batch_id: int) -> None:
+        records = await self.store.run(lambda: self.store.buffer.outbox.delete([batch_id]))
+        self.progress.confirmed_records += records
+        self.progress.batches -= 1
+        self.progress.batch_records -= records

@@ -1,0 +1,124 @@
+"""Every few seconds: look at the clocks, feed the watchdog, write the status file."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.adapters.clock import Clock
+from agent.adapters.logs import Changes
+from agent.adapters.notify import Notifier
+from agent.adapters.status_file import StatusFile
+from agent.core.timekeeper import Timekeeper
+from agent.core.watchdog import Watchdog
+from agent.tasks.metering import Metering
+from agent.tasks.progress import Progress
+from agent.tasks.recording import Recorder
+
+log = logging.getLogger(__name__)
+
+PERIOD_MS = 5_000
+RSS_UNIT_BYTES = 1024
+
+
+@dataclass(slots=True)
+class Housekeeper:
+    """`about` gives what never changes; the rest of the status is the progress of the loops."""
+
+    clock: Clock
+    timekeeper: Timekeeper
+    recorder: Recorder
+    metering: Metering
+    progress: Progress
+    watchdog: Watchdog
+    notifier: Notifier
+    status_file: StatusFile
+    about: Callable[[], dict[str, Any]]
+    _changes: Changes = field(default_factory=lambda: Changes(log))
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        period_ms = min(PERIOD_MS, (self.notifier.watchdog_ms or PERIOD_MS * 2) // 2)
+        while True:
+            await self._look_at_clock()
+            self.metering.state_descriptors()
+            self._feed_watchdog()
+            self._write_status()
+            await asyncio.sleep(period_ms / 1000)
+
+    async def _look_at_clock(self) -> None:
+        before = self.timekeeper.anchor
+        events = self.timekeeper.observe(self.clock.look())
+        anchor = self.timekeeper.anchor
+        if anchor is None:
+            step = "check systemd-timesyncd and the network; readings are dated later, nothing is lost"
+            self._changes.say("clock", f"not synchronised; {step}", logging.WARNING)
+        elif events or (before is None) or not self._changes.said("clock"):
+            self.recorder.add(events)
+            self.metering.realign(anchor)
+            store = self.recorder.store
+            await store.run(lambda: store.buffer.note_anchor(anchor))
+            self._changes.say("clock", f"known, within {anchor.uncertainty_ms} ms")
+            for event in events:
+                if event.kind == "clock_step":
+                    log.warning("clock: stepped by %d ms; order and intervals are not affected", event.data["step_ms"])
+
+    def _feed_watchdog(self) -> None:
+        overdue = self.watchdog.overdue(self.clock.mono_ms())
+        if overdue:
+            self._changes.say("watchdog", f"not fed, stuck: {', '.join(overdue)}", logging.ERROR)
+            return
+        self.notifier.send("WATCHDOG=1", f"STATUS={self._headline()}")
+
+    def _headline(self) -> str:
+        progress = self.progress
+        waiting = progress.open_records + progress.batch_records
+        uplink = "connected" if progress.connected else "offline"
+        return f"{len(progress.meters)} meters, {waiting} records not yet confirmed, {uplink}"
+
+    def _write_status(self) -> None:
+        try:
+            self.status_file.write(self._status())
+        except OSError as error:
+            cause = f"cannot write {error.filename}: {error.strerror}"
+            self._changes.say("status", f"{cause}; set [status] path to a folder of the agent's user", logging.WARNING)
+
+    def _status(self) -> dict[str, Any]:
+        progress, anchor, now_ms = self.progress, self.timekeeper.anchor, self.clock.mono_ms()
+        return {
+            **self.about(),
+            "mono_ms": now_ms,
+            "utc_ms": now_ms + anchor.boot_utc_ms if anchor else None,
+            "up_ms": now_ms - progress.started_ms,
+            "rss_max_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT_BYTES,
+            "meters": {
+                name: {
+                    "state": meter.state,
+                    "readings": meter.readings,
+                    "slots_missed": meter.slots_missed,
+                    "age_ms": None if meter.last_ms is None else now_ms - meter.last_ms,
+                    "values": meter.last_values(),
+                }
+                for name, meter in progress.meters.items()
+            },
+            "buffer": {
+                "pending_records": progress.pending_records,
+                "open_records": progress.open_records,
+                "batches": progress.batches,
+                "batch_records": progress.batch_records,
+                "held_batches": progress.held_batches,
+                "dropped_records": progress.dropped_records,
+                "committed_records": progress.committed,
+            },
+            "uplink": {
+                "connected": progress.connected,
+                "state": progress.uplink_state,
+                "published_batches": progress.published,
+                "confirmed_records": progress.confirmed_records,
+                "receipt_age_ms": None if progress.receipt_ms is None else now_ms - progress.receipt_ms,
+            },
+        }

@@ -1,0 +1,90 @@
+"""Starts and stops the polling of all lines, at the start and when the configuration changes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+from agent.adapters.buffer import Opening
+from agent.adapters.clock import Clock
+from agent.core.descriptor import DAY_MS
+from agent.core.records import NewEvent
+from agent.core.slots import MeterSlots
+from agent.core.timekeeper import Timekeeper
+from agent.core.watchdog import Watchdog
+from agent.meters import ConfiguredLine, ConfiguredMeter, build_lines
+from agent.settings import Settings
+from agent.tasks.polling import LinePoller, PolledMeter
+from agent.tasks.progress import MeterProgress, Progress
+from agent.tasks.recording import Recorder
+from agent.tasks.restart import downtime_gap
+from wire.batch import Anchor
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Metering:
+    """All lines. `tasks` are the running loops, one per line."""
+
+    recorder: Recorder
+    clock: Clock
+    timekeeper: Timekeeper
+    progress: Progress
+    watchdog: Watchdog
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _lines: list[ConfiguredLine] = field(default_factory=list)
+    _stated_day: dict[str, int] = field(default_factory=dict)
+
+    async def start(self, settings: Settings, opening: Opening | None) -> None:
+        """Build the lines and poll them; `opening` accounts for the slots since the run before."""
+        self._lines = build_lines(settings)
+        self.progress.meters = {}
+        slots: list[MeterSlots] = []
+        for configured in self._lines:
+            polled = [await self._polled(meter, opening) for meter in configured.meters]
+            slots += [meter.slots for meter in polled]
+            poller = LinePoller(configured.line.name, polled, self.recorder, self.clock, self.watchdog)
+            self.tasks.append(asyncio.create_task(poller.run(), name=f"line {configured.line.name}"))
+        self.recorder.meters = slots
+        self.state_descriptors(force=True)
+
+    async def _polled(self, meter: ConfiguredMeter, opening: Opening | None) -> PolledMeter:
+        name, interval_ms = meter.settings.name, meter.settings.interval_ms
+        anchor = self.timekeeper.anchor
+        slots = MeterSlots(name, interval_ms, self.clock.mono_ms(), anchor.boot_utc_ms if anchor else 0)
+        if opening is not None:
+            boot = self.recorder.store.buffer.boot
+            gap = downtime_gap(opening, name, interval_ms, slots.next_ms, boot, anchor)
+            if gap is not None:
+                self.recorder.explain(name, [gap], gap.data["slots"] or 0)
+        progress = self.progress.meters.setdefault(name, MeterProgress(columns=meter.driver.columns))
+        return PolledMeter(meter.driver, slots, await self.recorder.layout_id(meter.layout), progress)
+
+    async def stop(self) -> None:
+        """Stop polling, close the lines, and hand every open gap to the recorder."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        self.tasks.clear()
+        for configured in self._lines:
+            self.watchdog.forget(f"line {configured.line.name}")
+            await configured.line.close()
+        self.recorder.retire_meters()
+
+    def realign(self, anchor: Anchor) -> None:
+        """UTC is known, or stepped: the slots move to it."""
+        for slots in self.recorder.meters:
+            slots.realign(anchor.boot_utc_ms)
+
+    def state_descriptors(self, *, force: bool = False) -> None:
+        """State what the meters' values mean, once a day and after each start or reload."""
+        now_ms, anchor = self.clock.mono_ms(), self.timekeeper.anchor
+        day = (now_ms + (anchor.boot_utc_ms if anchor else 0)) // DAY_MS
+        for meter in (meter for line in self._lines for meter in line.meters):
+            if force or self._stated_day.get(meter.settings.name) != day:
+                self._stated_day[meter.settings.name] = day
+                ref = meter.layout.descriptor
+                data = {"ref": ref.hex() if ref else None, **meter.descriptor}
+                self.recorder.add([NewEvent(now_ms, "descriptor", meter.settings.name, data)])

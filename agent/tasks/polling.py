@@ -1,0 +1,117 @@
+"""Reads the meters of one line, each in its slots, and accounts for every slot that brought no reading."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from agent.adapters.clock import Clock
+from agent.adapters.logs import Changes
+from agent.core.backoff import MeterBackoff
+from agent.core.records import NewEvent, NewReading
+from agent.core.slots import MeterSlots
+from agent.core.watchdog import Watchdog
+from agent.tasks.progress import MeterProgress
+from agent.tasks.recording import Recorder
+from drivers.meter import Meter, MeterError, Sample
+
+log = logging.getLogger(__name__)
+
+READ_MAX_MS = 5_000
+DOUBTFUL_READ_MAX_MS = 1_000  # what a meter that failed last time may cost its line
+SLACK_MS = 120_000
+NAP_MS = 60_000
+LINE_REASONS = frozenset({"line_missing", "line_busy", "line_lost"})  # no meter's fault: each slot tries again
+
+
+@dataclass(slots=True)
+class PolledMeter:
+    """A meter with its schedule. `layout` is the buffer's id of what its values are."""
+
+    meter: Meter
+    slots: MeterSlots
+    layout: int
+    progress: MeterProgress
+    backoff: MeterBackoff = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.backoff = MeterBackoff(self.slots.interval_ms)
+
+
+@dataclass(slots=True)
+class LinePoller:
+    """One loop per line; meters on it are read one after another, the earliest deadline first."""
+
+    line: str
+    meters: Sequence[PolledMeter]
+    recorder: Recorder
+    clock: Clock
+    watchdog: Watchdog
+    _changes: Changes = field(default_factory=lambda: Changes(log))
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        while True:
+            polled = min(self.meters, key=lambda m: (m.slots.next_ms, m.slots.next_ms + m.slots.interval_ms))
+            now_ms = self.clock.mono_ms()
+            wait_ms = min(polled.slots.next_ms - now_ms, NAP_MS)
+            self.watchdog.beat(f"line {self.line}", now_ms + max(wait_ms, 0) + SLACK_MS)
+            if wait_ms > 0:
+                await asyncio.sleep(wait_ms / 1000)
+            elif polled.backoff.resting(now_ms):
+                self._rest(polled, now_ms)
+            else:
+                await self._poll(polled, now_ms)
+
+    def _rest(self, polled: PolledMeter, now_ms: int) -> None:
+        start_ms, late = polled.slots.take(now_ms)
+        self.recorder.add(late + polled.slots.explain(polled.backoff.reason, start_ms))
+        polled.progress.slots_missed += 1
+
+    async def _poll(self, polled: PolledMeter, now_ms: int) -> None:
+        start_ms, late = polled.slots.take(now_ms)
+        self.recorder.add(late)
+        try:
+            sample = await polled.meter.read(self._budget_ms(polled, start_ms, now_ms))
+        except MeterError as error:
+            self._failed(polled, start_ms, error)
+        except asyncio.CancelledError:
+            self.recorder.add(polled.slots.explain("not_running", start_ms))
+            raise
+        else:
+            self._answered(polled, now_ms, sample)
+
+    def _budget_ms(self, polled: PolledMeter, start_ms: int, now_ms: int) -> int:
+        """Until the slot ends, but a doubtful meter must leave the others theirs."""
+        budget_ms = min(start_ms + polled.slots.interval_ms - now_ms, READ_MAX_MS)
+        if polled.backoff.failures:
+            budget_ms = min(budget_ms, DOUBTFUL_READ_MAX_MS, polled.slots.interval_ms // len(self.meters))
+        return max(budget_ms, 20)
+
+    def _answered(self, polled: PolledMeter, read_ms: int, sample: Sample) -> None:
+        silent_ms = polled.backoff.answered(read_ms)
+        if silent_ms is not None:
+            self.recorder.add([NewEvent(read_ms, "meter_back", polled.meter.name, {"silent_ms": silent_ms})])
+        ended = polled.slots.read()
+        self.recorder.add([*ended, NewReading(polled.layout, read_ms, sample.values, sample.flags)])
+        self._changes.say(f"meter {polled.meter.name}", "answers")
+        progress = polled.progress
+        progress.readings += 1
+        progress.last_ms, progress.state = read_ms, "ok"
+        progress.last_sample = sample
+
+    def _failed(self, polled: PolledMeter, start_ms: int, error: MeterError) -> None:
+        now_ms = self.clock.mono_ms()
+        self.recorder.add(polled.slots.explain(error.reason, start_ms))
+        polled.progress.slots_missed += 1
+        polled.progress.state = error.reason
+        if error.reason in LINE_REASONS:
+            self._changes.say(f"line {self.line}", str(error), logging.WARNING)
+            self._changes.say(f"meter {polled.meter.name}", f"not read: {error.reason}", logging.DEBUG)
+            return
+        self._changes.say(f"line {self.line}", "works", logging.DEBUG)
+        if polled.backoff.failed(now_ms, error.reason):
+            self._changes.say(f"meter {polled.meter.name}", str(error), logging.WARNING)
+            self.recorder.add([NewEvent(now_ms, "meter_silent", polled.meter.name, {"reason": error.reason})])

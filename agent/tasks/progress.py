@@ -1,0 +1,50 @@
+"""How far the data has come: counters that the loops keep and `status` shows. Since the start, unless said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from drivers.meter import Sample
+from wire.batch import Column
+
+
+@dataclass(slots=True)
+class MeterProgress:
+    """`columns` explain `last_sample`."""
+
+    columns: tuple[Column, ...] = ()
+
+    readings: int = 0
+    slots_missed: int = 0
+    state: str = "not read yet"
+    last_ms: int | None = None
+    last_sample: Sample | None = None
+
+    def last_values(self) -> dict[str, float | int | None]:
+        """The last reading by measurand, in vocabulary units."""
+        if self.last_sample is None:
+            return {}
+        pairs = zip(self.columns, self.last_sample.values, strict=True)
+        return {c.measurand: None if n is None else c.resolution.to_number(n) for c, n in pairs}
+
+
+@dataclass(slots=True)
+class Progress:
+    """`open_records`, `batches` and `batch_records` say what is on the disk now."""
+
+    started_ms: int = 0
+    meters: dict[str, MeterProgress] = field(default_factory=dict)
+    pending_records: int = 0
+    open_records: int = 0
+    batches: int = 0
+    batch_records: int = 0
+    committed: int = 0
+    sealed: int = 0
+    published: int = 0
+    confirmed_records: int = 0
+    dropped_records: int = 0
+    held_batches: int = 0
+    connected: bool = False
+    connected_since_ms: int | None = None
+    uplink_state: str = "not connected yet"
+    receipt_ms: int | None = None

@@ -1,0 +1,294 @@
+"""From readings to sealed batches: group commits within the durability window, then sealing by age or size.
+
+Records wait in memory for at most `durability_ms`; while the disk cannot take them they wait longer, at most
+`PENDING_MAX` of them; then the oldest readings are given up, and a gap says so as soon as the disk takes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from agent.adapters.buffer import Buffer, BufferFileError
+from agent.adapters.clock import Clock
+from agent.adapters.logs import Changes
+from agent.core.delivery import Sealed
+from agent.core.losses import Losses
+from agent.core.records import Group, Layout, NewEvent, NewRecord
+from agent.core.sealing import ConfirmPolicy, SealPolicy
+from agent.core.slots import MeterSlots
+from agent.core.timekeeper import Timekeeper
+from agent.core.watchdog import Watchdog
+from agent.tasks.progress import Progress
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+GROUP_MAX = 64
+PENDING_MAX = 20_000
+COMMIT_MARGIN_MS = 300  # the commit must end within the window, not begin
+RETRY_MS = 5_000
+STUCK_MS = 120_000
+ROOM_BYTES = 200_000
+KEEP_WITHIN = 0.95  # of the limit, once it was reached: room is made rarely, and then enough
+
+
+class BufferThread:
+    """Runs the buffer's methods on one thread, so that a slow card never delays a poll."""
+
+    def __init__(self, buffer: Buffer, executor: Executor) -> None:
+        self.buffer = buffer
+        self._executor = executor
+
+    async def run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+@dataclass(slots=True)
+class Policies:
+    """What a reload of the configuration can change."""
+
+    durability_ms: int
+    max_size_bytes: int
+    max_bytes: int
+    seal: SealPolicy
+    confirm: ConfirmPolicy
+
+
+@dataclass(slots=True)
+class Recorder:
+    """The one writer of records. `on_sealed` takes each new batch; `meters` are asked for their open gaps."""
+
+    store: BufferThread
+    clock: Clock
+    timekeeper: Timekeeper
+    policies: Policies
+    progress: Progress
+    watchdog: Watchdog
+    on_sealed: Callable[[Sealed], None]
+    meters: Sequence[MeterSlots] = ()
+    _pending: deque[NewRecord] = field(default_factory=deque)
+    _slots_due: dict[str, int] = field(default_factory=dict)
+    _losses: Losses = field(default_factory=Losses)
+    _oldest_open_ms: int | None = None
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _timer: asyncio.TimerHandle | None = None
+    _changes: Changes = field(default_factory=lambda: Changes(log))
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def add(self, records: Iterable[NewRecord], *, at_once: bool = False) -> None:
+        """Take records for the next commit. Never blocks, never fails."""
+        was_empty = not self._pending
+        self._pending.extend(records)
+        if not self._pending:
+            return
+        if was_empty:
+            now_ms = self.clock.mono_ms()
+            self.watchdog.beat("recording", now_ms + self.policies.durability_ms + STUCK_MS)
+            self._wake_in(self.policies.durability_ms - COMMIT_MARGIN_MS)
+        if at_once or self.policies.durability_ms <= COMMIT_MARGIN_MS or len(self._pending) >= GROUP_MAX:
+            self._wake.set()
+        while len(self._pending) > PENDING_MAX:
+            self._losses.add(self._pending.popleft(), self.layout_meter)
+            self.progress.dropped_records += 1
+        self.progress.pending_records = len(self._pending)
+
+    def explain(self, meter: str, events: Iterable[NewEvent], slots: int) -> None:
+        """Take gap events that account for `slots` slots counted elsewhere than by a `MeterSlots`."""
+        self._slots_due[meter] = self._slots_due.get(meter, 0) + slots
+        self.add(events)
+
+    def retire_meters(self) -> None:
+        """The meters are polled no more: take over what they have not yet accounted for."""
+        self._close_gaps()
+        self._collect_slots()
+        self.meters = ()
+
+    def layout_meter(self, layout: int) -> str:
+        return self.store.buffer.layout(layout).meter
+
+    async def layout_id(self, layout: Layout) -> int:
+        return await self.store.run(lambda: self.store.buffer.layout_id(layout))
+
+    async def run(self) -> None:
+        """Commit and seal until cancelled."""
+        while True:
+            self._wake_for_seal()
+            await self._wake.wait()
+            self._wake.clear()
+            async with self._lock:
+                if await self._commit():
+                    await self._seal_if_due()
+
+    async def flush(self, *, seal: bool = False) -> bool:
+        """Commit all that is pending, and seal it if asked to; False when the disk would not take it."""
+        async with self._lock:
+            self._close_gaps()
+            done = await self._commit()
+            if done and seal:
+                await self._seal(everything=True)
+            return done
+
+    async def begin_epoch(self, reason: str) -> None:
+        """Seal what is open under the old epoch, begin a new one, and say so in its first record."""
+        previous = self.store.buffer.epoch.hex()
+        if await self.flush(seal=True):
+            async with self._lock:
+                now_ms = self.clock.mono_ms()
+                await self.store.run(lambda: self.store.buffer.begin_epoch(now_ms))
+            self.add([NewEvent(self.clock.mono_ms(), "epoch", None, {"reason": reason, "previous": previous})])
+
+    # Committing
+
+    async def _commit(self) -> bool:
+        while self._pending:
+            count = min(len(self._pending), GROUP_MAX)
+            records = [self._pending.popleft() for _ in range(count)]
+            self._collect_slots()
+            slots_due, self._slots_due = self._slots_due, {}
+            if not await self._try_commit(Group(records, slots_due)):
+                self._pending.extendleft(reversed(records))
+                for meter, slots in slots_due.items():
+                    self._slots_due[meter] = self._slots_due.get(meter, 0) + slots
+                self._wake_in(RETRY_MS)
+                return False
+            self.progress.committed += count
+            self.progress.open_records += count
+            if self._oldest_open_ms is None:
+                self._oldest_open_ms = records[0].mono_ms
+            self._pending.extend(self._losses.take(self.clock.mono_ms()))
+        self.progress.pending_records = 0
+        self.watchdog.forget("recording")
+        return True
+
+    async def _try_commit(self, group: Group) -> bool:
+        """True when the group is on the disk. A full disk is given room once before it is reported."""
+        for attempt in range(2):
+            try:
+                await self.store.run(lambda: self.store.buffer.commit(group))
+            except BufferFileError as error:
+                self.watchdog.beat("recording", self.clock.mono_ms() + STUCK_MS)
+                if attempt == 0 and error.full and await self._make_room(ROOM_BYTES):
+                    continue
+                self._changes.say("buffer", str(error), logging.ERROR)
+                return False
+            self._changes.say("buffer", "writes are stored", logging.DEBUG)
+            return True
+        return False
+
+    async def _make_room(self, bytes_wanted: int) -> bool:
+        """The disk, or the limit set for the buffer, is full: release the ballast, thin the oldest batches, say so."""
+        space = self.store.buffer.space
+        released = await self.store.run(space.release_ballast)
+        try:
+            thinned = await self.store.run(lambda: space.thin_oldest(bytes_wanted))
+        except BufferFileError as error:
+            self._changes.say("buffer", str(error), logging.ERROR)
+            return released
+        if thinned is not None:
+            log.warning(
+                "buffer: full; %d old batches (records %d..%d) were thinned, which frees %d bytes",
+                len(thinned.batch_ids),
+                thinned.first,
+                thinned.last,
+                thinned.freed_bytes,
+            )
+            self.add([NewEvent(self.clock.mono_ms(), "thinned", None, thinned.data())])
+        return released or thinned is not None
+
+    async def _keep_within_limit(self) -> None:
+        """After a seal: the buffer's file must not outgrow its limit."""
+        space, limit = self.store.buffer.space, self.policies.max_size_bytes
+        used = await self.store.run(space.used_bytes)
+        if used > limit:
+            await self._make_room(used - int(limit * KEEP_WITHIN))
+        else:
+            await self.store.run(space.restore_ballast)
+
+    def _collect_slots(self) -> None:
+        for meter in self.meters:
+            if due := meter.due_since_last():
+                self._slots_due[meter.meter] = self._slots_due.get(meter.meter, 0) + due
+
+    def _close_gaps(self) -> None:
+        self.add([event for meter in self.meters for event in meter.close_gap()])
+
+    # Sealing
+
+    def _oldest_ms(self) -> int | None:
+        """When the oldest record not yet in a batch began, open gaps included."""
+        times = [meter.gap_from_ms for meter in self.meters] + [self._oldest_open_ms]
+        known = [time for time in times if time is not None]
+        return min(known) if known else None
+
+    def _is_due(self) -> bool:
+        seal = self.policies.seal
+        return seal.due(self.clock.mono_ms(), self.progress.open_records, self._oldest_ms())
+
+    async def _seal_if_due(self) -> None:
+        if not self._is_due():
+            return
+        self._close_gaps()
+        if not await self._commit():
+            return
+        oldest_ms = self._oldest_ms()
+        aged = oldest_ms is not None and self.clock.mono_ms() - oldest_ms >= self.policies.seal.max_age_ms
+        await self._seal(everything=aged)
+        while self._is_due() and self.progress.open_records:
+            await self._seal(everything=False)
+
+    async def _seal(self, *, everything: bool) -> None:
+        now_ms, policies, progress = self.clock.mono_ms(), self.policies, self.progress
+        wanted = policies.confirm.wanted(now_ms, progress.batches)
+        buffer, anchor = self.store.buffer, self.timekeeper.anchor
+        try:
+            result = await self.store.run(
+                lambda: buffer.seal(
+                    anchor,
+                    policies.max_bytes,
+                    everything=everything,
+                    confirm_wanted=wanted,
+                    handed_out=progress.connected,
+                )
+            )
+        except BufferFileError as error:
+            self._changes.say("buffer", str(error), logging.ERROR)
+            self._oldest_open_ms = now_ms  # try again after max_age
+            return
+        progress.open_records, self._oldest_open_ms = result.open_records, result.oldest_open_ms
+        for batch, records in result.sealed:
+            policies.seal.sealed(records, batch.size)
+            progress.sealed += 1
+            progress.batches += 1
+            progress.batch_records += records
+            self.on_sealed(batch)
+        try:
+            await self._keep_within_limit()
+        except OSError as error:
+            self._changes.say("ballast", f"cannot be put in place: {error}", logging.WARNING)
+
+    # Timers
+
+    def _wake_in(self, delay_ms: int) -> None:
+        """Wake the loop in `delay_ms` at the latest."""
+        loop = asyncio.get_running_loop()
+        at = loop.time() + max(delay_ms, 0) / 1000
+        if self._timer is not None and not self._timer.cancelled() and loop.time() < self._timer.when() <= at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_at(at, self._wake.set)
+
+    def _wake_for_seal(self) -> None:
+        if self._pending:
+            return  # the disk did not take them; the retry is set
+        oldest_ms = self._oldest_ms()
+        if oldest_ms is not None:
+            self._wake_in(oldest_ms + self.policies.seal.max_age_ms - self.clock.mono_ms())
+        else:
+            self._wake_in(self.policies.seal.max_age_ms)  # an open gap begins without a record
