@@ -41,6 +41,7 @@ CHECK_WIRING = "check wiring (A/B, termination), unit number, baud rate and pari
 CHECK_NOISE = "check termination, shield and that no other master or meter with the same unit number is on the line"
 CHECK_GATEWAY = "check the gateway, and that it speaks Modbus TCP and not RTU over TCP"
 REST_MIN_S = 0.004
+REST_MARGIN_S = 0.002  # one wake-up too early costs more than this
 LATE_S = 0.3  # how long after its time-out an answer is still expected to disturb
 SILENCES_UNTIL_RECONNECT = 2
 
@@ -307,7 +308,7 @@ class ModbusLine:
             return
         rest_s = self._framing.missing(self._buffer) * self.cost.character_ms / 1000
         if rest_s >= REST_MIN_S:
-            self._port.rest(rest_s)
+            self._port.rest(rest_s + REST_MARGIN_S)
 
     def lost(self, cause: str) -> None:
         """Called by the port when it closed itself."""

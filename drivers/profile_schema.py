@@ -160,12 +160,9 @@ def _read_registers(table: Mapping[str, object], mistakes: list[Mistake]) -> dic
 
 
 def _expected(kind: Any) -> str:
-    """The description that the annotation of a field carries."""
-    for part in (kind, *get_args(kind)):
-        for meta in getattr(part, "__metadata__", ()):
-            if meta.description:
-                return str(meta.description)
-    return "a table"
+    """The description that every field's annotation carries, also inside `X | None`."""
+    metas = (meta for part in (kind, *get_args(kind)) for meta in getattr(part, "__metadata__", ()))
+    return next(str(meta.description) for meta in metas if meta.description)
 
 
 def _join(path: str, name: str) -> str:

@@ -1,0 +1,154 @@
+"""Words to steps: types, word orders, codes for "no value", rounding, overflow, transformer ratio."""
+
+from __future__ import annotations
+
+import math
+import struct
+from fractions import Fraction
+
+import pytest
+
+from drivers.decode import converter, decode
+from drivers.plan import Block
+from drivers.profile_model import DataType, Register, WordOrder
+from wire.batch import Quality
+from wire.resolution import Resolution
+
+
+def register(  # noqa: PLR0913 - the fields of a register
+    data_type: DataType,
+    resolution: str = "1",
+    *,
+    scale: str = "1",
+    order: WordOrder = "big",
+    codes: tuple[int, ...] = (),
+    measurand: str = "voltage_l1_n",
+    address: int = 0,
+) -> Register:
+    return Register(measurand, 4, address, data_type, Resolution.parse(resolution), Fraction(scale), order, codes)
+
+
+def one(each: Register, words: str, ct_ratio: float = 1) -> tuple[int | None, int]:
+    data = bytes.fromhex(words)
+    values, flags = decode([each], [Block(4, 0, each.count)], [data], ct_ratio)
+    return values[0], flags[0] if flags else 0
+
+
+@pytest.mark.parametrize(
+    ("each", "words", "expected"),
+    [
+        (register("uint16"), "ffff", 65535),
+        (register("int16"), "ffff", -1),
+        (register("uint32"), "0001 0000", 65536),
+        (register("int32"), "fffffffe", -2),
+        (register("int32", order="little"), "fffe ffff", -2),
+        (register("uint16", order="little"), "1234", 0x1234),
+        (register("uint64"), "0000000000000001", 1),
+        (register("int64", order="little"), "0001 0000 0000 0000", 1),
+        (register("int64"), "ffffffffffffffff", -1),
+        (register("float32", "0.1"), "43663333", 2302),  # 230.2 V, the example of the Eastron manuals
+        (register("float32", "0.1", order="little"), "3333 4366", 2302),
+        (register("float64", "0.1"), "406cc66666666666", 2302),
+        (register("int16", "0.1", scale="0.1"), "091b", 2331),  # 233.1 V in tenths
+        (register("float32", "1", scale="1000"), "3f9df3b6", 1234),  # 1.234 kWh
+        (register("float32", "1", scale="-1"), "3f800000", -1),
+    ],
+)
+def test_types(each: Register, words: str, expected: int) -> None:
+    assert one(each, words) == (expected, 0)
+
+
+@pytest.mark.parametrize(
+    ("raw", "steps"),
+    [(0.5, 0), (1.5, 2), (2.5, 2), (-0.5, 0), (-1.5, -2), (-2.5, -2), (2.4999998, 2), (2.5000002, 3)],
+)
+@pytest.mark.parametrize("data_type", ["float32", "float64"])
+def test_floats_round_half_to_even(raw: float, steps: int, data_type: DataType) -> None:
+    words = struct.pack(">f" if data_type == "float32" else ">d", raw).hex()
+    assert one(register(data_type), words) == (steps, 0)
+
+
+@pytest.mark.parametrize(
+    ("raw", "steps"), [(5, 0), (15, 2), (25, 2), (35, 4), (26, 3), (24, 2), (-5, 0), (-15, -2), (-25, -2), (-26, -3)]
+)
+def test_whole_numbers_round_half_to_even(raw: int, steps: int) -> None:
+    words = struct.pack(">h", raw).hex()
+    assert one(register("int16", "1", scale="0.1"), words) == (steps, 0)
+
+
+def test_a_tie_that_binary_fractions_would_miss() -> None:
+    """0.35 as uint16 in hundredths, in steps of 0.1: 3.5 steps exactly, so 4, though 0.35 / 0.1 is below it in floats."""
+    assert one(register("uint16", "0.1", scale="0.01"), "0023") == (4, 0)
+    assert one(register("uint16", "0.1", scale="0.01"), "002d") == (4, 0)
+
+
+@pytest.mark.parametrize(
+    ("each", "words"),
+    [
+        (register("float32"), "ffc00000"),
+        (register("float32"), "7fc00000"),
+        (register("float64"), "7ff8000000000000"),
+        (register("float32", codes=(0x7F7FFFFF,)), "7f7fffff"),
+        (register("float64", codes=(0x4000000000000000,)), "4000000000000000"),
+        (register("float32", codes=(0x7FC00000,)), "7fc00000"),
+        (register("uint16", codes=(0xFFFF,)), "ffff"),
+        (register("int16", codes=(0x8000,)), "8000"),
+        (register("int32", order="little", codes=(0x80000000,)), "0000 8000"),
+        (register("int64", codes=(0x8000000000000000,)), "8000000000000000"),
+    ],
+)
+def test_codes_for_no_value(each: Register, words: str) -> None:
+    assert one(each, words) == (None, Quality.NOT_AVAILABLE)
+
+
+@pytest.mark.parametrize(
+    ("each", "words"),
+    [
+        (register("float32"), "7f800000"),
+        (register("float32"), "ff800000"),
+        (register("float32"), "7f7fffff"),
+        (register("float64"), "7ff0000000000000"),
+        (register("float64"), "7fefffffffffffff"),
+        (register("uint64"), "8000000000000000"),
+        (register("int64", scale="10"), "7fffffffffffffff"),
+    ],
+)
+def test_what_does_not_fit_is_missing_and_flagged(each: Register, words: str) -> None:
+    assert one(each, words) == (None, Quality.OVERFLOW)
+
+
+def test_the_ends_of_64_bits_fit() -> None:
+    assert one(register("int64"), "7fffffffffffffff") == (2**63 - 1, 0)
+    assert one(register("int64"), "8000000000000000") == (-(2**63), 0)
+    assert one(register("float32"), "df000000") == (-(2**63), 0)
+
+
+def test_the_ratio_multiplies_current_power_and_energy_only() -> None:
+    assert one(register("uint16", "0.1"), "00e6", ct_ratio=40) == (2300, 0)
+    assert one(register("uint16", "0.1", measurand="current_l1"), "0005", ct_ratio=40) == (2000, 0)
+    assert one(register("float32", "0.1", measurand="power_active_total"), "3f800000", ct_ratio=0.3) == (3, 0)
+
+
+def test_extraordinary_factors_stay_exact() -> None:
+    each = register("float32", "0.000000001", scale="1.000000001", measurand="current_l1")
+    assert one(each, struct.pack(">f", 3.0).hex()) == (3_000_000_003, 0)
+    assert converter(each)(math.inf) == (None, Quality.OVERFLOW)
+
+
+def test_values_come_in_the_order_asked_for_across_blocks_and_gaps() -> None:
+    asked = [register("uint16", address=9), register("uint16", address=1), register("float32", address=4)]
+    blocks = [Block(4, 0, 7), Block(4, 9, 1)]
+    first = bytes.fromhex("dead 0001 dead dead 43663333 dead")
+    assert decode(asked, blocks, [first, b"\x00\x02"]) == ((2, 1, 230), ())
+
+
+def test_flags_stand_beside_their_values() -> None:
+    asked = [register("uint16", address=0), register("uint16", address=1, codes=(0xFFFF,))]
+    assert decode(asked, [Block(4, 0, 2)], [b"\x00\x01\xff\xff"]) == ((1, None), (0, Quality.NOT_AVAILABLE))
+
+
+def test_a_register_without_a_block_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(ValueError, match="no block holds voltage_l1_n at 0"):
+        decode([register("uint32")], [Block(4, 0, 1)], [b"\0\0"])
+    with pytest.raises(ValueError, match="no block holds"):
+        decode([register("uint32")], [Block(3, 0, 2)], [b"\0\0\0\0"])

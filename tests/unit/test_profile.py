@@ -1,0 +1,228 @@
+"""Profiles: every shipped one loads, and what is wrong with one is said all at once, where and how to mend it."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from drivers.decode import Decoder
+from drivers.plan import plan_reads
+from drivers.profile import ProfileError, find_profile, load_profile, parse_profile, shipped_profiles
+from drivers.profile_schema import json_schema
+from wire.measurand import BY_NAME
+from wire.resolution import Resolution
+
+ROOT = Path(__file__).parents[2]
+GOOD = """
+model = "acme-one"
+vendor = "Acme"
+description = "One"
+sources = ["its manual"]
+[registers]
+voltage_l1_n = { address = 0, resolution = 0.1 }
+energy_active_import_total = { address = 2, scale = 1000, resolution = 1 }
+"""
+
+
+def mistakes_of(text: str) -> dict[str, str]:
+    with pytest.raises(ProfileError) as caught:
+        parse_profile(text, "here")
+    return {mistake.path: f"{mistake.problem}; {mistake.expected}" for mistake in caught.value.mistakes}
+
+
+@pytest.mark.parametrize("model", sorted(shipped_profiles()))
+def test_every_shipped_profile_loads_plans_and_decodes(model: str) -> None:
+    profile = find_profile(model)
+    assert profile.model == model
+    assert profile.sources
+    for limits in (profile.limits, profile.fallback or profile.limits):
+        blocks = plan_reads(profile.registers, limits)
+        Decoder(profile.registers, blocks)
+    assert set(profile.default) <= {register.measurand for register in profile.registers}
+
+
+@pytest.mark.parametrize("model", sorted(shipped_profiles()))
+def test_shipped_counters_keep_every_watt_hour(model: str) -> None:
+    for register in find_profile(model).registers:
+        if BY_NAME[register.measurand].kind == "counter":
+            assert register.resolution.step <= 1
+
+
+def test_the_sdm630_reads_its_sixteen_default_values_in_one_request_on_tcp() -> None:
+    profile = find_profile("eastron-sdm630")
+    assert len(profile.default) == 16
+    assert profile.fallback is not None
+    assert profile.fallback.registers_max == 60
+
+
+def test_defaults_fill_what_a_register_does_not_say() -> None:
+    text = GOOD + "[defaults]\nfunction = 3\ntype = 'int32'\nword_order = 'little'\nnot_available = [-1]\n"
+    register = parse_profile(text).registers[0]
+    assert (register.function_code, register.data_type, register.word_order) == (3, "int32", "little")
+    assert register.not_available == (0xFFFFFFFF,)
+    assert register.count == 2
+    assert register.resolution == Resolution(1, -1)
+
+
+def test_without_a_default_list_every_register_is_read() -> None:
+    profile = parse_profile(GOOD)
+    assert profile.default == ("voltage_l1_n", "energy_active_import_total")
+    assert [register.measurand for register in profile.select()] == list(profile.default)
+    assert [register.measurand for register in profile.select(("voltage_l1_n",))] == ["voltage_l1_n"]
+
+
+def test_scale_is_the_decimal_that_the_file_says() -> None:
+    profile = parse_profile(GOOD.replace("scale = 1000", "scale = 0.1"))
+    assert profile.registers[1].scale == Fraction(1, 10)
+
+
+def test_which_values_a_transformer_multiplies() -> None:
+    volts, energy = parse_profile(GOOD).registers
+    assert not volts.scales_with_ct
+    assert energy.scales_with_ct
+
+
+def test_the_digest_is_of_the_text() -> None:
+    assert parse_profile(GOOD).digest != parse_profile(GOOD + "\n").digest
+    assert parse_profile(GOOD) == parse_profile(GOOD + "\n")
+
+
+def test_all_mistakes_are_reported_at_once() -> None:
+    found = mistakes_of("""
+modle = "acme-one"
+vendor = 3
+description = "One"
+sources = []
+ct = "us"
+[serial]
+parity = "none"
+[limits]
+even = 1
+[registers]
+voltage_l1_m = { address = 0, resolution = 0.1 }
+frequency = { address = -1 }
+current_l1 = 7
+""")
+    assert set(found) == {
+        "modle", "model", "vendor", "sources", "ct", "serial.parity", "limits.even", "registers.voltage_l1_m",
+        "registers.frequency.address", "registers.frequency.resolution", "registers.current_l1",
+    }  # fmt: skip
+    assert "did you mean 'model'" in found["modle"]
+    assert "did you mean 'voltage_l1_n'" in found["registers.voltage_l1_m"]
+    assert '"N", "E" or "O"' in found["serial.parity"]
+
+
+def test_an_unknown_key_without_a_near_one_still_says_what_there_is() -> None:
+    found = mistakes_of(GOOD + "[timing]\nzzz = 1\n")
+    assert found == {"timing.zzz": "unknown key; one of answer_typical_ms, answer_timeout_ms, quiet_ms"}
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "says"),
+    [
+        ("scale = 0", "registers.energy_active_import_total.scale", "not 0"),
+        ("scale = 1000, resolution = 1e99", "registers.energy_active_import_total.resolution", "exponent"),
+        ("type = 'uint16', not_available = [65536]", "registers.energy_active_import_total.not_available", "0xffff"),
+        ("type = 'uint32', scale = 0.1", "registers.energy_active_import_total.resolution", "coarser"),
+        ("address = 65535", "registers.energy_active_import_total.address", "beyond 65535"),
+        ("address = 1", "registers.energy_active_import_total.address", "lies inside voltage_l1_n (0..1)"),
+    ],
+)
+def test_a_register_that_cannot_be(change: str, path: str, says: str) -> None:
+    values = {"address": "2", "resolution": "1"} | dict(part.split(" = ", 1) for part in _parts(change))
+    entry = ", ".join(f"{key} = {value}" for key, value in values.items())
+    text = GOOD[: GOOD.index("energy_active")] + f"energy_active_import_total = {{ {entry} }}\n"
+    found = mistakes_of(text)
+    assert set(found) == {path}
+    assert says in found[path]
+
+
+def _parts(change: str) -> list[str]:
+    return [part.strip() for part in change.split(", ") if " = " in part]
+
+
+@pytest.mark.parametrize(
+    ("limits", "path", "says"),
+    [
+        ("registers_max = 1", "registers.voltage_l1_n.address", "takes 2 registers"),
+        ("registers_max = 2\nfallback = { registers_max = 1 }", "registers.voltage_l1_n.address", "within 1"),
+        ("forbidden = [[3, 3]]", "registers.energy_active_import_total.address", "forbidden"),
+        ("forbidden = [[9, 8]]", "limits.forbidden[0]", "ends before it begins"),
+        ("registers_max = 60\nfallback = { registers_max = 80 }", "limits.fallback.registers_max", "no tighter"),
+    ],
+)
+def test_limits_that_leave_a_register_unreadable(limits: str, path: str, says: str) -> None:
+    found = mistakes_of(f"{GOOD}[limits]\n{limits}\n")
+    assert path in found
+    assert says in found[path]
+
+
+def test_even_limits_count_the_whole_pairs() -> None:
+    odd = GOOD.replace("address = 2", "address = 3")
+    assert parse_profile(odd + "[limits]\nregisters_max = 2\n")
+    found = mistakes_of(odd + "[limits]\nregisters_max = 2\neven = true\n")
+    assert "takes 4 registers" in found["registers.energy_active_import_total.address"]
+
+
+def test_a_fallback_may_only_close_the_gaps() -> None:
+    profile = parse_profile(GOOD + "[limits]\nregisters_max = 60\nfallback = { gaps = false }\n")
+    assert profile.fallback is not None
+    assert (profile.fallback.registers_max, profile.fallback.gaps) == (60, False)
+    assert parse_profile(GOOD).fallback is None
+
+
+def test_the_default_list_names_registers_once() -> None:
+    def with_default(names: str) -> dict[str, str]:
+        return mistakes_of(GOOD.replace("[registers]", f"default = {names}\n[registers]"))
+
+    assert "did you mean 'voltage_l1_n'" in with_default('["voltage_l1"]')["default[0]"]
+    assert "twice" in with_default('["voltage_l1_n", "voltage_l1_n"]')["default[1]"]
+    assert "at least one" in with_default("[]")["default"]
+
+
+def test_text_that_is_no_toml_and_values_that_are_no_tables() -> None:
+    assert "not TOML" in mistakes_of("model = ")["file"]
+    assert "not a table" in mistakes_of("limits = 3\n" + GOOD)["limits"]
+    assert "at least one measurand" in mistakes_of(GOOD[: GOOD.index("[registers]")] + "registers = {}\n")["registers"]
+
+
+def test_every_line_of_the_message_names_the_profile() -> None:
+    with pytest.raises(ProfileError) as caught:
+        parse_profile("model = 'x'\n", "x.toml")
+    assert all(line.startswith("profile x: ") for line in str(caught.value).splitlines())
+    assert len(str(caught.value).splitlines()) == len(caught.value.mistakes)
+
+
+def test_an_installers_folder_comes_before_the_shipped_profiles(tmp_path: Path) -> None:
+    shipped = shipped_profiles()["eastron-sdm120"].read_text()
+    (tmp_path / "eastron-sdm120.toml").write_text(shipped.replace('vendor = "Eastron"', 'vendor = "Ours"'))
+    assert find_profile("eastron-sdm120", [tmp_path]).vendor == "Ours"
+    assert find_profile("eastron-sdm630", [tmp_path]).vendor == "Eastron"
+
+
+def test_an_unknown_model_is_told_what_is_near(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match="did you mean 'eastron-sdm630'"):
+        find_profile("eastron-sdm360", [tmp_path / "missing"])
+
+
+def test_a_file_is_named_as_its_model(tmp_path: Path) -> None:
+    path = tmp_path / "acme-two.toml"
+    path.write_text(GOOD)
+    with pytest.raises(ProfileError, match="'acme-one' in a file named acme-two.toml"):
+        load_profile(path)
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match="cannot be read"):
+        load_profile(tmp_path / "none.toml")
+    (tmp_path / "latin.toml").write_bytes(b"model = '\xe4'")
+    with pytest.raises(ProfileError, match="cannot be read"):
+        load_profile(tmp_path / "latin.toml")
+
+
+def test_the_committed_schema_is_current() -> None:
+    committed = json.loads((ROOT / "config/profile.schema.json").read_text())
+    assert committed == json_schema(), "run `make generate`"
