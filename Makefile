@@ -4,7 +4,7 @@ PYTHON ?= python3
 ARGS ?=
 PY = .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help demo test check sim torture bench lint fix generate lock cloud-venv dev-venv infra-venv template wheel clean
+.PHONY: help demo test check sim torture bench lint fix generate lock cloud-venv dev-venv infra-venv programs template wheel clean
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -12,7 +12,7 @@ help: ## List the targets
 demo: cloud-venv ## A meter, the agent and a cloud on this machine; ARGS="--for 60s --plain" runs unattended
 	@.venv/bin/wattpost demo $(ARGS)
 
-test: dev-venv ## The tests; ARGS="tests/unit -k topics" picks some
+test: dev-venv programs ## The tests; ARGS="tests/unit -k topics" picks some
 	$(PY) -m pytest $(ARGS)
 
 check: dev-venv ## Lint, formatting, types, import arrows, generated files
@@ -32,10 +32,10 @@ template:
 sim: dev-venv ## The seeded simulation of delivery, long
 	$(PY) -m pytest tests/simulation --timeout=0 -m "slow or not slow" $(ARGS)
 
-torture: dev-venv ## kill -9 at random moments under load; nothing committed may be lost
+torture: dev-venv programs ## kill -9 at random moments under load; nothing committed may be lost
 	$(PY) bench/torture.py $(ARGS)
 
-bench: dev-venv ## Bytes, memory, CPU, writes: the tables of the documentation
+bench: dev-venv programs ## Bytes, memory, CPU, writes: the tables of the documentation
 	$(PY) bench/codec.py $(ARGS)
 	$(PY) bench/system.py $(ARGS)
 
@@ -67,3 +67,6 @@ dev-venv:
 
 infra-venv:
 	@$(PYTHON) tools/bootstrap.py infra
+
+programs:
+	@$(PYTHON) tools/bootstrap.py programs

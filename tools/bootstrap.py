@@ -1,7 +1,7 @@
 """Set up a virtual environment from nothing but python3, and do nothing the second time.
 
-`python3 tools/bootstrap.py cloud|dev|infra`: `cloud` is what the demo needs, `dev` adds the tests (and what they need
-from apt), `infra` is the environment of its own for cloud/infra. Debian's python3 comes without ensurepip and pip, so
+`python3 tools/bootstrap.py cloud|dev|infra|programs`: `cloud` is what the demo needs, `dev` adds the tests, `infra` is the
+environment of its own for cloud/infra, and `programs` are those that the tests need from apt. Debian's python3 comes without ensurepip and pip, so
 pip is started from the wheel beside this file; where packages come from is pip's own configuration.
 """
 
@@ -26,8 +26,11 @@ EX_UNAVAILABLE = 69
 
 def main() -> None:
     wanted = sys.argv[1] if len(sys.argv) > 1 else ""
+    if wanted == "programs":
+        install_programs()
+        return
     if wanted not in ENVIRONMENT_BY_SET:
-        stop(f"usage: python3 tools/bootstrap.py {'|'.join(ENVIRONMENT_BY_SET)}")
+        stop(f"usage: python3 tools/bootstrap.py {'|'.join(ENVIRONMENT_BY_SET)}|programs")
     check_python()
     environment = ROOT / ENVIRONMENT_BY_SET[wanted]
     python = environment / "bin" / "python"
@@ -35,8 +38,6 @@ def main() -> None:
     install_requirements(wanted, environment, python)
     if wanted != "infra":
         install_project(environment, python)
-    if wanted == "dev":
-        install_programs()
 
 
 def check_python() -> None:
@@ -105,11 +106,16 @@ def install_programs() -> None:
         manager = "sudo apt-get install" if apt is not None else "install with your package manager:"
         stop(f"the tests need {', '.join(missing)}: {manager} {' '.join(packages)}")
     say(f"installing from apt for the tests: {' '.join(packages)}")
-    quiet = {"env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, "stdin": subprocess.DEVNULL}
-    if subprocess.run(install, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **quiet).returncode:
-        subprocess.run(["apt-get", "update", "--quiet"], check=False, stdout=subprocess.DEVNULL, **quiet)
-        if subprocess.run(install, check=False, stdout=subprocess.DEVNULL, **quiet).returncode:
+    if not apt_get(install, stderr=subprocess.DEVNULL):  # its lists may be missing or old
+        apt_get(["apt-get", "update", "--quiet"])
+        if not apt_get(install):
             stop(f"apt-get could not install {' '.join(packages)} (its error is above)")
+
+
+def apt_get(command: list[str], stderr: int | None = None) -> bool:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    null = subprocess.DEVNULL
+    return subprocess.run(command, check=False, env=environment, stdin=null, stdout=null, stderr=stderr).returncode == 0
 
 
 def find_program(name: str) -> str | None:
@@ -119,7 +125,8 @@ def find_program(name: str) -> str | None:
 def pip(python: Path, *arguments: str) -> None:
     """`pip install` from the wheel beside this file."""
     wheel = next((ROOT / "tools").glob("pip-*.whl"))
-    command = [python, wheel / "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", *arguments]
+    options = ["--quiet", "--no-input", "--disable-pip-version-check"]
+    command: list[str | Path] = [python, wheel / "pip", "install", *options, *arguments]
     environment = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore"}
     if subprocess.run(command, check=False, env=environment, stdin=subprocess.DEVNULL).returncode != 0:
         stop("pip could not install what is needed (its error is above); with the network back, run the same again")

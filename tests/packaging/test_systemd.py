@@ -68,7 +68,7 @@ def test_the_drop_in_for_chrony_fits(unit: Path) -> None:
         "Type=notify",
         "Restart=always",
         "StartLimitIntervalSec=0",
-        "ExecReload=kill -HUP $MAINPID",
+        "ExecReload=/bin/sh -c 'kill -HUP $MAINPID'",
         "ProtectSystem=strict",
         "StateDirectory=wattpost",
         "RuntimeDirectory=wattpost",
