@@ -1,8 +1,9 @@
 """Set up a virtual environment from nothing but python3, and do nothing the second time.
 
-`python3 tools/bootstrap.py cloud|dev|infra|programs`: `cloud` is what the demo needs, `dev` adds the tests, `infra` is the
-environment of its own for cloud/infra, and `programs` are those that the tests need from apt. Debian's python3 comes without ensurepip and pip, so
-pip is started from the wheel beside this file; where packages come from is pip's own configuration.
+`python3 tools/bootstrap.py cloud|dev|infra|programs`: `cloud` is what the demo needs, `dev` adds the tests, `infra` is
+the environment of its own for cloud/infra, and `programs` are those that the tests need from apt. Debian's python3
+comes without ensurepip and pip, so pip is started from the wheel beside this file; where packages come from is pip's
+own configuration.
 """
 
 from __future__ import annotations
