@@ -120,7 +120,7 @@ class MqttDoor:
                 continue
             try:
                 self._client.invoke_publish_acknowledgement(message.acknowledgement)
-            except exceptions.AwsCrtError as error:
+            except (RuntimeError, exceptions.AwsCrtError) as error:
                 _log.debug("acknowledge: %s", error)
 
     def send(self, device: str, payload: bytes) -> None:
@@ -191,7 +191,7 @@ def _tls_context(broker: Broker) -> io.ClientTlsContext:
         options = io.TlsContextOptions.create_client_with_mtls_from_path(str(broker.cert), str(broker.key))
         options.override_default_trust_store_from_path(None, str(broker.ca))
         return io.ClientTlsContext(options)
-    except (OSError, exceptions.AwsCrtError) as error:
+    except (OSError, RuntimeError, exceptions.AwsCrtError) as error:  # RuntimeError: awscrt's native code
         raise DoorError(
             f"use certificate {broker.cert} and key {broker.key}: {error}; they must be PEM files that belong together"
         ) from error

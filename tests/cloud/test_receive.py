@@ -1,0 +1,288 @@
+"""`wattpost receive` as a process behind a real mosquitto with mutual TLS."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from cloud.local.ministack import free_port
+from cloud.receiver.export import readings
+from cloud.receiver.sqlite_folder import open_to_read
+from wire.codec import digest
+
+BOX = "apt-1"
+TOPIC = f"wattpost/{BOX}/batches"
+MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+pytestmark = pytest.mark.skipif(MOSQUITTO is None, reason="needs mosquitto: apt-get install mosquitto")
+
+
+class Authority:
+    """A root and the certificates that it signs, as PEM files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test root")])
+        self.ca = folder / "ca.pem"
+        root = self._builder("test root", self._key).add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
+        self.ca.write_bytes(root.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+
+    def _builder(self, name: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+        now = dt.datetime.now(dt.UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - dt.timedelta(hours=1))
+            .not_valid_after(now + dt.timedelta(days=1))
+        )
+
+    def issue(self, name: str) -> tuple[Path, Path]:
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+        certificate = self._builder(name, key).add_extension(names, False).sign(self._key, hashes.SHA256())
+        cert_path, key_path = self._folder / f"{name}.pem", self._folder / f"{name}.key"
+        cert_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        key_path.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        key_path.chmod(0o600)
+        return cert_path, key_path
+
+
+@dataclass
+class Mosquitto:
+    """With access rules: a client is the name in its certificate, a box has its own topics, the receiver all."""
+
+    folder: Path
+    authority: Authority
+    port: int = field(default_factory=free_port)
+
+    def start(self) -> subprocess.Popen[bytes]:
+        cert, key = self.authority.issue("broker")
+        rights = self.folder / "acl"
+        rights.write_text(
+            "pattern write wattpost/%u/batches\npattern read wattpost/%u/receipts\n"
+            "user receiver\ntopic read wattpost/+/batches\ntopic write wattpost/+/receipts\n"
+        )
+        config = self.folder / "mosquitto.conf"
+        config.write_text(
+            f"listener {self.port} 127.0.0.1\ncafile {self.authority.ca}\ncertfile {cert}\nkeyfile {key}\n"
+            f"require_certificate true\nuse_identity_as_username true\nacl_file {rights}\nuser root\n"
+        )
+        with (self.folder / "mosquitto.log").open("wb") as log:
+            process = subprocess.Popen([str(MOSQUITTO), "-c", str(config)], stdout=log, stderr=log)
+        for _ in range(200):
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except ConnectionRefusedError:
+                assert process.poll() is None, (self.folder / "mosquitto.log").read_text()
+                process_wait(process, 0.05)
+            else:
+                return process
+        raise AssertionError("mosquitto did not listen")
+
+
+def process_wait(process: subprocess.Popen[Any], seconds: float) -> None:
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+    folder = tmp_path_factory.mktemp("mosquitto")
+    broker = Mosquitto(folder, Authority(folder))
+    process = broker.start()
+    yield broker
+    process.terminate()
+    process.wait(10)
+
+
+class Receiver:
+    """The command as a process."""
+
+    def __init__(self, broker: Mosquitto, store: Path, *options: str) -> None:
+        cert, key = broker.authority.issue("receiver")
+        self.store = store
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-c", "from agent.cli.main import main; main()", "receive", "--json"),
+                *("--broker", f"mqtts://localhost:{broker.port}", "--ca", str(broker.authority.ca)),
+                *("--cert", str(cert), "--key", str(key), "--store", str(store), "--client-id", f"r-{store.name}"),
+                *options,
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def wait_for(self, text: str) -> None:
+        assert self.process.stderr is not None
+        seen = []
+        for line in self.process.stderr:
+            seen.append(line)
+            if text in line:
+                return
+        raise AssertionError(f"no {text!r} in {seen}")
+
+    def taken(self) -> dict[str, int]:
+        """What it did with one group."""
+        assert self.process.stdout is not None
+        group: dict[str, int] = json.loads(self.process.stdout.readline())
+        return group
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        self.process.communicate(timeout=20)
+        return self.process.returncode
+
+    def seqs(self) -> list[int]:
+        return [one["seq"] for one in readings(open_to_read(self.store), BOX)]
+
+
+@pytest.fixture
+def receiver(broker: Mosquitto, tmp_path: Path) -> Iterator[Callable[..., Receiver]]:
+    made: list[Receiver] = []
+
+    def start(*options: str, store: str = "store") -> Receiver:
+        made.append(Receiver(broker, tmp_path / f"{tmp_path.name}-{store}", *options))
+        return made[-1]
+
+    yield start
+    for one in made:
+        if one.process.poll() is None:
+            one.process.kill()
+        one.process.communicate(timeout=20)
+
+
+@pytest.fixture
+def client(broker: Mosquitto, mqtt_box: Callable[..., Any]) -> Any:
+    cert, key = broker.authority.issue(BOX)
+    client = mqtt_box(
+        host="localhost", port=broker.port, ca=str(broker.authority.ca), cert=str(cert), key=str(key), client_id=BOX
+    )
+    client.connect()
+    assert client.subscribe(f"wattpost/{BOX}/receipts") == 1
+    return client
+
+
+@pytest.fixture
+def me(box: Any) -> Any:
+    return type(box)(BOX, os.urandom(8))
+
+
+def test_a_batch_is_stored_confirmed_and_shown(receiver: Callable[..., Receiver], client: Any, me: Any) -> None:
+    running = receiver()
+    running.wait_for("subscribed")
+    data = me.delivery(1, 3, confirm=True).data
+    assert client.publish(TOPIC, data) == 0
+    receipt = client.receipt()
+    assert (receipt.epoch, receipt.through, receipt.digest) == (me.epoch, 3, digest(data))
+    assert running.taken() == {"stored": 1, "receipts": 1}
+    shown = subprocess.run(
+        [
+            *(sys.executable, "-c", "from agent.cli.main import main; main()"),
+            *("cloud", "readings", "--store", str(running.store), "--json"),
+        ],
+        capture_output=True, text=True, timeout=30, check=True,
+    )  # fmt: skip
+    assert [json.loads(line)["seq"] for line in shown.stdout.splitlines()] == [1, 2, 3]
+    assert running.end() == 0
+
+
+def test_killed_in_the_middle_nothing_is_lost_or_doubled(
+    receiver: Callable[..., Receiver], client: Any, me: Any
+) -> None:
+    """kill -9 while batches pour in; the box sends some again; what was not stored comes again from the broker."""
+    batches = [me.delivery(5 * n + 1, 5 * n + 5).data for n in range(120)]
+    running = receiver()
+    running.wait_for("subscribed")
+    for n, data in enumerate(batches):
+        assert client.publish(TOPIC, data) in {0, 16}
+        if n == 40:
+            running.taken()
+            running.end(signal.SIGKILL)
+        if n == 80:
+            running = receiver()
+    for data in batches[30:50]:
+        client.publish(TOPIC, data)
+    client.publish(TOPIC, me.delivery(601, 601, confirm=True).data)
+    assert client.receipt_where(lambda one: one.through == 601)
+    assert running.seqs() == list(range(1, 602))
+    assert running.end() == 0
+
+
+def test_a_store_that_cannot_write_keeps_the_batch_until_it_can(
+    receiver: Callable[..., Receiver], client: Any, me: Any
+) -> None:
+    running = receiver()
+    running.wait_for("subscribed")
+    archive = running.store / "archive"
+    archive.rmdir()
+    archive.write_text("in the way")
+    client.publish(TOPIC, me.delivery(1, 3, confirm=True).data)
+    running.wait_for("it will be tried again")
+    assert running.taken() == {"failed": 1, "receipts": 0}
+    archive.unlink()
+    archive.mkdir()
+    assert client.receipt().through == 3
+    assert running.seqs() == [1, 2, 3]
+
+
+def test_poison_is_kept_and_blocks_nothing(receiver: Callable[..., Receiver], client: Any, me: Any) -> None:
+    running = receiver()
+    running.wait_for("subscribed")
+    client.publish(TOPIC, b"poison")
+    client.publish(TOPIC, type(me)("apt-2", me.epoch).delivery(1, 3).data)
+    client.publish(TOPIC, me.delivery(1, 3, confirm=True).data)
+    assert client.receipt().through == 3
+    notes = [json.loads(path.read_text()) for path in (running.store / "quarantine").glob("*.json")]
+    assert sorted(note["reason"].partition(":")[0] for note in notes) == ["identity", "undecodable"]
+
+
+def test_a_key_of_another_certificate_is_refused_at_once(receiver: Callable[..., Receiver], broker: Mosquitto) -> None:
+    cert, _ = broker.authority.issue("one")
+    _, key = broker.authority.issue("two")
+    running = receiver("--cert", str(cert), "--key", str(key))
+    _, error = running.process.communicate(timeout=20)
+    assert running.process.returncode == os.EX_CONFIG
+    assert "they must be PEM files that belong together" in error
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--broker", "http://localhost"], "mqtts://HOST"),
+        (["--broker", "mqtts://localhost:99999"], "Port out of range"),
+        (["--topic", "wattpost/batches"], "exactly one `+`"),
+        (["--receipts", "wattpost/{device}/receipts"], "unknown placeholder"),
+        (["--ca", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_wrong_usage_says_what_would_be_right(receiver: Callable[..., Receiver], options: list[str], says: str) -> None:
+    running = receiver(*options)
+    _, error = running.process.communicate(timeout=20)
+    assert running.process.returncode == os.EX_USAGE
+    assert says in error
