@@ -26,6 +26,7 @@ check: dev-venv ## Lint, formatting, types, import arrows, generated files
 template:
 	@if command -v node >/dev/null; then \
 	    $(PYTHON) tools/bootstrap.py infra && .venv-cdk/bin/python -m cloud.infra.synth --check && \
+	    .venv-cdk/bin/cfn-lint --ignore-checks W3005 -- cloud/infra/template.json && \
 	    echo "cloud/infra/template.json is current"; \
 	else echo "cloud/infra/template.json is not checked: that needs node"; fi
 
