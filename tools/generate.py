@@ -11,6 +11,8 @@ import msgspec
 
 from agent.settings.model import AgentFile
 from drivers.profile_schema import json_schema as profile_schema
+from wire.document_reader import DEFAULT_RESOLUTIONS, FINEST
+from wire.measurand import VOCABULARY
 
 ROOT = Path(__file__).parent.parent
 
@@ -21,6 +23,35 @@ def agent_schema() -> dict[str, object]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "wattpost agent.toml", **schema}
 
 
+MEASURANDS_INTRO = """\
+# Measurands
+
+The vocabulary of Wattpost: what a column of a batch can be. A batch names these by number
+([wire-format.md](wire-format.md)); any other name of `a-z 0-9 _` (1 to 64) travels as text. Numbers are never reused.
+This file is made from `wire/measurand.py` by `make generate`.
+
+- **Sign.** Import is positive: energy that comes from the grid. `power_active_*` below zero is export. A counter of
+  export counts up. `energy_*_sum_*` is import plus export, `energy_active_net_total` is import less export.
+- **Kind.** A *counter* only ever goes up, until it wraps or the meter is replaced; differences of it mean something. An
+  *instant* is what the meter measured when it was read.
+- **Step** is what `wattpost encode` takes where neither a profile nor the sender says the resolution.
+- **OBIS** is the code of IEC 62056-61, where there is one. `l1`, `l2`, `l3` are the phases, `n` is neutral; unit 1 is a
+  plain number.
+
+| number | name | unit | kind | step | OBIS |
+|---:|---|---|---|---|---|
+"""
+
+
+def measurands() -> str:
+    """docs/measurands.md."""
+    lines = []
+    for m in VOCABULARY:
+        step = DEFAULT_RESOLUTIONS.get(m.unit, FINEST).step
+        lines.append(f"| {m.number} | `{m.name}` | {m.unit} | {m.kind} | {step} | {m.obis or ''} |\n")
+    return MEASURANDS_INTRO + "".join(lines)
+
+
 def as_text(document: object) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
@@ -28,6 +59,7 @@ def as_text(document: object) -> str:
 CONTENT_BY_FILE: dict[str, Callable[[], str]] = {
     "config/agent.schema.json": lambda: as_text(agent_schema()),
     "config/profile.schema.json": lambda: as_text(profile_schema()),
+    "docs/measurands.md": measurands,
 }
 
 

@@ -68,7 +68,7 @@ def read_events(reader: Reader, first: int, base_ms: int) -> tuple[Event, ...]:
         kind = check_kind(reader.text("kind of event", KIND_CHARS_MAX))
         meter = reader.text("meter of event", METER_BYTES_MAX)
         text = reader.text("data of event", bytes_left)
-        bytes_left -= len(text)
+        bytes_left -= len(text.encode())
         data = parse_data(text, f"event {seq}") if text else {}
         events.append(Event(seq, mono_ms, kind, check_meter(meter) if meter else None, data))
     return tuple(events)
