@@ -114,6 +114,7 @@ class App:
             self.notifier,
             StatusFile(settings.status_path),
             self._about,
+            settings.status_interval_ms,
         )
 
     def _on_sealed(self, batch: Sealed) -> None:

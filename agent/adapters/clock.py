@@ -12,6 +12,7 @@ from wire.batch import BOOT_BYTES
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 MACHINE_ID = Path("/etc/machine-id")
+TIMESYNCD = Path("/run/systemd/timesync/synchronized")  # systemd-timesyncd.service(8)
 TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 SYSTEM_UNCERTAINTY_MS = 1_000
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # macOS has no CLOCK_BOOTTIME
@@ -54,8 +55,12 @@ class SystemClock:
         adjtimex = getattr(self._libc, "adjtimex", None)
         if adjtimex is not None:
             timex = _Timex()
-            synchronised = adjtimex(ctypes.byref(timex)) not in (TIME_ERROR, -1)
-            uncertainty_ms = -(-timex.maxerror // 1_000)
+            state = adjtimex(ctypes.byref(timex))
+            if state == -1:  # not permitted, as under ProtectClock=yes; timesyncd says it in a file
+                synchronised = TIMESYNCD.exists()
+            else:
+                synchronised = state != TIME_ERROR
+                uncertainty_ms = -(-timex.maxerror // 1_000)
         utc_ms = time.time_ns() // 1_000_000  # noqa: TID251 - this is the clock adapter
         return ClockReading(self.mono_ms(), utc_ms, synchronised, uncertainty_ms)
 

@@ -8,6 +8,9 @@ from typing import Any
 import msgspec
 
 
+READABLE_BY_ALL = 0o644  # an installer asks for the status as an ordinary user; there is no secret in it
+
+
 class StatusFile:
     """Replaced as a whole, so that a reader never sees half of it."""
 
@@ -18,6 +21,7 @@ class StatusFile:
     def write(self, status: dict[str, Any]) -> None:
         """Raises OSError when the folder is missing or not writable."""
         self._draft.write_bytes(msgspec.json.encode(status))
+        self._draft.chmod(READABLE_BY_ALL)
         self._draft.replace(self._path)
 
     def remove(self) -> None:

@@ -83,6 +83,7 @@ def _build(tables: Tables, folder: Path, profile_folders: tuple[Path, ...], revi
         batch=BatchSettings(batch["max_age"], batch["max_bytes"]),
         uplink=_uplink(single["uplink"], single["box"]["id"], folder),
         status_path=folder / single["status"]["path"],
+        status_interval_ms=single["status"]["interval"],
         profile_folders=profile_folders,
         revision=revision,
         warnings=tuple(report.warnings),

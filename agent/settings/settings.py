@@ -94,6 +94,7 @@ class Settings:
     batch: BatchSettings
     uplink: Uplink
     status_path: Path
+    status_interval_ms: int
     profile_folders: tuple[Path, ...]
     revision: str
     warnings: tuple[Mistake, ...] = ()

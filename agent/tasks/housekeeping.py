@@ -21,7 +21,6 @@ from agent.tasks.recording import Recorder
 
 log = logging.getLogger(__name__)
 
-PERIOD_MS = 5_000
 RSS_UNIT_BYTES = 1024
 
 
@@ -38,11 +37,12 @@ class Housekeeper:
     notifier: Notifier
     status_file: StatusFile
     about: Callable[[], dict[str, Any]]
+    interval_ms: int
     _changes: Changes = field(default_factory=lambda: Changes(log))
 
     async def run(self) -> None:
         """Until cancelled."""
-        period_ms = min(PERIOD_MS, (self.notifier.watchdog_ms or PERIOD_MS * 2) // 2)
+        period_ms = min(self.interval_ms, (self.notifier.watchdog_ms or self.interval_ms * 2) // 2)
         while True:
             await self._look_at_clock()
             self.metering.state_descriptors()

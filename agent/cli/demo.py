@@ -1,0 +1,172 @@
+"""`wattpost demo`: the main job on this machine, from a simulated meter to a local cloud and back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from agent.settings.quantities import parse_duration_ms
+
+if TYPE_CHECKING:
+    from agent.demo.scenario import Scenario
+
+LEAST_S = 20.0
+
+
+class Seconds(click.ParamType[float]):
+    """`60s`, `5min` or a bare number of seconds."""
+
+    name = "duration"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, int | float):
+            return float(value)
+        try:
+            return float(value)
+        except ValueError:
+            pass
+        try:
+            return parse_duration_ms(value) / 1000
+        except ValueError:
+            self.fail(f"{value!r} is no duration; write for example 60s or 5min", param, ctx)
+
+
+@click.command("demo")
+@click.option("--for", "for_s", type=Seconds(), default=None, help="End after this long, and compare both ends.")
+@click.option("--plain", is_flag=True, help="Lines of text instead of the live screen, for scripts and CI.")
+@click.option("--outage", "outage_s", type=Seconds(), default=0.0, help="Cut the box from the cloud in the middle.")
+@click.option("--crash", is_flag=True, help="kill -9 the agent in the middle (of the outage, if there is one).")
+@click.option("--seed", default=1, show_default=True, help="Same seed, same household.")
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".demo"),
+    show_default=True,
+    help="Where logs, configuration, buffer and certificates go; emptied at the start.",
+)
+def command(*, for_s: float | None, plain: bool, outage_s: float, crash: bool, seed: int, folder: Path) -> None:
+    """See the main job run: a meter, the agent and a cloud, all on this machine.
+
+    A simulated Eastron SDM630 on a serial line is read once a second by the agent; a local AWS with the deployed
+    template stores the readings and confirms them. The live screen shows how far each has come.
+
+    With --for it ends by comparing what the meter served with what the store holds, value by value. The exit code is
+    0 only if nothing was lost, stored twice or wrong, 1 if something was, 69 if a part could not be started.
+
+    \b
+    Examples:
+      wattpost demo
+      wattpost demo --for 60s --plain
+      wattpost demo --for 60s --plain --outage 20s --crash
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
+    if for_s is not None and for_s < max(LEAST_S, outage_s + LEAST_S / 2):
+        raise click.UsageError(f"--for must be at least {max(LEAST_S, outage_s + LEAST_S / 2):.0f}s for this")
+    from agent.demo.processes import ChildError  # noqa: PLC0415 - keeps `--help` fast
+    from agent.demo.scenario import Plan, Scenario  # noqa: PLC0415
+
+    folder = folder.resolve()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    say = click.echo if plain else lambda _text: None
+    scenario = Scenario(Plan(for_s, outage_s, crash, seed), folder, say)
+    try:
+        code = asyncio.run(_run(scenario, plain=plain))
+    except ChildError as error:
+        click.echo(f"demo: {error}", err=True)
+        code = os.EX_UNAVAILABLE
+    raise click.exceptions.Exit(code)
+
+
+async def _run(scenario: Scenario, *, plain: bool) -> int:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    work = asyncio.create_task(_play(scenario) if plain else _play_on_screen(scenario))
+    stop = asyncio.create_task(stopped.wait())
+    try:
+        await asyncio.wait([work, stop], return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            work.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await work
+            click.echo("stopped; nothing is compared", err=True)
+            return os.EX_OK
+        return work.result()
+    finally:
+        stop.cancel()
+        await scenario.stop()
+
+
+async def _play(scenario: Scenario) -> int:
+    await scenario.start()
+    progress = asyncio.create_task(_report(scenario))
+    try:
+        await scenario.play()
+    finally:
+        progress.cancel()
+    return await _finish(scenario)
+
+
+async def _report(scenario: Scenario) -> None:
+    """Say every ten seconds how far it is."""
+    while True:
+        await asyncio.sleep(10)
+        status = scenario.status()
+        buffer, uplink = status.get("buffer", {}), status.get("uplink", {})
+        read = status.get("meters", {}).get("main", {}).get("readings", 0)
+        waiting = buffer.get("pending_records", 0) + buffer.get("open_records", 0) + buffer.get("batch_records", 0)
+        confirmed, link = uplink.get("confirmed_records", 0), scenario.link
+        text = f"read {read}, on the box {waiting} records, confirmed {confirmed} (since the agent's start)"
+        scenario.say(f"{scenario.elapsed_s:4.0f} s  network {link}: {text}")
+
+
+async def _finish(scenario: Scenario) -> int:
+    result = await scenario.finish()
+    for complaint in result.complaints:
+        click.echo(complaint, err=True)
+    if scenario.plan.crash:
+        click.echo(f"taken by kill -9 within the durability window of 5 s: {result.window}")
+    click.echo(str(result))
+    return 0 if result.good else 1
+
+
+async def _play_on_screen(scenario: Scenario) -> int:
+    from rich.live import Live  # noqa: PLC0415 - only a terminal pays for it
+
+    from agent.demo.screen import Screen  # noqa: PLC0415
+
+    screen = Screen()
+    scenario.say = screen.say
+    with Live(screen.render(scenario), screen=True, auto_refresh=False) as live:
+        painting = asyncio.create_task(_paint(scenario, screen, live))
+        looking = asyncio.create_task(_look(scenario))
+        try:
+            await scenario.start()
+            await scenario.play()
+        finally:
+            painting.cancel()
+            looking.cancel()
+            await asyncio.gather(painting, looking, return_exceptions=True)
+    return await _finish(scenario)
+
+
+async def _paint(scenario: Scenario, screen, live) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
+    while True:
+        live.update(screen.render(scenario), refresh=True)
+        await asyncio.sleep(0.5)
+
+
+async def _look(scenario: Scenario) -> None:
+    while True:
+        await asyncio.sleep(3)
+        if scenario.connection:
+            await scenario.look()

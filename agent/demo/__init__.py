@@ -1,0 +1,1 @@
+"""The demonstration: starts every part as a process of its own, watches, and compares both ends."""
