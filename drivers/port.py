@@ -110,7 +110,7 @@ class SerialPort:
         if code in DENIED:
             step = "add the user to the group that owns it (`sudo usermod -aG dialout USER`) and log in again"
             return open_error(self.name, self.path, "line_busy", "permission denied", step)
-        if isinstance(error, termios.error) or code == errno.ENOTTY:
+        if isinstance(error.__context__, termios.error):
             step = "correct the configuration's port"
             return open_error(self.name, self.path, "line_missing", "not a serial port", step)
         return open_error(self.name, self.path, "line_missing", str(error), "check the port and its settings")

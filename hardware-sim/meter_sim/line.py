@@ -54,7 +54,7 @@ class Line:
         return Reply(answer_body(asked, told.data), told.values)
 
     def log(self, asked: Asked, reply: Reply) -> None:
-        """Note what has gone out; one JSON object per answered request."""
+        """Note what goes out; one JSON object per answered request."""
         if self._served is None or not reply.values:
             return
         entry = {

@@ -82,9 +82,10 @@ class RtuPort:
         for at in range(0, len(frame), step):
             chunk = frame[at : at + step]
             await _until(start_s + (at + len(chunk)) * pace.character_s)
+            if at + step >= len(frame):  # first the log, then the last bytes: who has the answer finds it there
+                self._line.log(asked, reply)
             with suppress(BlockingIOError):  # nobody reads and the terminal's buffer is full: the bytes are gone
                 os.write(self._meters_end, chunk)
-        self._line.log(asked, reply)
         self._buffer = b""
 
     def close(self) -> None:
@@ -162,8 +163,8 @@ async def _serve_master(line: Line, reader: asyncio.StreamReader, writer: asynci
             await _until(asyncio.get_running_loop().time() + pace.answer_delay_s)
             reply = line.answer(asked)
             body = refusal_body(asked, GATEWAY_TARGET_SILENT) if reply is None else reply.body
-            writer.write(tcp_frame(asked, body))
             if reply is not None:
                 line.log(asked, reply)
+            writer.write(tcp_frame(asked, body))
             asked, buffer = take_tcp(buffer)
         await writer.drain()

@@ -8,11 +8,11 @@ from fractions import Fraction
 
 from hypothesis import given
 from hypothesis import strategies as st
-from meter_sim.registers import encode, reading
 
 from drivers.decode import FORMATS, converter, decode
 from drivers.plan import Block
 from drivers.profile_model import DATA_TYPES, DataType, Register
+from meter_sim.registers import encode, reading
 from wire.batch import Quality
 from wire.resolution import INTEGER_MAX, INTEGER_MIN, Resolution
 

@@ -1,4 +1,4 @@
-"""The read planner on any registers and limits: every value whole in a block, nothing forbidden, never dearer than naive."""
+"""The read planner on any registers and limits: every value whole, nothing forbidden, never dearer than naive."""
 
 from __future__ import annotations
 

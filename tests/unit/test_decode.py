@@ -15,7 +15,7 @@ from wire.batch import Quality
 from wire.resolution import Resolution
 
 
-def register(  # noqa: PLR0913 - the fields of a register
+def register(
     data_type: DataType,
     resolution: str = "1",
     *,
@@ -77,7 +77,7 @@ def test_whole_numbers_round_half_to_even(raw: int, steps: int) -> None:
 
 
 def test_a_tie_that_binary_fractions_would_miss() -> None:
-    """0.35 as uint16 in hundredths, in steps of 0.1: 3.5 steps exactly, so 4, though 0.35 / 0.1 is below it in floats."""
+    """0.35 in steps of 0.1 is 3.5 steps exactly, so 4, though 0.35 / 0.1 is below that in floats."""
     assert one(register("uint16", "0.1", scale="0.01"), "0023") == (4, 0)
     assert one(register("uint16", "0.1", scale="0.01"), "002d") == (4, 0)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from meter_sim.frames import Asked, answer_body, crc16, refusal_body, rtu_frame, take_rtu, take_tcp, tcp_frame
 
 from drivers.modbus import RtuFraming, TcpFraming
 from drivers.plan import Block
+from meter_sim.frames import Asked, answer_body, crc16, refusal_body, rtu_frame, take_rtu, take_tcp, tcp_frame
 
 BLOCK = Block(4, 0, 2)
 DATA = bytes.fromhex("43663334")

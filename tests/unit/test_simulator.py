@@ -7,14 +7,14 @@ import json
 from pathlib import Path
 
 import pytest
+
+from drivers.profile import find_profile, shipped_profiles
 from meter_sim.cli import main
 from meter_sim.frames import Asked
 from meter_sim.household import Household, RecordedLoad
 from meter_sim.instrument import Instrument
 from meter_sim.line import Line, SimulatedMeter
 from meter_sim.registers import Refusal, RegisterMap, encode, reading
-
-from drivers.profile import find_profile, shipped_profiles
 from wire.measurand import BY_NAME
 
 HOURS_S = 6 * 3600
