@@ -41,8 +41,9 @@ VISIBILITY_TIMEOUT = Duration.seconds(180)  # six times the function's time-out,
 RECEIVES_MAX = 5
 BATCH_MESSAGES = 50
 BATCH_WINDOW = Duration.seconds(1)
-CONCURRENCY = 20
-CONCURRENT_BATCHES = 16  # below CONCURRENCY: the poller then never runs into throttles that count as receives
+RESERVED_CONCURRENCY = 20
+QUEUE_CONCURRENCY = 16  # below what is reserved: the poller then never runs into throttles that count as receives
+QUEUE_CONCURRENCY_MIN = 2  # SQS's own limit
 DEAD_LETTER_DAYS = 14
 LOG_DAYS = aws_logs.RetentionDays.ONE_MONTH
 ARCHIVE_COLD_DAYS = 90
@@ -53,6 +54,23 @@ def build(stack: Stack) -> None:
     code = aws_lambda.Code.from_cfn_parameters(
         bucket_name_param=CfnParameter(stack, "CodeBucket", description="Bucket that holds the receiver's zip"),
         object_key_param=CfnParameter(stack, "CodeKey", description="Key of the receiver's zip in that bucket"),
+    )
+    reserved = CfnParameter(
+        stack,
+        "ReservedConcurrency",
+        type="Number",
+        default=RESERVED_CONCURRENCY,
+        min_value=QUEUE_CONCURRENCY_MIN + 1,
+        description="Invocations of the receiver at once, at most; more than QueueConcurrency. An account with a quota"
+        " of 10 must ask AWS for more first: 100 stay unreserved",
+    )
+    at_once = CfnParameter(
+        stack,
+        "QueueConcurrency",
+        type="Number",
+        default=QUEUE_CONCURRENCY,
+        min_value=QUEUE_CONCURRENCY_MIN,
+        description="Invocations for messages of the queue at once, at most",
     )
     dead_letters = _queue(stack, "DeadLetters", retention_period=Duration.days(DEAD_LETTER_DAYS))
     queue = _queue(
@@ -65,6 +83,16 @@ def build(stack: Stack) -> None:
     table = _table(stack)
     bucket = _bucket(stack)
     function = _receiver(stack, code, queue, dead_letters, table, bucket)
+    function.node.default_child.reserved_concurrent_executions = reserved.value_as_number
+    function.add_event_source(
+        aws_lambda_event_sources.SqsEventSource(
+            queue,
+            batch_size=BATCH_MESSAGES,
+            max_batching_window=BATCH_WINDOW,
+            max_concurrency=at_once.value_as_number,
+            report_batch_item_failures=True,
+        )
+    )
     _rule(stack, queue, dead_letters)
     _box_policy(stack)
     for name, value in {
@@ -167,7 +195,6 @@ def _receiver(
         architecture=aws_lambda.Architecture.ARM_64,
         memory_size=256,
         timeout=FUNCTION_TIMEOUT,
-        reserved_concurrent_executions=CONCURRENCY,
         log_group=logs,
         role=role.without_policy_updates(),
         environment={"TABLE": table.table_name, "BUCKET": bucket.bucket_name, "RECEIPTS": RECEIPTS_ANY},
@@ -176,15 +203,6 @@ def _receiver(
         retry_attempts=2,
     )
     _allow(role, ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"], queue.queue_arn)
-    function.add_event_source(
-        aws_lambda_event_sources.SqsEventSource(
-            queue,
-            batch_size=BATCH_MESSAGES,
-            max_batching_window=BATCH_WINDOW,
-            max_concurrency=CONCURRENT_BATCHES,
-            report_batch_item_failures=True,
-        )
-    )
     return function
 
 

@@ -13,6 +13,7 @@ from cloud.local.errors import LocalCloudError
 TEMPLATE = ROOT / "cloud" / "infra" / "template.json"
 STACK = "wattpost"
 CODE_BUCKET = "wattpost-code"
+RESERVED_CONCURRENCY, QUEUE_CONCURRENCY = 3, 2  # each is a process of 60 MB here
 
 
 class Session(Protocol):
@@ -29,9 +30,11 @@ def deploy(session: Session, endpoint_url: str) -> dict[str, str]:
         s3 = session.client("s3", endpoint_url=endpoint_url)
         s3.create_bucket(Bucket=CODE_BUCKET, CreateBucketConfiguration={"LocationConstraint": s3.meta.region_name})
         s3.put_object(Bucket=CODE_BUCKET, Key=key, Body=code)
-        return _create_stack(session.client("cloudformation", endpoint_url=endpoint_url), key)
+        outputs = _create_stack(session.client("cloudformation", endpoint_url=endpoint_url), key)
+        _limit_concurrency(session.client("lambda", endpoint_url=endpoint_url), outputs["Function"])
     except (ClientError, BotoCoreError) as error:
         raise LocalCloudError(f"deploy {TEMPLATE.name}: {error}") from error
+    return outputs
 
 
 def _create_stack(cloudformation: Any, key: str) -> dict[str, str]:
@@ -58,3 +61,12 @@ def _create_stack(cloudformation: Any, key: str) -> dict[str, str]:
         raise LocalCloudError(f"deploy {TEMPLATE.name}: the stack was not created: {'; '.join(failed)}") from error
     (stack,) = cloudformation.describe_stacks(StackName=STACK)["Stacks"]
     return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+
+def _limit_concurrency(client: Any, function: str) -> None:
+    """By the API, for MiniStack takes numbers from parameters of a template as text, and then compares them."""
+    client.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=RESERVED_CONCURRENCY)
+    for mapping in client.list_event_source_mappings(FunctionName=function)["EventSourceMappings"]:
+        client.update_event_source_mapping(
+            UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": QUEUE_CONCURRENCY}
+        )

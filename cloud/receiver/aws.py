@@ -7,6 +7,7 @@ Retries of single calls are botocore's; what still fails is a `StoreError`, and 
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ from wire.batch import Anchor, BatchKey
 
 ATTEMPTS = 5
 FIRST_DELAY_S = 0.05
+LEDGER_DELAY_S, LEDGER_DELAY_MAX_S = 0.02, 0.4
 KEYS_PER_GET = 100  # DynamoDB's limit
 _STORED = "attribute_not_exists(pk) OR (#last = :last AND #rev > :rev)"
 _BETTER = "attribute_not_exists(pk) OR uncertainty_ms > :u OR (uncertainty_ms = :u AND boot_utc_ms > :b)"
@@ -272,6 +274,10 @@ class DynamoLedgers:
                     return False
                 raise
         return True
+
+    def yield_to_others(self, attempt: int) -> None:
+        """Full jitter: uniform over a window that doubles."""
+        time.sleep(random.uniform(0, min(LEDGER_DELAY_MAX_S, LEDGER_DELAY_S * 2**attempt)))  # noqa: S311 - no secret
 
 
 def _ledger_item_key(key: LedgerKey) -> Item:

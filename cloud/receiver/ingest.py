@@ -28,7 +28,7 @@ from wire.codec import decode, digest, peek
 from wire.errors import WireError
 from wire.receipt import Receipt
 
-SAVE_ATTEMPTS = 10
+SAVE_ATTEMPTS = 30  # a box that drains a backlog has its ledger changed by every concurrent invocation
 
 
 class Status(Enum):
@@ -92,6 +92,7 @@ class _Run:
     messages: list[_Message]
     stores: Stores
     ledgers: dict[LedgerKey, VersionedLedger] = field(default_factory=dict)
+    settled: set[LedgerKey] = field(default_factory=set)  # a receipt asked for earlier has become possible
 
     def having(self, *statuses: Status | None) -> list[_Message]:
         return [message for message in self.messages if message.status in statuses]
@@ -246,13 +247,20 @@ def _note_in_ledgers(run: _Run) -> None:
     for key, versioned in run.ledgers.items():
         mine = [message for message in run.messages if message.ledger_key == key]
         try:
-            run.ledgers[key] = _save(run.stores, key, versioned, mine)
+            before, run.ledgers[key] = _save(run.stores, key, versioned, mine)
         except StoreError as error:
             for message in mine:
                 message.fail(error)
+        else:
+            if run.ledgers[key].ledger.settles(before.ledger):
+                run.settled.add(key)
 
 
-def _save(stores: Stores, key: LedgerKey, versioned: VersionedLedger, messages: list[_Message]) -> VersionedLedger:
+def _save(
+    stores: Stores, key: LedgerKey, versioned: VersionedLedger, messages: list[_Message]
+) -> tuple[VersionedLedger, VersionedLedger]:
+    """The ledger before and after."""
+    asked = 0
     spans: list[Span] = []
     held: list[Held] = []
     accepted: list[str] = []
@@ -264,16 +272,19 @@ def _save(stores: Stores, key: LedgerKey, versioned: VersionedLedger, messages: 
                 spans += [Span(message.key.first, message.key.last, message.key.rev, message.digest)]
                 spans += accounted_spans(message.batch)
                 accepted.append(message.digest)
+                if message.batch.confirm_wanted:
+                    asked = max(asked, message.key.last)
             case Status.HELD:
                 held.append(Held(message.key.first, message.key.last, message.reason or "", message.digest))
             case _:
                 pass
-    for _ in range(SAVE_ATTEMPTS):
-        ledger = versioned.ledger.merged(spans, held, accepted)
+    for attempt in range(SAVE_ATTEMPTS):
+        ledger = versioned.ledger.merged(spans, held, accepted, asked)
         if ledger == versioned.ledger:
-            return versioned
+            return versioned, versioned
         if stores.ledgers.save(key, ledger, versioned.version):
-            return VersionedLedger(ledger, versioned.version + 1)
+            return versioned, VersionedLedger(ledger, versioned.version + 1)
+        stores.ledgers.yield_to_others(attempt)
         (versioned,) = stores.ledgers.load([key])
     raise StoreError(
         f"note in the ledger of {key.device}: others changed it {SAVE_ATTEMPTS} times meanwhile; it will be tried again"
@@ -290,7 +301,7 @@ def _receipts(run: _Run) -> list[AddressedReceipt]:
     return [
         AddressedReceipt(key.device, receipt_of(key.epoch, versioned.ledger))
         for key, versioned in run.ledgers.items()
-        if key in wanted
+        if key in wanted | run.settled
     ]
 
 

@@ -33,10 +33,14 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Spans ascend, are disjoint and never adjacent; the state is a function of the set of spans merged in."""
+    """Spans ascend, are disjoint and never adjacent; the state is a function of the set of spans merged in.
+
+    `asked` is the highest number up to which the box wanted a receipt.
+    """
 
     spans: tuple[Span, ...] = ()
     held: tuple[Held, ...] = ()
+    asked: int = 0
 
     @property
     def through(self) -> int:
@@ -56,7 +60,13 @@ class Ledger:
         """Whether any number of `first..last` is in the ledger."""
         return any(span.first <= last and first <= span.last for span in self.spans)
 
-    def merged(self, spans: Iterable[Span], held: Iterable[Held] = (), accepted: Iterable[str] = ()) -> Ledger:
+    def settles(self, before: Ledger) -> bool:
+        """Whether what was asked for, and could not be said `before`, can be said now."""
+        return before.through < self.asked <= self.through
+
+    def merged(
+        self, spans: Iterable[Span], held: Iterable[Held] = (), accepted: Iterable[str] = (), asked: int = 0
+    ) -> Ledger:
         """With `spans` and `held` added; the digests `accepted` are now stored and held no longer.
 
         Past `RANGES_MAX` spans the highest are forgotten: the box sends them again, and the store knows them.
@@ -66,6 +76,7 @@ class Ledger:
         return Ledger(
             spans=_union((*self.spans, *spans))[:RANGES_MAX],
             held=tuple(sorted(entry for entry in kept.values() if entry.digest not in released))[:HELD_MAX],
+            asked=max(self.asked, asked),
         )
 
     def to_json(self) -> str:
@@ -74,6 +85,7 @@ class Ledger:
             {
                 "spans": [[span.first, span.last, span.rev, span.digest] for span in self.spans],
                 "held": [[entry.first, entry.last, entry.reason, entry.digest] for entry in self.held],
+                "asked": self.asked,
             },
             separators=(",", ":"),
         )
@@ -84,6 +96,7 @@ class Ledger:
         return cls(
             spans=tuple(Span(*span) for span in document["spans"]),
             held=tuple(Held(*entry) for entry in document["held"]),
+            asked=document["asked"],
         )
 
 

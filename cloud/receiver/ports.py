@@ -129,6 +129,9 @@ class Ledgers(Protocol):
     def save(self, key: LedgerKey, ledger: Ledger, version: int) -> bool:
         """Store as `version` + 1 if `version` is still what is there; False if not."""
 
+    def yield_to_others(self, attempt: int) -> None:
+        """Before trying a refused save again: wait so that those who compete for one ledger do not stay in step."""
+
 
 class Quarantine(Protocol):
     def put(self, entry: Quarantined) -> None:

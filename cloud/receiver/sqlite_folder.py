@@ -215,6 +215,9 @@ class SqliteLedgers:
                 )
             return cursor.rowcount == 1
 
+    def yield_to_others(self, attempt: int) -> None:
+        """Nothing to wait for: one writer per folder."""
+
 
 class FolderArchive:
     def __init__(self, folder: Path) -> None:

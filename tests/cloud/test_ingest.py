@@ -80,6 +80,14 @@ def test_newest_first_leaves_ranges_that_close(stores: Stores, box: Any) -> None
     assert seqs(stores, box.device) == list(range(1, 10))
 
 
+def test_a_receipt_asked_for_before_the_rest_came_is_sent_when_it_has_come(stores: Stores, box: Any) -> None:
+    """Concurrent invocations overtake each other: the one that closes the gap answers."""
+    assert receipt(stores, box.delivery(4, 6, confirm=True)).through == 0
+    assert ingest([box.delivery(2, 3)], stores).receipts == ()
+    assert receipt(stores, box.delivery(1, 1)).through == 6
+    assert ingest([box.delivery(7, 8)], stores).receipts == ()
+
+
 def test_one_invocation_merges_all_ranges_of_a_device(stores: Stores, box: Any) -> None:
     ingest([box.delivery(n, n + 2) for n in (7, 1, 10, 4)], stores)
     (versioned,) = stores.ledgers.load([LedgerKey(box.device, box.epoch)])
@@ -233,6 +241,9 @@ def test_a_ledger_that_others_change_meanwhile_is_merged_again(stores: Stores, b
 
         def save(self, *arguments: Any) -> bool:
             return stores.ledgers.save(*arguments)
+
+        def yield_to_others(self, attempt: int) -> None:
+            assert attempt == 0
 
     ledgers = Meddling()
     ingested = ingest([box.delivery(1, 3, confirm=True)], replace(stores, ledgers=ledgers))

@@ -62,6 +62,16 @@ def test_the_lowest_ranges_are_kept_so_that_through_can_go_on() -> None:
     assert ledger.merged([Span(1, 1, 0, "y")]).through == 2
 
 
+def test_a_receipt_asked_for_is_settled_once_when_the_gap_closes() -> None:
+    open_gap = Ledger().merged([Span(4, 9, 0, "b")], asked=9)
+    assert not open_gap.settles(Ledger())
+    more = open_gap.merged([Span(10, 12, 0, "c")])
+    assert not more.settles(open_gap)
+    closed = more.merged([Span(1, 3, 0, "a")])
+    assert closed.settles(more)
+    assert not closed.merged([Span(13, 14, 0, "d")]).settles(closed)
+
+
 def test_held_is_bounded() -> None:
     ledger = Ledger().merged([], [Held(n, n, "r", str(n)) for n in range(1, HELD_MAX + 20)])
     assert len(ledger.held) == HELD_MAX
@@ -103,5 +113,5 @@ def test_touches_agrees_with_the_numbers(items: list[Span], one: int, other: int
 
 @given(st.lists(spans(), max_size=20))
 def test_json_is_lossless(items: list[Span]) -> None:
-    ledger = Ledger().merged(items, [Held(1, 2, "why: ü", "d")])
+    ledger = Ledger().merged(items, [Held(1, 2, "why: ü", "d")], asked=7)
     assert Ledger.from_json(ledger.to_json()) == ledger
