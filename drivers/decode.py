@@ -31,8 +31,10 @@ FORMATS: dict[DataType, str] = {
 }
 NOT_AVAILABLE = int(Quality.NOT_AVAILABLE)
 OVERFLOW = int(Quality.OVERFLOW)
-# A float32 has 24 bits; with a factor below 2**27 no rounding of the division can make or hide a tie (53 bits).
+# A float32 has 24 bits, so its product with a factor below 2**27 is exact in a float64 (53 bits). While that is below
+# 2**51, the quotient is farther from every tie that it is not than the rounding of one division can carry it.
 FAST_FACTOR_MAX = 1 << 27
+FAST_PRODUCT_MAX = 1 << 51
 
 Steps = tuple[int | None, int]  # value and flags
 Convert = Callable[[float], Steps]
@@ -125,14 +127,13 @@ def _from_bits(data_type: DataType, code: int) -> float:
 
 
 def _float_steps(number: int, divisor: int, codes: frozenset[float], raw: float) -> Steps:
-    """`raw * number` is exact (24 + 27 bits), the division is rounded once, `round` takes half to even."""
+    """The product is exact, the quotient is rounded once without harm, and `round` takes half to even."""
     if raw != raw or raw in codes:  # noqa: PLR0124 - NaN is not equal to itself
         return None, NOT_AVAILABLE
-    try:
-        steps = round(raw * number / divisor)
-    except OverflowError:  # infinite
-        return None, OVERFLOW
-    return (steps, 0) if INTEGER_MIN <= steps <= INTEGER_MAX else (None, OVERFLOW)
+    product = raw * number
+    if -FAST_PRODUCT_MAX < product < FAST_PRODUCT_MAX:
+        return round(product / divisor), 0
+    return _exact_float_steps(Fraction(number, divisor), codes, raw)
 
 
 def _exact_float_steps(factor: Fraction, codes: frozenset[float], raw: float) -> Steps:

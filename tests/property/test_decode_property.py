@@ -6,7 +6,7 @@ import struct
 from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.decode import FORMATS, converter, decode
@@ -37,6 +37,7 @@ def steps_of(register: Register, words: bytes, ct_ratio: float = 1) -> tuple[int
     return values[0], flags[0] if flags else 0
 
 
+@settings(deadline=None)
 @given(REGISTERS, st.floats(-4e4, 4e4))
 def test_what_the_simulator_served_is_what_is_decoded(register: Register, value: float) -> None:
     words = encode(register, value)
@@ -47,6 +48,7 @@ def test_what_the_simulator_served_is_what_is_decoded(register: Register, value:
     assert abs(steps - exact) <= Fraction(1, 2) + abs(exact) / 2**50  # the simulator says its values in floats
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(DATA_TYPES),
     RESOLUTIONS,
@@ -74,6 +76,7 @@ def test_every_pattern_of_bits_is_rounded_as_the_exact_decimal_is(
         assert (steps, flags) == (None, Quality.OVERFLOW)
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**31), 2**31 - 1))
 def test_ties_of_tenths_go_to_the_even_neighbour(raw: int) -> None:
     convert = converter(Register("current_l1", 4, 0, "int32", Resolution(1, 0), Fraction(1, 10)))

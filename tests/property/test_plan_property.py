@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from drivers.plan import Block, WireCost, plan_reads
@@ -48,6 +48,7 @@ def allowed(block: Block, limits: Limits) -> bool:
     )
 
 
+@settings(deadline=None)
 @given(register_sets(), limit_sets(), COSTS)
 def test_every_plan_keeps_the_limits_and_loses_no_value(
     registers: list[Register], limits: Limits, cost: WireCost
@@ -75,6 +76,7 @@ def test_every_plan_keeps_the_limits_and_loses_no_value(
         assert all((block.function_code, at) in listed for block in blocks for at in range(block.address, block.end))
 
 
+@settings(deadline=None)
 @given(register_sets(), COSTS)
 def test_the_plan_does_not_depend_on_the_order(registers: list[Register], cost: WireCost) -> None:
     assert plan_reads(registers, Limits(), cost) == plan_reads(registers[::-1], Limits(), cost)

@@ -135,6 +135,14 @@ def test_extraordinary_factors_stay_exact() -> None:
     assert converter(each)(math.inf) == (None, Quality.OVERFLOW)
 
 
+def test_numbers_beyond_the_whole_numbers_of_a_float_stay_exact() -> None:
+    """Found by the property test: 2**57 * 0.3 is no float, and -1212252180072740.571 is nearer to a tie in floats."""
+    each = register("float32", measurand="current_l1")
+    assert one(each, struct.pack(">f", 2.0**57).hex(), ct_ratio=0.3) == (43234556422756762, 0)
+    third = register("float32", "7", scale="24", measurand="current_l1")
+    assert one(third, struct.pack(">f", -353573552521216.0).hex()) == (-1212252180072741, 0)
+
+
 def test_values_come_in_the_order_asked_for_across_blocks_and_gaps() -> None:
     asked = [register("uint16", address=9), register("uint16", address=1), register("float32", address=4)]
     blocks = [Block(4, 0, 7), Block(4, 9, 1)]

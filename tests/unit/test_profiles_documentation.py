@@ -1,0 +1,45 @@
+"""docs/profiles.md: its example is a profile, and every key of the format appears in it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+
+from drivers.profile import parse_profile, shipped_profiles
+from drivers.profile_schema import (
+    DefaultsTable,
+    FallbackTable,
+    LimitsTable,
+    ProfileTable,
+    RegisterTable,
+    SerialTable,
+    TimingTable,
+)
+
+TEXT = (Path(__file__).parents[2] / "docs/profiles.md").read_text()
+TABLES = (ProfileTable, DefaultsTable, LimitsTable, FallbackTable, SerialTable, TimingTable, RegisterTable)
+
+
+def example() -> str:
+    found = re.search(r"```toml\n(.*?)```", TEXT, re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def test_the_example_is_a_profile() -> None:
+    profile = parse_profile(example())
+    assert len(profile.registers) == 5
+    assert profile.limits.forbidden == ((0x40, 0x43),)
+
+
+def test_every_key_is_documented_and_in_the_example() -> None:
+    keys = {field.name for table in TABLES for field in msgspec.structs.fields(table)}
+    assert {key for key in keys if key not in TEXT} == set()
+    assert {key for key in keys if not re.search(rf"\b{key}\b", example())} == set()
+
+
+def test_no_shipped_profile_is_without_its_facts() -> None:
+    for path in shipped_profiles().values():
+        assert "sources = [" in path.read_text()
