@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
-import threading
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from cloud.cli.stopping import stop_signals
 from cloud.local.bring_up import CONNECTION, local_cloud
 from cloud.local.errors import LocalCloudError
 from wire.errors import WireError
@@ -43,16 +42,13 @@ def command(folder: Path, box: str, mqtt_port: int | None, gateway_port: int | N
     See what arrived:
       wattpost cloud readings --local DIR
     """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
-    stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
     try:
         check_client_id(box)
-        with local_cloud(folder, box, gateway_port, mqtt_port) as cloud:
+        with stop_signals() as stopping, local_cloud(folder, box, gateway_port, mqtt_port) as cloud:
             line = json.dumps(asdict(cloud.connection)) if as_json else f"ready {folder / CONNECTION}"
             click.echo(line)
             sys.stdout.flush()
-            while not stopped.wait(0.2):
+            while not stopping.wait(0.2):
                 cloud.check()
     except WireError as error:
         raise click.BadParameter(str(error), param_hint="--box") from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import sys
 import threading
 from collections import Counter
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from cloud.cli.stopping import stop_signals
 from cloud.doors.mqtt import Broker, DoorError, Message, MqttDoor
 from cloud.doors.topic_pattern import TopicPattern
 from cloud.receiver.ingest import AddressedReceipt, Status, ingest
@@ -84,9 +84,6 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
       wattpost cloud readings --store /srv/wattpost
     """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
     host, port = _address(broker)
     try:
         expand(receipts, "box")
@@ -98,13 +95,14 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
         _fail(error, os.EX_CONFIG)
     except StoreError as error:
         _fail(error, os.EX_CANTCREAT)
-    door.start()
-    try:
-        _serve(door, stores, stopping, as_json=as_json)
-    except DoorError as error:
-        _fail(error, os.EX_NOPERM)
-    finally:
-        door.stop()
+    with stop_signals() as stopping:
+        door.start()
+        try:
+            _serve(door, stores, stopping, as_json=as_json)
+        except DoorError as error:
+            _fail(error, os.EX_NOPERM)
+        finally:
+            door.stop()
 
 
 def _address(broker: str) -> tuple[str, int]:

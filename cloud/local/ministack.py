@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import secrets
 import signal
@@ -110,24 +111,31 @@ def free_port() -> int:
 
 def _wait_until_ready(running: MiniStack) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
-    while not _is_ready(running.gateway_port):
+    while (mqtt := _mqtt_state(running.gateway_port)) != "listening":
         if running.process.poll() is not None:
             raise LocalCloudError(
                 f"start MiniStack: it ended with code {running.process.returncode}; see {running.log}"
-                " (is the extra `local` installed?)"
+                " (port taken? extra `local` not installed?)"
+            )
+        if mqtt in {"degraded", "disabled"}:
+            raise LocalCloudError(
+                f"start MiniStack: its MQTT port {running.mqtt_port} is {mqtt} (taken by another program?);"
+                f" see {running.log}, or choose with --mqtt-port"
             )
         if time.monotonic() > deadline:
             raise LocalCloudError(f"start MiniStack: not ready after {START_TIMEOUT_S:.0f} s; see {running.log}")
         time.sleep(POLL_S)
 
 
-def _is_ready(port: int) -> bool:
-    """`/_ministack/ready` covers the MQTT port too."""
+def _mqtt_state(port: int) -> str:
+    """`listening` once all is ready: the MQTT port comes after the gateway. Empty while nobody answers."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=2)
     try:
         connection.request("GET", "/_ministack/ready")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
+        state: str = json.loads(connection.getresponse().read())["iot_mtls"]
+    except (OSError, http.client.HTTPException, ValueError, KeyError):
+        return ""
+    else:
+        return state
     finally:
         connection.close()

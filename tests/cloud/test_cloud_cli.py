@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from agent.cli.main import cli
+from cloud.doors.topic_pattern import TopicPattern
+from cloud.receiver.ingest import ingest
+from cloud.receiver.ports import Stores
+from wire.batch import Reading
+from wire.codec import encode
+from wire.errors import WireError
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, arguments)
+
+
+def test_readings_of_a_store_as_lines_and_as_json(sqlite_stores: Stores, box: Any, tmp_path: Path) -> None:
+    ingest([box.delivery(1, 1), box.delivery(2, 2, anchor=None, boot=b"2nd-boot")], sqlite_stores)
+    lines = run("cloud", "readings", "--store", str(tmp_path / "store")).output.splitlines()
+    assert lines == [
+        f"2026-09-21T14:13:21.000Z  {box.device}  main  #1  voltage_l1_n 230.0  energy_active_import_total 1",
+        (
+            f"? boot {b'2nd-boot'.hex()[:6]} +2000 ms  {box.device}  main  #2  voltage_l1_n 230.0"
+            "  energy_active_import_total 2"
+        ),
+    ]
+    as_json = run("cloud", "readings", "--store", str(tmp_path / "store"), "--device", box.device, "--json").output
+    assert [json.loads(line)["seq"] for line in as_json.splitlines()] == [1, 2]
+
+
+def test_quality_is_shown(sqlite_stores: Stores, box: Any, tmp_path: Path) -> None:
+    batch = box.batch(1, 1)
+    series = replace(batch.series[0], readings=(Reading(1, 1000, (None, 5), (1, 0)),))
+    ingest([box.wrap(encode(replace(batch, series=(series,))))], sqlite_stores)
+    assert "voltage_l1_n: ['not_available']" in run("cloud", "readings", "--store", str(tmp_path / "store")).output
+
+
+@pytest.mark.parametrize("arguments", [[], ["--store", ".", "--local", "."]])
+def test_one_place_must_be_named(arguments: list[str]) -> None:
+    result = run("cloud", "readings", *arguments)
+    assert "give one of --store DIR and --local DIR" in result.output
+
+
+@pytest.mark.parametrize(
+    ("option", "says"), [("--store", "give the folder of `wattpost receive --store`"), ("--local", "running?")]
+)
+def test_a_folder_that_holds_nothing_says_what_it_should_be(tmp_path: Path, option: str, says: str) -> None:
+    result = run("cloud", "readings", option, str(tmp_path))
+    assert result.exit_code == os.EX_IOERR
+    assert says in result.output
+
+
+def test_readings_of_the_local_cloud(cloud: Any, cloud_stores: Stores, box: Any) -> None:
+    ingest([box.delivery(1, 2)], cloud_stores)
+    folder = str(Path(cloud.connection.cert).parents[1])
+    result = run("cloud", "readings", "--local", folder, "--device", box.device, "--json")
+    assert [json.loads(line)["seq"] for line in result.output.splitlines()] == [1, 2]
+
+
+@pytest.mark.parametrize("option", ["--mqtt-port", "--gateway-port"])
+def test_a_taken_port_is_named(tmp_path: Path, option: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        result = run("cloud", "local", "--dir", str(tmp_path), option, str(other.getsockname()[1]))
+    assert result.exit_code == os.EX_UNAVAILABLE
+    assert "taken" in result.output
+
+
+def test_a_box_that_cannot_be_a_client_id_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    assert "--box" in run("cloud", "local", "--dir", str(tmp_path / "x"), "--box", "$sys").output
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("filter_", "topic", "box"),
+    [
+        ("wattpost/+/batches", "wattpost/apt-1/batches", "apt-1"),
+        ("wattpost/batches/+", "wattpost/batches/apt-1", "apt-1"),
+        ("+", "apt-1", "apt-1"),
+        ("a/b/+", "a", ""),
+    ],
+)
+def test_the_box_is_at_the_plus(filter_: str, topic: str, box: str) -> None:
+    assert TopicPattern.parse(filter_).box_of(topic) == box
+
+
+@pytest.mark.parametrize("filter_", ["a/b", "+/+", "a/+/#", "a+/b", ""])
+def test_a_filter_needs_one_place_for_the_box(filter_: str) -> None:
+    with pytest.raises(WireError):
+        TopicPattern.parse(filter_)
