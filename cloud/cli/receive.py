@@ -145,7 +145,7 @@ def _ingest(door: MqttDoor, stores: Stores, messages: list[Message], *, as_json:
     sent = _send(door, ingested.receipts)
     for message, outcome in outcomes:
         if outcome.reason:
-            _log.warning("%s: %s: %s", message.delivery.device or "?", outcome.status.value, outcome.reason)
+            _log.warning("%r: %s: %s", message.delivery.device, outcome.status.value, outcome.reason)
     if as_json:
         counts = Counter(outcome.status.value for outcome in ingested.outcomes)
         click.echo(json.dumps({**counts, "receipts": sent}))

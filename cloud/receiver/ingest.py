@@ -26,7 +26,7 @@ from cloud.receiver.ports import (
 from wire.batch import Batch, BatchKey
 from wire.codec import decode, digest, peek
 from wire.errors import WireError
-from wire.receipt import Receipt
+from wire.receipt import REASON_CHARS_MAX, Receipt
 
 SAVE_ATTEMPTS = 30  # a box that drains a backlog has its ledger changed by every concurrent invocation
 
@@ -275,7 +275,8 @@ def _save(
                 if message.batch.confirm_wanted:
                     asked = max(asked, message.key.last)
             case Status.HELD:
-                held.append(Held(message.key.first, message.key.last, message.reason or "", message.digest))
+                reason = (message.reason or "")[:REASON_CHARS_MAX]
+                held.append(Held(message.key.first, message.key.last, reason, message.digest))
             case _:
                 pass
     for attempt in range(SAVE_ATTEMPTS):
