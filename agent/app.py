@@ -84,6 +84,7 @@ class App:
         held = store.buffer.outbox.counts()
         progress.batches, progress.batch_records = held["batches"], held["batch_records"]
         progress.held_batches = held["held_batches"]
+        progress.oldest, progress.used_bytes = store.buffer.look()
         self.recorder = Recorder(
             store,
             self.clock,
@@ -121,7 +122,28 @@ class App:
         self.courier.sealed(batch)
 
     def _about(self) -> dict[str, Any]:
-        return {"box": self.settings.box.id, "version": VERSION, "pid": os.getpid(), "config": str(self.config)}
+        """What the status says of the program and of the settings in force."""
+        settings = self.settings
+        buffer, uplink = settings.buffer, settings.uplink
+        return {
+            "box": settings.box.id,
+            "version": VERSION,
+            "pid": os.getpid(),
+            "settings": {
+                "config": str(self.config.absolute()),
+                "revision": settings.revision,
+                "status_interval_ms": settings.status_interval_ms,
+                "buffer_path": str(buffer.path),
+                "buffer_max_bytes": buffer.max_size_bytes,
+                "endpoint": f"{uplink.endpoint}:{uplink.port}",
+                "confirm": uplink.confirm,
+                "confirm_interval_ms": uplink.confirm_interval_ms,
+                "meters": {
+                    meter.name: {"model": meter.model, "bus": meter.bus, "interval_ms": meter.interval_ms}
+                    for meter in settings.meters
+                },
+            },
+        }
 
     def _start_records(self, opening: Opening) -> list[NewEvent]:
         return restart_records(opening, self.clock.mono_ms(), self.settings.revision)

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from agent.adapters.buffer_file import BufferFile, BufferFileError
-from agent.adapters.outbox import Outbox
+from agent.adapters.outbox import Oldest, Outbox
 from agent.adapters.space import Space
 from agent.core.delivery import Sealed
 from agent.core.identity import NUMBERS_RESERVED, Start, Stored, decide_start
@@ -263,6 +263,11 @@ class Buffer:
             self._write_box(db, mono_ms)
 
     # Looking
+
+    def look(self) -> tuple[Oldest | None, int]:
+        """The oldest record that is in a batch, and the bytes in use, for `status`."""
+        with self.file.translate("read from"):
+            return self.outbox.oldest(), self.space.used_bytes()
 
     @property
     def assigned(self) -> int:

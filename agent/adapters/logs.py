@@ -31,10 +31,14 @@ def set_up(*, verbose: bool = False) -> None:
 
 
 class Changes:
-    """Logs a subject's state only when it differs from what was said last; the last is kept per subject."""
+    """Logs a subject's state only when it differs from what was said last; the last is kept per subject.
 
-    def __init__(self, logger: logging.Logger) -> None:
+    `troubles` is kept current: the subjects whose last state was a warning or worse.
+    """
+
+    def __init__(self, logger: logging.Logger, troubles: dict[str, str] | None = None) -> None:
         self._logger = logger
+        self._troubles = {} if troubles is None else troubles
         self._said: dict[str, str] = {}
 
     def say(self, subject: str, state: str, level: int = logging.INFO) -> bool:
@@ -42,6 +46,10 @@ class Changes:
         if self._said.get(subject) == state:
             return False
         self._said[subject] = state
+        if level >= logging.WARNING:
+            self._troubles[subject] = state
+        else:
+            self._troubles.pop(subject, None)
         self._logger.log(level, "%s: %s", subject, state)
         return True
 

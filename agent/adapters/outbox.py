@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from agent.adapters.buffer_file import BufferFile
 from agent.core.delivery import Sealed
 from agent.core.receipts import Unconfirmed, Verdict, judge
+from wire.batch import Anchor, Batch
+from wire.codec import decode
+from wire.errors import WireError
 from wire.receipt import Receipt
 
 BATCH_ID_MAX = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Oldest:
+    """When the first record of the oldest batch was made: on the clock of `boot`, and what dates that."""
+
+    boot: bytes
+    mono_ms: int
+    anchor: Anchor | None
+
+
+def times_of(batch: Batch) -> tuple[int, int]:
+    """Boot clock of the first and of the last record of `batch`, which has one."""
+    times = [reading.mono_ms for series in batch.series for reading in series.readings]
+    times += [event.mono_ms for event in batch.events]
+    return min(times, default=0), max(times, default=0)
 
 
 class Outbox:
@@ -18,6 +38,7 @@ class Outbox:
     def __init__(self, file: BufferFile, box_id: str) -> None:
         self._file = file
         self._box_id = box_id
+        self._oldest: tuple[int, Oldest | None] = (0, None)
 
     def load(self, below_id: int | None, limit: int) -> list[Sealed]:
         """At most `limit` batches of this box below `below_id`, newest first, marked as handed out."""
@@ -77,6 +98,21 @@ class Outbox:
                 row = db.execute("DELETE FROM batch WHERE id = ? RETURNING records", batch_id).fetchone()
                 records += row[0] if row else 0
         return records
+
+    def oldest(self) -> Oldest | None:
+        """The oldest record in a batch; None without batches, or where the oldest is damaged."""
+        with self._file.translate("read from"):
+            row = self._file.db.execute("SELECT id, body FROM batch ORDER BY id LIMIT 1").fetchone()
+        if row is None:
+            return None
+        if row[0] != self._oldest[0]:
+            try:
+                batch = decode(row[1])
+            except WireError:
+                self._oldest = (row[0], None)
+            else:
+                self._oldest = (row[0], Oldest(batch.boot, times_of(batch)[0], batch.anchor))
+        return self._oldest[1]
 
     def counts(self) -> dict[str, int]:
         """What the buffer holds, for `status`."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-
 READABLE_BY_ALL = 0o644  # an installer asks for the status as an ordinary user; there is no secret in it
 
 

@@ -45,7 +45,7 @@ class Courier:
     watchdog: Watchdog
     random: random.Random = field(default_factory=random.Random)
     _events: asyncio.Queue[UplinkEvent | Sealed] = field(default_factory=lambda: asyncio.Queue(EVENTS_MAX))
-    _changes: Changes = field(default_factory=lambda: Changes(log))
+    _changes: Changes = field(init=False)
     _uplink: MqttUplink | None = None
     _delays: ReconnectDelays = field(init=False)
     _connect_at_ms: int | None = 0
@@ -53,6 +53,7 @@ class Courier:
 
     def __post_init__(self) -> None:
         self._delays = ReconnectDelays(self.settings.fleet_size)
+        self._changes = Changes(log, self.progress.troubles)
 
     def sealed(self, batch: Sealed) -> None:
         """A new batch is in the buffer."""
@@ -179,6 +180,8 @@ class Courier:
         if event.receipts is not None:
             step = f"allow iot:Subscribe and iot:Receive on {self.settings.receipts} in the policy"
             self._changes.say("receipts", f"not granted: {event.receipts}; {step}", logging.ERROR)
+        else:
+            self._changes.say("receipts", "subscribed to", logging.DEBUG)
         await self._do(self.delivery.on_connected(self.clock.mono_ms()))
 
     async def _disconnected(self, event: Disconnected) -> None:
@@ -234,6 +237,8 @@ class Courier:
                 "held by the cloud", f"{reason}; its bytes are kept, see `wattpost buffer`", logging.ERROR
             )
         self._changes.say("receipt", "the cloud confirms", logging.DEBUG)
+        if verdict.delete:
+            await self.store.look(progress)
         gone = [*verdict.delete, *(batch_id for batch_id, _ in verdict.held)]
         await self._do(self.delivery.on_receipt(now_ms, receipt.epoch, gone, verdict.stored_to, receipt.pace))
 
@@ -255,3 +260,4 @@ class Courier:
         self.progress.confirmed_records += records
         self.progress.batches -= 1
         self.progress.batch_records -= records
+        await self.store.look(self.progress)

@@ -38,7 +38,10 @@ class Housekeeper:
     status_file: StatusFile
     about: Callable[[], dict[str, Any]]
     interval_ms: int
-    _changes: Changes = field(default_factory=lambda: Changes(log))
+    _changes: Changes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._changes = Changes(log, self.progress.troubles)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -72,6 +75,7 @@ class Housekeeper:
         if overdue:
             self._changes.say("watchdog", f"not fed, stuck: {', '.join(overdue)}", logging.ERROR)
             return
+        self._changes.say("watchdog", "fed", logging.DEBUG)
         self.notifier.send("WATCHDOG=1", f"STATUS={self._headline()}")
 
     def _headline(self) -> str:
@@ -86,11 +90,14 @@ class Housekeeper:
         except OSError as error:
             cause = f"cannot write {error.filename}: {error.strerror}"
             self._changes.say("status", f"{cause}; set [status] path to a folder of the agent's user", logging.WARNING)
+        else:
+            self._changes.say("status", "written", logging.DEBUG)
 
     def _status(self) -> dict[str, Any]:
         progress, anchor, now_ms = self.progress, self.timekeeper.anchor, self.clock.mono_ms()
         return {
             **self.about(),
+            "boot": self.recorder.store.buffer.boot.hex(),
             "mono_ms": now_ms,
             "utc_ms": now_ms + anchor.boot_utc_ms if anchor else None,
             "up_ms": now_ms - progress.started_ms,
@@ -98,6 +105,7 @@ class Housekeeper:
             "meters": {
                 name: {
                     "state": meter.state,
+                    "error": meter.error,
                     "readings": meter.readings,
                     "slots_missed": meter.slots_missed,
                     "age_ms": None if meter.last_ms is None else now_ms - meter.last_ms,
@@ -110,15 +118,30 @@ class Housekeeper:
                 "open_records": progress.open_records,
                 "batches": progress.batches,
                 "batch_records": progress.batch_records,
+                "oldest_age_ms": self._oldest_age_ms(now_ms),
+                "used_bytes": progress.used_bytes,
                 "held_batches": progress.held_batches,
                 "dropped_records": progress.dropped_records,
                 "committed_records": progress.committed,
             },
             "uplink": {
                 "connected": progress.connected,
+                "connected_ms": None if progress.connected_since_ms is None else now_ms - progress.connected_since_ms,
                 "state": progress.uplink_state,
                 "published_batches": progress.published,
                 "confirmed_records": progress.confirmed_records,
                 "receipt_age_ms": None if progress.receipt_ms is None else now_ms - progress.receipt_ms,
             },
+            "troubles": progress.troubles,
         }
+
+    def _oldest_age_ms(self, now_ms: int) -> int | None:
+        """How long the oldest record in a batch has waited; None without one, or while it cannot be dated."""
+        oldest, anchor = self.progress.oldest, self.timekeeper.anchor
+        if oldest is None:
+            return None
+        if oldest.boot == self.recorder.store.buffer.boot:
+            return now_ms - oldest.mono_ms
+        if oldest.anchor is None or anchor is None:
+            return None
+        return anchor.boot_utc_ms + now_ms - oldest.anchor.boot_utc_ms - oldest.mono_ms

@@ -96,17 +96,18 @@ class LinePoller:
             self.recorder.add([NewEvent(read_ms, "meter_back", polled.meter.name, {"silent_ms": silent_ms})])
         ended = polled.slots.read()
         self.recorder.add([*ended, NewReading(polled.layout, read_ms, sample.values, sample.flags)])
+        self._changes.say(f"line {self.line}", "works", logging.DEBUG)
         self._changes.say(f"meter {polled.meter.name}", "answers")
         progress = polled.progress
         progress.readings += 1
-        progress.last_ms, progress.state = read_ms, "ok"
+        progress.last_ms, progress.state, progress.error = read_ms, "ok", None
         progress.last_sample = sample
 
     def _failed(self, polled: PolledMeter, start_ms: int, error: MeterError) -> None:
         now_ms = self.clock.mono_ms()
         self.recorder.add(polled.slots.explain(error.reason, start_ms))
         polled.progress.slots_missed += 1
-        polled.progress.state = error.reason
+        polled.progress.state, polled.progress.error = error.reason, str(error)
         if error.reason in LINE_REASONS:
             self._changes.say(f"line {self.line}", str(error), logging.WARNING)
             self._changes.say(f"meter {polled.meter.name}", f"not read: {error.reason}", logging.DEBUG)

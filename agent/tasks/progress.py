@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from agent.adapters.outbox import Oldest
 from drivers.meter import Sample
 from wire.batch import Column
 
 
 @dataclass(slots=True)
 class MeterProgress:
-    """`columns` explain `last_sample`."""
+    """`columns` explain `last_sample`; `error` is what the last read failed with, None when it did not."""
 
     columns: tuple[Column, ...] = ()
 
     readings: int = 0
     slots_missed: int = 0
     state: str = "not read yet"
+    error: str | None = None
     last_ms: int | None = None
     last_sample: Sample | None = None
 
@@ -30,7 +32,10 @@ class MeterProgress:
 
 @dataclass(slots=True)
 class Progress:
-    """`open_records`, `batches` and `batch_records` say what is on the disk now."""
+    """`open_records`, `batches`, `batch_records`, `oldest` and `used_bytes` say what is on the disk now.
+
+    `troubles` are the subjects that are not well now, each with its log line.
+    """
 
     started_ms: int = 0
     meters: dict[str, MeterProgress] = field(default_factory=dict)
@@ -44,7 +49,10 @@ class Progress:
     confirmed_records: int = 0
     dropped_records: int = 0
     held_batches: int = 0
+    oldest: Oldest | None = None
+    used_bytes: int = 0
     connected: bool = False
     connected_since_ms: int | None = None
     uplink_state: str = "not connected yet"
     receipt_ms: int | None = None
+    troubles: dict[str, str] = field(default_factory=dict)

@@ -48,6 +48,10 @@ class BufferThread:
     async def run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
+    async def look(self, progress: Progress) -> None:
+        """Note in `progress` what is on the disk, after that has changed."""
+        progress.oldest, progress.used_bytes = await self.run(self.buffer.look)
+
 
 @dataclass(slots=True)
 class Policies:
@@ -78,8 +82,11 @@ class Recorder:
     _oldest_open_ms: int | None = None
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _timer: asyncio.TimerHandle | None = None
-    _changes: Changes = field(default_factory=lambda: Changes(log))
+    _changes: Changes = field(init=False)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        self._changes = Changes(log, self.progress.troubles)
 
     def add(self, records: Iterable[NewRecord], *, at_once: bool = False) -> None:
         """Take records for the next commit. Never blocks, never fails."""
@@ -204,7 +211,8 @@ class Recorder:
     async def _keep_within_limit(self) -> None:
         """After a seal: the buffer's file must not outgrow its limit."""
         space, limit = self.store.buffer.space, self.policies.max_size_bytes
-        used = await self.store.run(space.used_bytes)
+        await self.store.look(self.progress)
+        used = self.progress.used_bytes
         if used > limit:
             await self._make_room(used - int(limit * KEEP_WITHIN))
         else:
@@ -271,6 +279,10 @@ class Recorder:
             await self._keep_within_limit()
         except OSError as error:
             self._changes.say("ballast", f"cannot be put in place: {error}", logging.WARNING)
+        except BufferFileError as error:
+            self._changes.say("buffer", str(error), logging.ERROR)
+        else:
+            self._changes.say("ballast", "in place, where there is room for it", logging.DEBUG)
 
     # Timers
 
