@@ -14,11 +14,12 @@ from pathlib import Path
 import msgspec
 
 from agent.adapters.buffer_file import BufferFile, BufferFileError
+from agent.adapters.open_groups import OpenGroups
 from agent.adapters.outbox import Oldest, Outbox
 from agent.adapters.space import Space
 from agent.core.delivery import Sealed
 from agent.core.identity import NUMBERS_RESERVED, Start, Stored, decide_start
-from agent.core.records import Group, Layout, NewReading, pack_group, unpack_group
+from agent.core.records import Group, Layout, NewReading, pack_group
 from agent.core.sealing import Frame, OpenRecords, fit
 from wire.batch import EPOCH_BYTES, Anchor, Column
 from wire.codec import digest, encode
@@ -66,6 +67,7 @@ class Buffer:
         self.outbox = Outbox(file, identity.box_id)
         self.space = Space(file)
         self._identity = identity
+        self._groups = OpenGroups(file)
         self._begun = False
         self._anchor: Anchor | None = None
         self._layouts: dict[int, Layout] = {}
@@ -105,7 +107,7 @@ class Buffer:
         if row:
             anchor = None if row[9] is None else Anchor(row[9], row[10])
             self.epoch, self._range_first, self._reserved, until_ms = row[6], row[7] + 1, row[5], row[8]
-            self.next_seq = db.execute("SELECT coalesce(max(last) + 1, ?) FROM open_group", (row[4],)).fetchone()[0]
+            self.next_seq = max(self._groups.load(sealed_through=row[7]) + 1, row[4])
             stored = Stored(row[0], row[1], row[2], bool(row[3]), self.next_seq, self._reserved)
             until_by_meter_ms = self._last_readings()
             self._seal_leftovers(stored, anchor)
@@ -119,8 +121,8 @@ class Buffer:
     def _last_readings(self) -> dict[str, int]:
         """Boot clock of the last unsealed reading, by meter."""
         last: dict[str, int] = {}
-        for (body,) in self.file.db.execute("SELECT body FROM open_group ORDER BY first"):
-            for record in unpack_group(body).records:
+        for _, group in self._groups:
+            for record in group.records:
                 if isinstance(record, NewReading):
                     last[self._layouts[record.layout].meter] = record.mono_ms
         return last
@@ -146,6 +148,8 @@ class Buffer:
     def _write_box(self, db: sqlite3.Connection, mono_ms: int) -> None:
         """Whose file this is from now on; not clean until closed."""
         db.execute("INSERT OR IGNORE INTO epoch VALUES (?, ?, 0)", (self.epoch, self._identity.box_id))
+        if self._range_first == 1:
+            self._groups.clear(db)
         # An epoch of which nothing is left needs no memory; a receipt for it is ignored.
         db.execute("DELETE FROM epoch WHERE epoch != ? AND epoch NOT IN (SELECT epoch FROM batch)", (self.epoch,))
         identity, anchor = self._identity, self._anchor
@@ -192,9 +196,10 @@ class Buffer:
         with self.file.translate("write to"), self.file.transaction() as db:
             if not self._begun:
                 self._write_box(db, group.records[0].mono_ms)
-            db.execute("INSERT INTO open_group VALUES (?, ?, ?)", (first, last, pack_group(group)))
+            slot = self._groups.write(db, first, last, pack_group(group))
             if reserved != self._reserved:
                 db.execute("UPDATE box SET reserved = ?", (reserved,))
+        self._groups.keep(first, slot)
         self.next_seq, self._reserved, self._begun = last + 1, reserved, True
         return last
 
@@ -220,8 +225,8 @@ class Buffer:
                 sealed.append(made)
                 if not everything:
                     break
-            oldest = self.file.db.execute("SELECT body FROM open_group ORDER BY first LIMIT 1").fetchone()
-        oldest_ms = unpack_group(oldest[0]).records[0].mono_ms if oldest else None
+            oldest = self._groups.oldest()
+        oldest_ms = oldest.records[0].mono_ms if oldest else None
         return SealResult(tuple(sealed), self.next_seq - self._range_first, oldest_ms)
 
     def _seal_once(self, frame: Frame, max_bytes: int, *, handed_out: bool) -> tuple[Sealed, int] | None:
@@ -241,19 +246,19 @@ class Buffer:
                     *(records, len(body), handed_out, frame.confirm_wanted, digest(body), body),
                 ),
             )
-            db.execute("DELETE FROM open_group WHERE first <= ?", (key.last,))
             db.execute(
                 "UPDATE box SET next_seq = ?, sealed_through = ?, mono_ms = ?", (self.next_seq, key.last, last_ms)
             )
+        self._groups.release(key.last)
         self._next_batch_id += 1
         self._range_first = key.last + 1
         return Sealed(batch_id, key.epoch, key.first, key.last, len(body), frame.confirm_wanted), records
 
     def _opened(self) -> OpenRecords | None:
-        rows = self.file.db.execute("SELECT first, body FROM open_group ORDER BY first").fetchall()
-        if not rows:
+        groups = list(self._groups)
+        if not groups:
             return None
-        return OpenRecords(self._range_first, rows[0][0], [unpack_group(body) for _, body in rows], self._layouts)
+        return OpenRecords(self._range_first, groups[0][0], [group for _, group in groups], self._layouts)
 
     def begin_epoch(self, mono_ms: int) -> None:
         """Start a new epoch. Nothing may be open: seal first."""

@@ -37,7 +37,7 @@ def _create(db: Database) -> None:
     )
     db.table("epoch").create({"epoch": bytes, "device": str, "assigned": int}, pk="epoch")
     db.table("layout").create({"id": int, "meter": str, "columns": str, "descriptor": bytes}, pk="id")
-    db.table("open_group").create({"first": int, "last": int, "body": bytes}, pk="first")
+    db.table("open_group").create({"slot": int, "first": int, "last": int, "body": bytes}, pk="slot")
     db.table("batch").create(
         {
             "id": int,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agent.lean import leave_out_openssl
 from agent.version import VERSION
 
 if TYPE_CHECKING:
@@ -118,6 +119,9 @@ def cli() -> None:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run a command and end the process with its exit code."""
+    words = sys.argv[1:] if args is None else args
+    if list(words[:1]) == ["run"]:
+        leave_out_openssl()
     try:
         code = cli.main(list(args) if args is not None else None, prog_name="wattpost", standalone_mode=False)
     except click.UsageError as error:

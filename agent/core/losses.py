@@ -22,7 +22,8 @@ class Losses:
             self._extend(meter_of(record.layout), record.mono_ms, record.mono_ms, 1)
         elif record.kind == "gap" and record.meter:
             data = record.data
-            self._extend(record.meter, data.get("from_ms", record.mono_ms), record.mono_ms, data.get("slots") or 0)
+            from_ms, to_ms = data.get("from_ms", record.mono_ms), data.get("to_ms", record.mono_ms)
+            self._extend(record.meter, from_ms, to_ms, data.get("slots") or 0)
         else:
             self.events[record.kind] = self.events.get(record.kind, 0) + 1
 

@@ -10,7 +10,8 @@ import msgspec
 
 from wire.batch import Column
 
-SLOT_MAX = 2**31
+# A group that fills a page of the buffer is overwritten in place; a smaller one would make SQLite merge pages.
+GROUP_BYTES = 384
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Group:
 
 
 def pack_group(group: Group) -> bytes:
-    """The group as MessagePack: `[slots_due, [record, ...]]`.
+    """The group as MessagePack: `[slots_due, [record, ...], padding]`, at least `GROUP_BYTES`.
 
     A record is `[layout, mono_ms, values, flags]` or `[mono_ms, kind, meter, data]`.
     """
@@ -67,12 +68,18 @@ def pack_group(group: Group) -> bytes:
         else [record.mono_ms, record.kind, record.meter, record.data]
         for record in group.records
     ]
-    return msgspec.msgpack.encode([group.slots_due, rows])
+    body = msgspec.msgpack.encode([group.slots_due, rows, b""])
+    if len(body) < GROUP_BYTES:
+        body = msgspec.msgpack.encode([group.slots_due, rows, bytes(GROUP_BYTES - len(body))])
+    return body
+
+
+_GROUP = msgspec.msgpack.Decoder(tuple[dict[str, int], list[tuple[int, int | str, Any, Any]]])
 
 
 def unpack_group(body: bytes) -> Group:
     """The inverse of `pack_group`; raises `msgspec.DecodeError` for bytes that are not one."""
-    slots_due, rows = msgspec.msgpack.decode(body)
+    slots_due, rows, _padding = msgspec.msgpack.decode(body)
     records: list[NewRecord] = []
     for head, second, third, fourth in rows:
         if isinstance(second, str):

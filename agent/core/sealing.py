@@ -11,6 +11,7 @@ from wire.batch import Anchor, Batch, BatchKey, Event, Reading, Series, Slots
 FILL = 0.97  # seal a little before the limit, so that almost always all open records fit
 FIRST_GUESS_BYTES = 32.0
 HEADER_BYTES = 120
+RECORDS_MAX = 4000  # the wire format takes 4,096 events in a batch
 LEARN_FROM = 8  # records; a smaller batch is mostly header
 
 
@@ -25,6 +26,8 @@ class SealPolicy:
     def due(self, now_ms: int, open_records: int, oldest_ms: int | None) -> bool:
         """`oldest_ms` is when the oldest unsealed record, or gap not yet recorded, began."""
         if oldest_ms is not None and now_ms - oldest_ms >= self.max_age_ms:
+            return True
+        if open_records >= RECORDS_MAX:
             return True
         return HEADER_BYTES + open_records * self.bytes_per_record >= self.max_bytes * FILL
 
@@ -126,13 +129,23 @@ def fit(
     frame: Frame, opened: OpenRecords, max_bytes: int, encode: Callable[[Batch], bytes]
 ) -> tuple[int, Batch, bytes]:
     """As many groups as encode to at most `max_bytes`, but at least one: `(groups, batch, bytes)`."""
-    groups = len(opened.groups)
+    groups = _within_records(opened.groups)
     while True:
         batch = build_batch(frame, opened.head(groups))
         body = encode(batch)
         if len(body) <= max_bytes or groups == 1:
             return groups, batch, body
         groups = max(1, min(groups - 1, int(groups * max_bytes / len(body) * FILL)))
+
+
+def _within_records(groups: Sequence[Group]) -> int:
+    """How many groups have at most `RECORDS_MAX` records, but at least one group."""
+    records = 0
+    for taken, group in enumerate(groups):
+        records += len(group.records)
+        if records > RECORDS_MAX and taken:
+            return taken
+    return len(groups)
 
 
 def merge_groups(groups: Iterable[Group]) -> tuple[list[NewRecord], dict[str, int]]:

@@ -61,7 +61,7 @@ class MeterSlots:
         return self.close_gap()
 
     def explain(self, reason: str, from_ms: int, slots: int = 1) -> list[NewEvent]:
-        """`slots` slots from `from_ms` have no reading for `reason`; returns the gap of another reason that this ends."""
+        """`slots` slots from `from_ms` have no reading; returns the gap of another reason that this ends."""
         to_ms = from_ms + slots * self.interval_ms
         gap = self._gap
         if gap is not None and gap.reason == reason:
@@ -78,7 +78,17 @@ class MeterSlots:
             return []
         self._due += gap.slots
         data = {"reason": gap.reason, "from_ms": gap.from_ms, "to_ms": gap.to_ms, "slots": gap.slots}
-        return [NewEvent(gap.to_ms, "gap", self.meter, data)]
+        last_start_ms = gap.to_ms - self.interval_ms  # the end may lie ahead: a record is never of the future
+        return [NewEvent(last_start_ms, "gap", self.meter, data)]
+
+    def end(self, now_ms: int) -> list[NewEvent]:
+        """Polling ends at `now_ms`: the gaps that account for every slot that has begun and has no reading."""
+        begun = (now_ms - self.next_ms) // self.interval_ms + 1
+        if begun <= 0:
+            return self.close_gap()
+        events = self.explain("not_running", self.next_ms, begun)
+        self.next_ms += begun * self.interval_ms
+        return events + self.close_gap()
 
     def due_since_last(self) -> int:
         """Slots that ended since the last call, read or explained by a gap that has closed."""

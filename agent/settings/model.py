@@ -234,7 +234,7 @@ class StatusTable(_Table, frozen=True, kw_only=True):
     path: Annotated[str, _text("File that the daemon keeps up to date with its state.", "a file path")] = (
         "/run/wattpost/status.json"
     )
-    interval: Annotated[str, duration("How often the daemon writes it.", "1s", "1min")] = "5s"
+    interval: Annotated[str, duration("How often the daemon writes it.", "1s", "1min")] = "10s"
 
 
 class AgentFile(_Table, frozen=True, kw_only=True):

@@ -1,0 +1,168 @@
+"""What the agent costs a reading: memory, CPU, disk, fsync, bytes on the network, as the operating system counts them.
+
+    python bench/system.py [--minutes 10] [--meters 1] [--interval 1s]
+
+One SDM630 (16 values) over Modbus TCP, uplink over mutual TLS to mosquitto with `wattpost receive` behind it, all
+defaults. Three runs: the main one for memory, CPU and network; one under strace, which slows it, for the fsyncs; one
+with the buffer on a file system of its own (needs root), for what the block device is told to write.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from accounts import account_of, cpu_clock_s, device_written_bytes, memory_kb
+from rig import Rig, end, wait_until
+
+PEERS = """\
+| ThingsBoard gateway, SQLite (WAL, NORMAL)      | 66   | 311  | 21,618 | 0    | 409   |
+| tutorial script (pymodbus + paho, no buffer)   | 28   | 2.9  | 0      | 0    | 483   |
+| the script + mosquitto bridge, saved on change | 37   | 5.5  | 5,916  | 1    | 482   |
+| Node-RED                                       | 95   | 9.3  | 0      | 0    | 448   |
+| collectd (C)                                   | 8    | 5.5  | 0      | 0    | 1,437 |"""
+TARGET = "| target                                         | 40   | 2.9  | 1,500  | 0.25 | 25    |"
+WARM_UP_S = 20.0
+STRACE_MINUTES = 5.0
+LOOP_MINUTES = 5.0
+
+
+def readings(rig: Rig) -> int:
+    return sum(meter["readings"] for meter in rig.agent_status().get("meters", {}).values())
+
+
+def run_main(folder: Path, minutes: float, meters: int, interval: str) -> dict[str, float]:
+    """Memory, CPU, writes, network."""
+    with Rig.open(folder, meters=meters, interval=interval) as rig:
+        began_s = time.monotonic()
+        agent = rig.start_agent(rig.write_config())
+        wait_until(lambda: readings(rig) > 0, 60, "the first reading")
+        first_s = time.monotonic() - began_s
+        time.sleep(WARM_UP_S)
+        start, start_cpu_s, start_n, start_bytes = (
+            account_of(agent.pid),
+            cpu_clock_s(agent.pid),
+            readings(rig),
+            rig.uplink_bytes(),
+        )
+        start_s = time.monotonic()
+        time.sleep(minutes * 60 - WARM_UP_S)
+        used, cpu_s = account_of(agent.pid) - start, cpu_clock_s(agent.pid) - start_cpu_s
+        count, network = readings(rig) - start_n, rig.uplink_bytes() - start_bytes
+        hours = (time.monotonic() - start_s) / 3600
+        rss_kb, pss_kb = memory_kb(agent.pid)
+    return {
+        "first_s": first_s,
+        "rss_mb": rss_kb * 1024 / 1e6,
+        "pss_mb": pss_kb * 1024 / 1e6,
+        "cpu_s_per_hour": used.cpu_s / hours,
+        "cpu_clock_s_per_hour": cpu_s / hours,
+        "cpu_ms_per_reading": used.cpu_s * 1000 / count,
+        "written_per_reading": used.written_bytes / count,
+        "wchar_per_reading": used.wchar_bytes / count,
+        "network_per_reading": network / count,
+        "readings": count,
+    }
+
+
+def run_traced(folder: Path, minutes: float, meters: int, interval: str) -> dict[str, float]:
+    """fsync and fdatasync calls per reading, counted by strace -c from start to end."""
+    with Rig.open(folder, meters=meters, interval=interval) as rig:
+        report = folder / "strace.txt"
+        wrapper = ["strace", "-f", "-c", "-e", "trace=fsync,fdatasync,pwrite64,write", "-o", str(report)]
+        agent = rig.start_agent(rig.write_config(), wrapper)
+        wait_until(lambda: readings(rig) > 0, 60, "the first reading")
+        time.sleep(minutes * 60)
+        count = readings(rig)
+        pid = int(rig.agent_status()["pid"])
+        os.kill(pid, 15)
+        agent.wait(30)
+        calls = {
+            name: int(n)
+            for n, name in re.findall(
+                r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(\w+)$", report.read_text(), re.M
+            )
+        }
+    return {"fsyncs_per_reading": (calls.get("fsync", 0) + calls.get("fdatasync", 0)) / count}
+
+
+@contextlib.contextmanager
+def loop_mount(folder: Path, megabytes: int = 64) -> Iterator[tuple[Path, str]]:
+    """An ext4 of its own on a loop device: `(mount point, device name)`."""
+    image, mount = folder / "disk.img", folder / "disk"
+    with image.open("wb") as file:
+        file.truncate(megabytes << 20)
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+    mount.mkdir()
+    subprocess.run(["mount", "-o", "loop,noatime", str(image), str(mount)], check=True)
+    try:
+        source = subprocess.run(["findmnt", "-no", "SOURCE", str(mount)], check=True, capture_output=True, text=True)
+        yield mount, Path(source.stdout.strip()).name
+    finally:
+        subprocess.run(["umount", str(mount)], check=True)
+
+
+def run_on_loop(folder: Path, minutes: float, meters: int, interval: str) -> dict[str, float]:
+    """Bytes that the block device of the buffer was told to write, journal of the file system included."""
+    with loop_mount(folder) as (mount, device), Rig.open(folder, meters=meters, interval=interval) as rig:
+        rig.buffer = mount / "buffer.db"
+        agent = rig.start_agent(rig.write_config())
+        wait_until(lambda: readings(rig) > 0, 60, "the first reading")
+        time.sleep(WARM_UP_S)
+        start, start_n = device_written_bytes(device), readings(rig)
+        time.sleep(minutes * 60)
+        written, count = device_written_bytes(device) - start, readings(rig) - start_n
+        end(agent)
+    return {"device_per_reading": written / count}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--meters", type=int, default=1)
+    parser.add_argument("--interval", default="1s")
+    parser.add_argument("--only", choices=["main", "strace", "loop"])
+    options = parser.parse_args()
+    result: dict[str, float] = {}
+    runs = {
+        "main": (run_main, options.minutes),
+        "strace": (run_traced, min(options.minutes, STRACE_MINUTES)),
+        "loop": (run_on_loop, min(options.minutes, LOOP_MINUTES)),
+    }
+    for name, (run, minutes) in runs.items():
+        if options.only not in (None, name):
+            continue
+        if name == "loop" and os.geteuid() != 0:
+            print("the block device is not measured: mounting needs root")
+            continue
+        print(f"{name}: {minutes:g} minutes ...", flush=True)
+        with tempfile.TemporaryDirectory(prefix="wattpost-bench-") as folder:
+            result |= run(Path(folder), minutes, options.meters, options.interval)
+    for name, value in result.items():
+        print(f"  {name:<24} {value:,.3f}")
+    if options.only is None:
+        print(table(result))
+
+
+def table(result: dict[str, float]) -> str:
+    ours = (
+        f"| wattpost                                       | {result['rss_mb']:<4.1f} | {result['cpu_s_per_hour']:<4.2f} "
+        f"| {result['written_per_reading']:<6,.0f} | {result['fsyncs_per_reading']:<4.2f} "
+        f"| {result['network_per_reading']:<5.1f} |"
+    )
+    head = "| one meter, 16 values, 1 Hz                     | RSS MB | CPU s/h | disk B/reading | fsync/reading | TLS B/reading |"
+    return "\n".join(
+        ["", head, "|---|---|---|---|---|---|", ours, TARGET, PEERS, "", "peers: measured 2026-11, PEERS table"]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
