@@ -1,0 +1,137 @@
+"""`wattpost read`: one reading of each meter, now."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NoReturn
+
+import click
+
+from agent.settings import DEFAULT_PATH, Settings, SettingsError, describe, load
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from agent.cli.reading import Taken
+
+SOME_SILENT = 1
+DEFAULT_STATUS = Path("/run/wattpost/status.json")
+UNIT_MAX = 247
+STOPBITS: Mapping[str, Literal[1, 2]] = {"1": 1, "2": 2}
+
+
+@click.command("read", short_help="Take one reading of each meter and print it as a table.")
+@click.option(
+    "--config",
+    "-c",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_PATH,
+    show_default=True,
+    help="The configuration file.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list with one object per meter, for scripts.")
+@click.option("--raw", is_flag=True, help="Show the registers that each value was made of, too.")
+@click.option(
+    "--measurand", "-m", "measurands", multiple=True, metavar="NAME", help="Read this one only; may be repeated."
+)
+@click.option("--all", "everything", is_flag=True, help="Read all that the meter's profile knows.")
+@click.option("--port", "-p", metavar="PORT", help="Read without a configuration: /dev/... or tcp://host:port.")
+@click.option("--model", metavar="MODEL", help="With --port: the meter's profile, such as eastron-sdm630.")
+@click.option(
+    "--unit", type=click.IntRange(1, UNIT_MAX), help="With --port: its Modbus unit id (default: the profile's)."
+)
+@click.option("--baudrate", type=click.IntRange(300), help="With --port: instead of the profile's.")
+@click.option("--parity", type=click.Choice(["N", "E", "O"]), help="With --port: instead of the profile's.")
+@click.option("--stopbits", type=click.Choice(list(STOPBITS)), help="With --port: instead of the profile's.")
+@click.argument("meters", metavar="[METER]...", nargs=-1)
+def command(
+    *,
+    meters: tuple[str, ...],
+    config: Path,
+    measurands: tuple[str, ...],
+    port: str | None,
+    model: str | None,
+    unit: int | None,
+    baudrate: int | None,
+    parity: Literal["N", "E", "O"] | None,
+    stopbits: str | None,
+    as_json: bool,
+    raw: bool,
+    everything: bool,
+) -> None:
+    """Take one reading of the METERs of the configuration, or of all of them, and print it as a table.
+
+    Nothing is stored or sent. A meter that does not answer stops no other; what failed, why, and the next step go to
+    standard error. With --port, --model and --unit no configuration is needed: for trying out a meter, a cable, or
+    settings of the line. A serial line belongs to one program: while the daemon has it, this says so.
+
+    Exit code: 0 all meters answered, 1 some did, 69 none did, 64 wrong usage, 78 wrong configuration.
+
+    \b
+    Examples:
+      wattpost read
+      wattpost read main --raw
+      wattpost read --all --json | jq '.[].values.frequency'
+      wattpost read --port /dev/ttyUSB0 --model eastron-sdm630 --unit 1
+      wattpost read --port tcp://192.168.1.20:502 --model schneider-iem3155 -m voltage_l1_n
+      wattpost read --port /dev/ttyUSB0 --model eastron-sdm120 --baudrate 2400 --parity N
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
+    if measurands and everything:
+        raise click.UsageError("--measurand and --all exclude each other")
+    from agent.cli import reading, targets  # noqa: PLC0415 - keeps `--help` fast
+
+    wanted = targets.Wanted(measurands, everything)
+    if port is None:
+        _without_port(model=model, unit=unit, baudrate=baudrate, parity=parity, stopbits=stopbits)
+        settings = _settings(config)
+        drivers, status_path = targets.configured(settings, meters, wanted), settings.status_path
+    else:
+        if meters:
+            raise click.UsageError("METER names one of the configuration; with --port none is read")
+        if model is None:
+            raise click.UsageError("--port needs --model, which names the meter's profile")
+        line = targets.Line(port, baudrate, parity, STOPBITS.get(stopbits or ""))
+        drivers = [targets.described(line, model, unit, wanted, config.parent / "profiles")]
+        status_path = DEFAULT_STATUS
+    _report(reading.take_all(drivers), status_path, as_json=as_json, raw=raw)
+
+
+def _without_port(**options: object) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise click.UsageError(f"--{name} needs --port; else the configuration says it")
+
+
+def _settings(config: Path) -> Settings:
+    try:
+        settings = load(config)
+    except SettingsError as error:
+        for mistake in error.mistakes:
+            click.echo(describe(config, mistake), err=True)
+        click.echo("To read without a configuration: wattpost read --port PORT --model MODEL --unit N", err=True)
+        raise click.exceptions.Exit(os.EX_CONFIG) from error
+    if not settings.meters:
+        click.echo(f"{config}: no [[meter]] is configured; add a [[bus]] and a [[meter]]", err=True)
+        raise click.exceptions.Exit(os.EX_CONFIG)
+    return settings
+
+
+def _report(taken: Sequence[Taken], status_path: Path, *, as_json: bool, raw: bool) -> NoReturn:
+    from agent.cli.reading import failures  # noqa: PLC0415 - keeps `--help` fast
+
+    if as_json:
+        from agent.cli.reading import as_document  # noqa: PLC0415
+
+        click.echo(json.dumps([as_document(one, raw=raw) for one in taken], indent=2))
+    else:
+        from agent.cli.read_table import show_readings  # noqa: PLC0415 - only a person pays for rich
+
+        show_readings(taken, raw=raw)
+    for text in failures(taken, status_path):
+        click.echo(f"Error: {text}", err=True)
+    silent = sum(one.error is not None for one in taken)
+    if silent and silent < len(taken):
+        click.echo(f"{len(taken) - silent} of {len(taken)} meters answered", err=True)
+    raise click.exceptions.Exit(os.EX_UNAVAILABLE if silent == len(taken) else SOME_SILENT if silent else os.EX_OK)

@@ -1,0 +1,65 @@
+"""Readings as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from agent.cli.reading import Taken
+from agent.cli.terminal import show
+from agent.cli.texts import unit_of
+from drivers.meter import Sample
+from wire.batch import Column
+from wire.document import flag_names
+
+MISSING = "missing"
+
+
+def show_readings(taken: Sequence[Taken], *, raw: bool) -> None:
+    """One table for each meter that answered; `raw` adds the registers behind each value."""
+    answered = [(one, one.sample) for one in taken if one.sample is not None]
+    blocks = [block for one, sample in answered for block in ("", _title(one), table(one, sample, raw=raw))]
+    if blocks:
+        show(*blocks[1:])
+
+
+def table(taken: Taken, sample: Sample, *, raw: bool) -> RenderableType:
+    """Measurand, value, unit, quality; `raw`: function code and address, and the words in hexadecimal."""
+    made = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    for name, justify in (("measurand", "left"), ("value", "right"), ("unit", "left"), ("quality", "left")):
+        made.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    if raw:
+        made.add_column("at", justify="right", no_wrap=True)
+        made.add_column("registers")
+    flags = sample.flags or (0,) * len(sample.values)
+    for column, register, steps, flag in zip(taken.meter.columns, taken.registers, sample.values, flags, strict=True):
+        where = [f"FC{register.function_code} {register.address}", _hex(taken.words(register))] if raw else []
+        made.add_row(column.measurand, _value(column, steps), unit_of(column.measurand), _quality(flag), *where)
+    return made
+
+
+def _title(taken: Taken) -> Text:
+    meter, line = taken.meter, taken.meter.line
+    where = f"{meter.profile.model}, unit {meter.unit} on {line.port} ({line.settings}), read in {taken.took_ms} ms"
+    return Text.assemble((meter.name, "bold"), f"  {where}")
+
+
+def _value(column: Column, steps: int | None) -> Text:
+    """With as many decimals as the resolution has."""
+    if steps is None:
+        return Text(MISSING, "yellow")
+    return Text(f"{steps * column.resolution.step:f}", "bold")
+
+
+def _quality(flags: int) -> Text:
+    if not flags:
+        return Text("good", "green")
+    return Text(", ".join(flag_names(flags)).replace("_", " "), "yellow")
+
+
+def _hex(words: Sequence[int]) -> str:
+    return " ".join(f"{word:04X}" for word in words)

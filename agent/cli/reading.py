@@ -1,0 +1,134 @@
+"""One reading of several meters: lines at the same time, the meters of a line one after another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.adapters.clock import SystemClock
+from agent.cli.status_view import running_pid
+from drivers.meter import MeterError, RawBlock, Sample
+from drivers.modbus_meter import ModbusMeter
+from drivers.profile_model import Register
+from wire.document import flag_names
+from wire.measurand import BY_NAME
+from wire.utc import format_utc
+
+BUDGET_MS = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of asking a meter at `utc_ms`: a sample, or the error instead."""
+
+    meter: ModbusMeter
+    utc_ms: int
+    took_ms: int
+    sample: Sample | None = None
+    error: MeterError | None = None
+
+    @property
+    def registers(self) -> tuple[Register, ...]:
+        """Those of the sample's values, in their order."""
+        return self.meter.profile.select(tuple(column.measurand for column in self.meter.columns))
+
+    def words(self, register: Register) -> tuple[int, ...]:
+        """The registers as they came that a value was made of."""
+        for block in self.sample.words if self.sample is not None else ():
+            if block.function_code == register.function_code and _holds(block, register):
+                start = register.address - block.address
+                return block.words[start : start + register.count]
+        return ()
+
+
+def _holds(block: RawBlock, register: Register) -> bool:
+    return block.address <= register.address and register.end <= block.address + len(block.data) // 2
+
+
+def take_all(meters: Sequence[ModbusMeter]) -> list[Taken]:
+    """One reading of each, in their order; no failure stops the others."""
+    return asyncio.run(_take_all(meters))
+
+
+async def _take_all(meters: Sequence[ModbusMeter]) -> list[Taken]:
+    lines = list(dict.fromkeys(meter.line for meter in meters))
+    taken = await asyncio.gather(*(_take_line([m for m in meters if m.line is line]) for line in lines))
+    by_meter = {id(one.meter): one for of_line in taken for one in of_line}
+    return [by_meter[id(meter)] for meter in meters]
+
+
+async def _take_line(meters: Sequence[ModbusMeter]) -> list[Taken]:
+    taken: list[Taken] = []
+    for meter in meters:
+        missing = next((t.error for t in taken if t.error is not None and t.error.reason == "line_missing"), None)
+        taken.append(await _take(meter, missing))
+    await meters[0].line.close()
+    return taken
+
+
+async def _take(meter: ModbusMeter, missing: MeterError | None) -> Taken:
+    """`missing` says that the line is known not to be there: waiting for that once is enough."""
+    clock = SystemClock("system")
+    began = clock.look()
+    try:
+        if missing is not None:
+            raise missing
+        sample = await meter.read(BUDGET_MS)
+    except MeterError as error:
+        return Taken(meter, began.utc_ms, clock.mono_ms() - began.mono_ms, error=error)
+    return Taken(meter, began.utc_ms, clock.mono_ms() - began.mono_ms, sample)
+
+
+def as_document(taken: Taken, *, raw: bool) -> dict[str, Any]:
+    """For `--json`; `words` only where asked for, `error` only where there is one."""
+    meter = taken.meter
+    document: dict[str, Any] = {
+        "meter": meter.name,
+        "model": meter.profile.model,
+        "port": meter.line.port,
+        "unit": meter.unit,
+        "at": format_utc(taken.utc_ms),
+        "took_ms": taken.took_ms,
+        "values": {},
+        "units": {},
+        "quality": {},
+    }
+    sample = taken.sample
+    if sample is not None:
+        names = [column.measurand for column in meter.columns]
+        steps = zip(meter.columns, sample.values, strict=True)
+        document["values"] = {c.measurand: None if n is None else c.resolution.to_number(n) for c, n in steps}
+        document["units"] = {name: BY_NAME[name].unit for name in names}
+        document["quality"] = {
+            name: flag_names(flags) for name, flags in zip(names, sample.flags, strict=False) if flags
+        }
+        if raw:
+            document["words"] = [
+                {"function": block.function_code, "address": block.address, "words": list(block.words)}
+                for block in sample.words
+            ]
+    if taken.error is not None:
+        document["error"] = {"reason": taken.error.reason, "text": str(taken.error)}
+    return document
+
+
+def failures(taken: Sequence[Taken], status_path: Path) -> Iterator[str]:
+    """One line for each thing that failed; what several meters have in common is said once."""
+    errors = {str(one.error): one.error for one in taken if one.error is not None}
+    for text, error in errors.items():
+        yield _held_by_daemon(error, status_path) or text
+
+
+def _held_by_daemon(error: MeterError, status_path: Path) -> str | None:
+    """Whoever may not look into other users' processes learns from its status that it is the daemon."""
+    if error.reason != "line_busy" or not error.cause.startswith("held by"):
+        return None
+    pid = running_pid(status_path)
+    if pid is None or ("(pid " in error.cause and f"(pid {pid})" not in error.cause):
+        return None
+    cause = f"held by the running agent (pid {pid})"
+    step = "see its last readings: wattpost status --values; or stop it meanwhile: sudo systemctl stop wattpost"
+    return f"{error.operation} {error.subject}: {cause}; {step}"

@@ -1,0 +1,89 @@
+"""`wattpost status`: whether the daemon is well, and what it is doing."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agent.settings import DEFAULT_PATH, SettingsError, describe, load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.cli.status_view import View
+
+DEFAULT_STATUS = Path("/run/wattpost/status.json")
+ATTENTION = 1
+
+
+@click.command("status", short_help="Is the daemon well, and what is it doing?")
+@click.option(
+    "--config",
+    "-c",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_PATH,
+    show_default=True,
+    help="The configuration file, which says where the status is.",
+)
+@click.option("--file", "-f", type=click.Path(path_type=Path), help="The status file itself; no configuration is read.")
+@click.option("--values", is_flag=True, help="Show every value of each meter's last reading, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
+def command(config: Path, file: Path | None, *, values: bool, as_json: bool) -> None:
+    """Say whether the daemon is well, what needs attention, and what it is doing.
+
+    The daemon writes its status to a file every few seconds; this only reads it, as any user, and disturbs nothing.
+    The first lines are the verdict: `good`, or `attention` with what is wrong and the next step for each thing. Then
+    come the meters with their last reading, what waits in the buffer, and how the uplink stands.
+
+    Exit code: 0 good, 1 something needs attention, 69 the daemon is not running, 65 the file is no status of this
+    version, 66 it cannot be read, 78 there is neither a status nor a usable configuration.
+
+    \b
+    Examples:
+      wattpost status
+      wattpost status --values
+      wattpost status --file .demo/status.json
+      wattpost status --json | jq '.findings[].text'
+      watch --color -n 2 wattpost status
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
+    path, mistakes = (file, []) if file is not None else _path(config)
+    from agent.cli.status_view import look  # noqa: PLC0415 - keeps `--help` fast
+
+    view = look(path, mistakes)
+    if as_json:
+        click.echo(json.dumps(_as_document(view), indent=2))
+    else:
+        from agent.cli.status_screen import show_status  # noqa: PLC0415 - only a person pays for rich
+
+        show_status(view, values=values)
+    if not view.running:
+        raise click.exceptions.Exit(os.EX_UNAVAILABLE)
+    if view.findings:
+        raise click.exceptions.Exit(ATTENTION)
+
+
+def _path(config: Path) -> tuple[Path, Sequence[str]]:
+    """Where the status is. A configuration with mistakes hides no daemon that runs with the one before."""
+    try:
+        return load(config).status_path, []
+    except SettingsError as error:
+        if not DEFAULT_STATUS.exists():
+            for mistake in error.mistakes:
+                click.echo(describe(config, mistake), err=True)
+            raise click.exceptions.Exit(os.EX_CONFIG) from error
+        return DEFAULT_STATUS, [describe(config, mistake) for mistake in error.mistakes]
+
+
+def _as_document(view: View) -> dict[str, Any]:
+    return {
+        "verdict": view.verdict,
+        "findings": [{"subject": finding.subject, "text": finding.text} for finding in view.findings],
+        "running": view.running,
+        "age_ms": view.age_ms,
+        "file": str(view.path),
+        "status": view.document,
+    }

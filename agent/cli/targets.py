@@ -1,0 +1,105 @@
+"""Which meters `wattpost read` asks: those of the configuration, or one that the options describe."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import click
+
+from agent.meters import build_lines
+from agent.settings import Settings
+from drivers.modbus import ModbusLine
+from drivers.modbus_meter import ModbusMeter
+from drivers.profile import ProfileError, find_profile
+from drivers.profile_model import Parity, Profile
+
+TCP = "tcp://"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to read of each meter: `measurands` if there are any, else its usual set, or `everything` it knows."""
+
+    measurands: tuple[str, ...] = ()
+    everything: bool = False
+
+    def of(self, profile: Profile, usual: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """The measurands to read, None for the profile's default; `click.UsageError` for one that it has not."""
+        known = [register.measurand for register in profile.registers]
+        for name in self.measurands:
+            if name not in known:
+                text = f"{profile.model} has no measurand {name!r}{_suggest(name, known)}"
+                raise click.UsageError(text)
+        return tuple(known) if self.everything else tuple(dict.fromkeys(self.measurands)) or usual
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The options of a line; None means what the profile says."""
+
+    port: str
+    baudrate: int | None = None
+    parity: Parity | None = None
+    stopbits: Literal[1, 2] | None = None
+
+
+def configured(settings: Settings, names: Sequence[str], wanted: Wanted) -> list[ModbusMeter]:
+    """The meters of the configuration that are named, or all of them, in its order."""
+    known = [meter.name for meter in settings.meters]
+    for name in names:
+        if name not in known:
+            raise click.UsageError(f"there is no meter {name!r} in the configuration{_suggest(name, known)}")
+    chosen = set(names or known)
+    # All meters are built, since a line's settings may be those of a meter that is not asked.
+    meters = [
+        dataclasses.replace(
+            meter, measurands=wanted.of(find_profile(meter.model, settings.profile_folders), meter.measurands)
+        )
+        if meter.name in chosen
+        else meter
+        for meter in settings.meters
+    ]
+    lines = build_lines(dataclasses.replace(settings, meters=tuple(meters)))
+    drivers = {meter.settings.name: meter.driver for line in lines for meter in line.meters}
+    return [drivers[name] for name in known if name in chosen]
+
+
+def described(line: Line, model: str, unit: int | None, wanted: Wanted, folder: Path) -> ModbusMeter:
+    """The meter that the options describe; profiles are looked for in `folder` and among the shipped ones."""
+    try:
+        profile = find_profile(model, (folder,))
+    except ProfileError as error:
+        raise click.UsageError(f"--model: {error}") from error
+    _check_port(line.port)
+    default = profile.serial
+    modbus = ModbusLine(
+        line.port.rpartition("/")[2],
+        line.port,
+        line.baudrate or default.baudrate,
+        line.parity or default.parity,
+        line.stopbits or default.stopbits,
+    )
+    return ModbusMeter(modbus, unit or default.unit, profile, model, wanted.of(profile, None))
+
+
+def _check_port(port: str) -> None:
+    if not port.startswith(TCP):
+        return
+    try:
+        good = urlsplit(port).hostname is not None and urlsplit(port).port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise click.UsageError(f"--port: {port!r} is not tcp://host:port, such as tcp://192.168.1.20:502")
+
+
+def _suggest(name: str, known: Iterable[str]) -> str:
+    ordered = list(known)
+    near = difflib.get_close_matches(name, ordered, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; there is: {', '.join(ordered)}"

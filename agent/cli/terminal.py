@@ -1,0 +1,28 @@
+"""Where commands print: in colour and fitted to a terminal; plain, and in lines of any length, everywhere else."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console, RenderableType
+
+PIPE_COLUMNS = 400  # no line that a script may look for is broken
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console for standard output or standard error; colours follow NO_COLOR and the terminal."""
+    made = Console(stderr=stderr, highlight=False, emoji=False, markup=False)
+    if not made.is_terminal:
+        made.width = PIPE_COLUMNS
+    return made
+
+
+def show(*blocks: RenderableType) -> None:
+    """Print to standard output, without the blanks that fill a table's lines where nobody sees them."""
+    out = console()
+    if out.is_terminal:
+        out.print(*blocks, sep="\n")
+        return
+    with out.capture() as captured:
+        out.print(*blocks, sep="\n")
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())

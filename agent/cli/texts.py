@@ -1,0 +1,44 @@
+"""Times, sizes and counts as people read them. Pure."""
+
+from __future__ import annotations
+
+from wire.measurand import BY_NAME
+
+MS_PER_S = 1_000
+MS_PER_MIN = 60_000
+MS_PER_H = 3_600_000
+MS_PER_D = 86_400_000
+SIZE_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def span(duration_ms: int) -> str:
+    """34_000 -> `34 s`: two units at most, each no finer than is worth knowing at that age."""
+    if duration_ms < 10 * MS_PER_S:
+        return f"{max(duration_ms, 0) / MS_PER_S:.1f} s"
+    if duration_ms < 2 * MS_PER_MIN:
+        return f"{duration_ms // MS_PER_S} s"
+    if duration_ms < 2 * MS_PER_H:
+        return f"{duration_ms // MS_PER_MIN} min"
+    if duration_ms < 2 * MS_PER_D:
+        return f"{duration_ms // MS_PER_H} h {duration_ms % MS_PER_H // MS_PER_MIN} min"
+    return f"{duration_ms // MS_PER_D} d {duration_ms % MS_PER_D // MS_PER_H} h"
+
+
+def size(size_bytes: int) -> str:
+    """7680 -> `7.7 kB`, 512_000_000 -> `512 MB`."""
+    number, unit = float(size_bytes), 0
+    while number >= 999.5 and unit < len(SIZE_UNITS) - 1:  # noqa: PLR2004 - what would print as 1000
+        number, unit = number / 1000, unit + 1
+    digits = 1 if unit and number < 99.95 else 0  # noqa: PLR2004 - what would print as 100.0
+    return f"{number:.{digits}f} {SIZE_UNITS[unit]}".replace(".0 ", " ")
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """(1, "batch", "batches") -> `1 batch`; `many` is `one` with an s unless given."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def unit_of(measurand: str) -> str:
+    """What stands after a value; nothing for factors and for measurands that are not in the vocabulary."""
+    known = BY_NAME.get(measurand)
+    return "" if known is None or known.unit == "1" else known.unit
