@@ -31,6 +31,7 @@ class Limits:
     denied_pause_max_ms: int = 10 * MINUTE_MS
     park_after: int = 5
     park_ms: int = 60 * MINUTE_MS
+    load_retry_ms: int = 30_000
     ack_timeouts_max: int = 3  # each leaks a receive-maximum slot in awscrt (AWS.md, trap 3)
 
 
@@ -119,12 +120,13 @@ class Delivery:
     _cursor: int | None = None
     _loading: bool = False
     _exhausted: bool = False
+    _load_from_ms: int = 0
     _pace_per_s: float | None = None
     _next_backlog_ms: float = 0.0
     _paused_until_ms: int = 0
     _denied: int = 0
     _ack_timeouts: int = 0
-    _drained: bool = True  # False from the first backlog batch sent until the end of the backlog was asked after
+    _drained: bool = True  # False from a backlog batch first sent until the end of the backlog was asked after
 
     # What happened
 
@@ -146,7 +148,8 @@ class Delivery:
         if len(self._entries) >= self.limits.tracked_max:
             self._rewind()
             return self.tick(now_ms)
-        self._entries[batch.id] = _Entry(batch, live=True)
+        known = self._entries.setdefault(batch.id, _Entry(batch, live=True))
+        known.live = True  # it may have been loaded, and be on its way, before the news of it came
         return self.tick(now_ms)
 
     def on_loaded(self, now_ms: int, asked: Load, batches: Sequence[Sealed]) -> list[Action]:
@@ -160,6 +163,11 @@ class Delivery:
         for batch in batches:
             if batch.id not in self._entries:
                 self._entries[batch.id] = _Entry(batch, live=False)
+        return self.tick(now_ms)
+
+    def on_load_failed(self, now_ms: int) -> list[Action]:
+        """The buffer could not answer `Load`: asked again after a while."""
+        self._loading, self._load_from_ms = False, now_ms + self.limits.load_retry_ms
         return self.tick(now_ms)
 
     def on_published(self, now_ms: int, batch_id: int, outcome: Outcome) -> list[Action]:
@@ -206,10 +214,10 @@ class Delivery:
         actions: list[Action] = []
         if now_ms >= self._paused_until_ms:
             actions += self._publishes(now_ms)
-        if self._wants_load():
+        if self._wants_load(now_ms) and now_ms >= self._load_from_ms:
             self._loading = True
             actions.append(Load(self._cursor, self.limits.load_count))
-        self._ask_after_drain()
+        self._ask_after_drain(now_ms)
         return actions
 
     def wake_ms(self, now_ms: int) -> int | None:
@@ -224,6 +232,8 @@ class Delivery:
                     paced = 0 if entry.live else self._next_backlog_ms
                     times.append(max(entry.not_before_ms, self._paused_until_ms, paced))
         times += [self._ask_at(entry) for entry in self._entries.values() if self._asks(entry)]
+        if self._wants_load(now_ms):
+            times.append(self._load_from_ms)
         return None if not times else max(now_ms, int(min(times)) + 1)
 
     def counts(self) -> dict[str, int]:
@@ -236,7 +246,7 @@ class Delivery:
     # Inside
 
     def _rewind(self) -> None:
-        self._cursor, self._exhausted, self._loading = None, False, False
+        self._cursor, self._exhausted, self._loading, self._load_from_ms = None, False, False, 0
 
     def _flying(self) -> int:
         return sum(entry.state is _State.FLYING for entry in self._entries.values())
@@ -244,14 +254,19 @@ class Delivery:
     def _awaiting(self) -> int:
         return sum(entry.state is _State.AWAITING for entry in self._entries.values())
 
-    def _wants_load(self) -> bool:
-        ready = sum(entry.state is _State.READY for entry in self._entries.values())
+    def _wants_load(self, now_ms: int) -> bool:
+        ready = sum(self._is_ready(entry, now_ms) for entry in self._entries.values())
         room = len(self._entries) + self.limits.load_count <= self.limits.tracked_max
         return not (self._loading or self._exhausted) and room and ready < self.limits.in_flight_max
 
+    @staticmethod
+    def _is_ready(entry: _Entry, now_ms: int) -> bool:
+        """To be sent, and not parked."""
+        return entry.state is _State.READY and entry.not_before_ms <= now_ms
+
     def _publishes(self, now_ms: int) -> list[Action]:
         room = self._room()
-        ready = [e for e in self._entries.values() if e.state is _State.READY and e.not_before_ms <= now_ms]
+        ready = [entry for entry in self._entries.values() if self._is_ready(entry, now_ms)]
         actions: list[Action] = []
         for entry in sorted(ready, key=lambda e: e.batch.id, reverse=True):
             if room <= 0:
@@ -259,7 +274,7 @@ class Delivery:
             if not entry.live and not self._may_send_backlog(now_ms):
                 continue
             entry.state, entry.since_ms = _State.FLYING, now_ms
-            self._drained = self._drained and entry.live
+            self._drained = self._drained and (entry.live or entry.asks > 0)
             actions.append(Publish(entry.batch.id))
             room -= 1
         return actions
@@ -310,22 +325,21 @@ class Delivery:
         return entry.state is _State.AWAITING and (entry.batch.confirm_wanted or entry.missed or entry.asks > 0)
 
     def _ask_at(self, entry: _Entry) -> int:
-        if entry.missed:
-            return entry.since_ms + self.limits.receipt_grace_ms
-        wait_ms: int = min(
-            self.limits.receipt_timeout_ms * 2 ** min(entry.asks, 16), self.limits.receipt_timeout_max_ms
-        )
+        first_ms = self.limits.receipt_grace_ms if entry.missed else self.limits.receipt_timeout_ms
+        wait_ms: int = min(first_ms * 2 ** min(entry.asks, 16), self.limits.receipt_timeout_max_ms)
         return entry.since_ms + wait_ms
 
-    def _ask_after_drain(self) -> None:
+    def _ask_after_drain(self, now_ms: int) -> None:
         """The backlog is sent to its end: one batch of it asks for the receipt that none of them may have wanted."""
         if self._drained or not self._exhausted or self._flying():
             return
-        waiting = [entry for entry in self._entries.values() if not entry.live]
-        if all(entry.state is _State.AWAITING for entry in waiting):
-            self._drained = True
-            if waiting:
-                max(waiting, key=lambda e: e.since_ms).missed = True
+        backlog = [entry for entry in self._entries.values() if not entry.live]
+        if any(self._is_ready(entry, now_ms) for entry in backlog):
+            return
+        self._drained = True
+        waiting = [entry for entry in backlog if entry.state is _State.AWAITING]
+        if waiting:
+            max(waiting, key=lambda e: e.since_ms).missed = True
 
     def _ask_again(self, now_ms: int) -> None:
         for entry in self._entries.values():
