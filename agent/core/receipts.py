@@ -69,6 +69,6 @@ def _misfit(receipt: Receipt, batches: Sequence[Unconfirmed], covered: Sequence[
     for batch in covered:
         if not batch.sent:
             return f"it confirms {batch.first}..{batch.last}, which was never sent"
-        if batch.last == receipt.through and receipt.digest not in batch.digests:
+        if batch.last == receipt.through and receipt.digest not in (None, *batch.digests):
             return f"its digest {receipt.digest} is not that of the batch {batch.first}..{batch.last}"
     return None

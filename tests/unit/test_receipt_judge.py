@@ -1,0 +1,102 @@
+"""What a receipt lets the box delete, case by case."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from agent.core.receipts import Unconfirmed, Verdict, judge
+from wire.receipt import Receipt
+
+EPOCH = b"epoch--1"
+
+
+def batch(first: int, last: int, *, sent: bool = True, digests: tuple[str, ...] = ()) -> Unconfirmed:
+    """Its id is `first`, its digest `d` and `last`."""
+    return Unconfirmed(first, first, last, sent, digests or (f"d{last}",))
+
+
+THREE = [batch(1, 10), batch(11, 20), batch(21, 30)]
+
+
+def receipt(
+    through: int = 0, *ranges: tuple[int, int], digest: str | None = None, held: tuple[tuple[int, int, str], ...] = ()
+) -> Receipt:
+    return Receipt(EPOCH, through, digest or (f"d{through}" if through else None), ranges, held)
+
+
+@pytest.mark.parametrize(
+    ("given", "deleted", "stored_to"),
+    [
+        (receipt(0), (), 0),
+        (receipt(10), (1,), 10),
+        (receipt(30), (1, 11, 21), 30),
+        (receipt(0, (11, 20)), (11,), 20),
+        (receipt(10, (21, 30)), (1, 21), 30),
+        (receipt(0, (1, 30)), (1, 11, 21), 30),
+        (receipt(0, (12, 20)), (), 20),  # a range that covers a batch in part covers nothing
+        (receipt(0, (11, 19)), (), 19),
+        (receipt(0, (1, 15), (16, 20)), (1,), 20),
+        (receipt(10, (1, 20)), (1, 11), 20),
+    ],
+)
+def test_what_lies_within_what_is_stored_may_go(given: Receipt, deleted: tuple[int, ...], stored_to: int) -> None:
+    assert judge(given, 30, THREE) == Verdict(delete=deleted, stored_to=stored_to)
+
+
+def test_numbers_confirmed_long_ago_are_no_misfit() -> None:
+    assert judge(receipt(20), 30, THREE[2:]) == Verdict(stored_to=20)
+
+
+def test_the_digest_of_any_revision_that_was_sent_fits() -> None:
+    thinned = [batch(1, 10, digests=("rev0", "rev1"))]
+    for digest in ("rev0", "rev1"):
+        assert judge(receipt(10, digest=digest), 10, thinned).delete == (1,)
+    assert judge(receipt(10, digest="rev2"), 10, thinned).misfit
+
+
+def test_a_receipt_without_a_digest_is_one() -> None:
+    """docs/wire-format.md: it may be absent."""
+    assert judge(replace(receipt(10), digest=None), 30, THREE).delete == (1,)
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (receipt(31), "it claims number 31, but only 30 were given"),
+        (receipt(0, (25, 40)), "it claims number 40"),
+        (receipt(0, held=((31, 35, "why"),)), "it claims number 35"),
+        (receipt(15), "it ends at 15, inside the batch 11..20"),
+        (receipt(20, digest="another"), "its digest another is not that of the batch 11..20"),
+    ],
+)
+def test_a_receipt_that_does_not_fit_deletes_nothing(given: Receipt, why: str) -> None:
+    verdict = judge(given, 30, THREE)
+    assert (verdict.delete, verdict.held, verdict.stored_to) == ((), (), 0)
+    assert why in (verdict.misfit or "")
+
+
+def test_what_was_never_sent_cannot_be_stored() -> None:
+    batches = [batch(1, 10), batch(11, 20, sent=False)]
+    assert judge(receipt(10), 20, batches).delete == (1,)
+    verdict = judge(receipt(20), 20, batches)
+    assert verdict == Verdict(misfit="it confirms 11..20, which was never sent")
+
+
+def test_what_is_held_is_kept_also_where_other_content_is_stored_under_its_numbers() -> None:
+    given = receipt(30, held=((11, 20, "conflict"),))
+    assert judge(given, 30, THREE) == Verdict(delete=(1, 21), held=((11, "conflict"),), stored_to=30)
+
+
+@pytest.mark.parametrize("held", [(11, 19, "why"), (1, 20, "why"), (5, 5, "why")])
+def test_held_means_exactly_one_batch(held: tuple[int, int, str]) -> None:
+    assert judge(receipt(0, held=(held,)), 30, THREE) == Verdict()
+
+
+def test_what_was_never_sent_cannot_be_held() -> None:
+    assert judge(receipt(0, held=((1, 10, "why"),)), 10, [batch(1, 10, sent=False)]) == Verdict()
+
+
+def test_an_empty_buffer_fits_everything_that_was_given() -> None:
+    assert judge(receipt(100, (150, 160)), 200, []) == Verdict(stored_to=160)
