@@ -74,16 +74,18 @@ def pack_group(group: Group) -> bytes:
     return body
 
 
-_GROUP = msgspec.msgpack.Decoder(tuple[dict[str, int], list[tuple[int, int | str, Any, Any]]])
+_GROUP = msgspec.msgpack.Decoder(tuple[dict[str, int], list[tuple[int, int | str, Any, Any]], bytes])
 
 
 def unpack_group(body: bytes) -> Group:
     """The inverse of `pack_group`; raises `msgspec.DecodeError` for bytes that are not one."""
-    slots_due, rows, _padding = msgspec.msgpack.decode(body)
-    records: list[NewRecord] = []
-    for head, second, third, fourth in rows:
-        if isinstance(second, str):
-            records.append(NewEvent(head, second, third, fourth))
-        else:
-            records.append(NewReading(head, second, tuple(third), tuple(fourth)))
-    return Group(records, slots_due)
+    slots_due, rows, _padding = _GROUP.decode(body)
+    return Group([_record(*row) for row in rows], slots_due)
+
+
+def _record(head: int, second: int | str, third: Any, fourth: Any) -> NewRecord:
+    if isinstance(second, str) and isinstance(fourth, dict):
+        return NewEvent(head, second, third, fourth)
+    if isinstance(second, int) and isinstance(third, list) and isinstance(fourth, list):
+        return NewReading(head, second, tuple(third), tuple(fourth))
+    raise msgspec.DecodeError("neither a reading nor an event")

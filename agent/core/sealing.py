@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.core.records import Group, Layout, NewEvent, NewReading, NewRecord
+from agent.core.records import Group, Layout, NewReading, NewRecord
 from wire.batch import Anchor, Batch, BatchKey, Event, Reading, Series, Slots
+from wire.errors import WireError
 
 FILL = 0.97  # seal a little before the limit, so that almost always all open records fit
 FIRST_GUESS_BYTES = 32.0
@@ -132,7 +133,14 @@ def fit(
     groups = _within_records(opened.groups)
     while True:
         batch = build_batch(frame, opened.head(groups))
-        body = encode(batch)
+        try:
+            body = encode(batch)
+        except WireError:
+            # More values or events than the format takes in one batch; one group is far from that.
+            if groups == 1:
+                raise
+            groups //= 2
+            continue
         if len(body) <= max_bytes or groups == 1:
             return groups, batch, body
         groups = max(1, min(groups - 1, int(groups * max_bytes / len(body) * FILL)))
@@ -157,10 +165,3 @@ def merge_groups(groups: Iterable[Group]) -> tuple[list[NewRecord], dict[str, in
         for meter, slots in group.slots_due.items():
             slots_due[meter] = slots_due.get(meter, 0) + slots
     return records, slots_due
-
-
-def restart_gap(meter: str, interval_ms: int, from_ms: int, now_ms: int) -> NewEvent:
-    """The slots of `meter` between `from_ms` and `now_ms` of this boot, in which the agent did not run."""
-    slots = max(0, (now_ms - from_ms) // interval_ms)
-    data = {"reason": "not_running", "from_ms": from_ms, "to_ms": now_ms, "slots": slots}
-    return NewEvent(now_ms, "gap", meter, data)
