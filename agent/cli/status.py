@@ -48,7 +48,7 @@ def command(config: Path, file: Path | None, *, values: bool, as_json: bool) -> 
       wattpost status --values
       wattpost status --file .demo/status.json
       wattpost status --json | jq '.findings[].text'
-      watch --color -n 2 wattpost status
+      watch -n 2 wattpost status
     """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
     path, mistakes = (file, []) if file is not None else _path(config)
     from agent.cli.status_view import look  # noqa: PLC0415 - keeps `--help` fast

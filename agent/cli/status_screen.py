@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.cli.status_view import View
-from agent.cli.terminal import show
+from agent.cli.terminal import grid, show
 from agent.cli.texts import count, size, span, unit_of
 from agent.core.health import MeterStatus, Status
 
@@ -30,27 +30,15 @@ def show_status(view: View, *, values: bool) -> None:
     show(*blocks)
 
 
-def _grid(*columns: str) -> Table:
-    """A table without lines; "l" and "r" say how a column is aligned, capitals that its text may be wrapped."""
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    for column in columns:
-        grid.add_column(
-            justify="right" if column in "rR" else "left",
-            no_wrap=column.islower(),
-            overflow="fold" if column.isupper() else "ellipsis",
-        )
-    return grid
-
-
 def _verdict(view: View) -> Table:
-    grid = _grid("l", "l", "L")
+    made = grid("l", "l", "L")
     style = VERDICT_STYLE[view.verdict]
     if not view.findings and view.status is not None:
-        grid = _grid("l", "L")
-        grid.add_row(Text(view.verdict, style), _summary(view.status))
+        made = grid("l", "L")
+        made.add_row(Text(view.verdict, style), _summary(view.status))
     for number, finding in enumerate(view.findings):
-        grid.add_row(Text("" if number else view.verdict, style), Text(finding.subject, "bold"), finding.text)
-    return grid
+        made.add_row(Text("" if number else view.verdict, style), Text(finding.subject, "bold"), finding.text)
+    return made
 
 
 def _summary(status: Status) -> str:
@@ -60,11 +48,11 @@ def _summary(status: Status) -> str:
 
 
 def _meters(status: Status, file_age_ms: int) -> Table:
-    grid = _grid("l", "l", "l", "l", "r", "r", "l", "l")
+    made = grid("l", "l", "l", "l", "r", "r", "l", "l")
     for number, (name, meter) in enumerate(status.meters.items()):
         settings = status.settings.meters.get(name)
         value, unit = _headline(meter.values)
-        grid.add_row(
+        made.add_row(
             Text("" if number else "meters", "dim"),
             name,
             settings.model if settings else "",
@@ -74,7 +62,7 @@ def _meters(status: Status, file_age_ms: int) -> Table:
             unit,
             Text(f"{meter.slots_missed} slots missed" if meter.slots_missed else "", "dim"),
         )
-    return grid
+    return made
 
 
 def _headline(values: Mapping[str, float | int | None]) -> tuple[str, str]:
@@ -87,12 +75,12 @@ def _headline(values: Mapping[str, float | int | None]) -> tuple[str, str]:
 
 
 def _rest(status: Status, *, running: bool) -> Table:
-    grid = _grid("l", "L")
+    made = grid("l", "L")
     sections = [("buffer", _buffer(status)), ("uplink", _uplink(status))] if running else []
     for title, lines in [*sections, ("agent", _agent(status, running=running))]:
         for number, line in enumerate(lines):
-            grid.add_row(Text("" if number else title, "dim"), line)
-    return grid
+            made.add_row(Text("" if number else title, "dim"), line)
+    return made
 
 
 def _buffer(status: Status) -> Iterator[str | Text]:
@@ -138,8 +126,8 @@ def _agent(status: Status, *, running: bool) -> Iterator[str | Text]:
 
 
 def _values(name: str, meter: MeterStatus) -> Table:
-    grid = _grid("l", "l", "r", "l")
+    made = grid("l", "l", "r", "l")
     for number, (measurand, value) in enumerate(meter.values.items()):
         shown = Text("missing", "yellow") if value is None else Text(f"{value}", "bold")
-        grid.add_row(Text("" if number else name, "dim"), measurand, shown, unit_of(measurand))
-    return grid
+        made.add_row(Text("" if number else name, "dim"), measurand, shown, unit_of(measurand))
+    return made

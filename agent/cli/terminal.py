@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 from rich.console import Console, RenderableType
+from rich.table import Table
 
 PIPE_COLUMNS = 400  # no line that a script may look for is broken
 
@@ -12,7 +15,7 @@ def console(*, stderr: bool = False) -> Console:
     """A console for standard output or standard error; colours follow NO_COLOR and the terminal."""
     made = Console(stderr=stderr, highlight=False, emoji=False, markup=False)
     if not made.is_terminal:
-        made.width = PIPE_COLUMNS
+        made.width = int(os.environ.get("COLUMNS", "") or PIPE_COLUMNS)  # `watch` says how wide it is
     return made
 
 
@@ -26,3 +29,15 @@ def show(*blocks: RenderableType) -> None:
         out.print(*blocks, sep="\n")
     for line in captured.get().splitlines():
         click.echo(line.rstrip())
+
+
+def grid(*columns: str) -> Table:
+    """A table without lines; "l" and "r" say how a column is aligned, capitals that its text may be wrapped."""
+    made = Table.grid(padding=(0, 2, 0, 0))
+    for column in columns:
+        made.add_column(
+            justify="right" if column in "rR" else "left",
+            no_wrap=column.islower(),
+            overflow="fold" if column.isupper() else "ellipsis",
+        )
+    return made

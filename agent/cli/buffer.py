@@ -1,0 +1,222 @@
+"""`wattpost buffer`: what waits on the box, and how to carry it away."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from agent.cli.batchfile import CannotCreate, DataError, NoInput
+from agent.settings import DEFAULT_PATH, Settings, SettingsError, describe, load
+
+if TYPE_CHECKING:
+    from agent.adapters.buffer_reader import BufferReader
+
+F = TypeVar("F", bound=Callable[..., Any])
+LISTED = 50
+
+
+def source_options(function: F) -> F:
+    """--config and --file, which may stand before or after the subcommand."""
+    a_path = click.Path(path_type=Path)
+    file = click.option("--file", "-f", type=a_path, help="The buffer's file itself; no configuration is read.")
+    text = f"The configuration file, which says where the buffer is.  [default: {DEFAULT_PATH}]"
+    config = click.option("--config", "-c", type=a_path, help=text)
+    return config(file(function))
+
+
+@click.group("buffer", invoke_without_command=True, short_help="What waits on the box, and carrying it away.")
+@source_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
+@click.pass_context
+def command(context: click.Context, config: Path | None, file: Path | None, *, as_json: bool) -> None:
+    """Look at the readings that wait on this box until the cloud confirms them, and carry them away.
+
+    Works beside the running daemon, without disturbing it: a copy of the file is looked at, nothing is ever deleted.
+    Without a subcommand it shows a summary. Reading the file takes the rights of the daemon's user or of root.
+
+    Exit codes: 65 the file is no buffer of this version, 66 it cannot be read, 73 a file cannot be written, 78 wrong
+    configuration.
+
+    \b
+    Examples:
+      sudo wattpost buffer
+      sudo wattpost buffer list
+      sudo wattpost buffer export /media/usb
+      sudo wattpost buffer get 17 | wattpost decode --csv -
+      wattpost buffer --file /mnt/card/var/lib/wattpost/buffer.db     another box's card
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
+    if context.invoked_subcommand is None:
+        _show(context, config, file, as_json=as_json)
+    elif as_json:
+        raise click.UsageError(f"write --json after {context.invoked_subcommand}")
+
+
+@command.command("show", short_help="A summary: what waits, since when, whose it is (the default).")
+@source_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
+@click.pass_context
+def show_command(context: click.Context, config: Path | None, file: Path | None, *, as_json: bool) -> None:
+    """Sum up what waits, since when, what the cloud holds in quarantine, and whose buffer it is.
+
+    \b
+    Examples:
+      wattpost buffer show
+      wattpost buffer show --json | jq .batch_records
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
+    _show(context, config, file, as_json=as_json)
+
+
+@command.command("list", short_help="The sealed batches, one line each.")
+@source_options
+@click.option(
+    "--limit", "-n", type=click.IntRange(0), help=f"Only the newest N, 0 for all.  [default: {LISTED}; JSON: 0]"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, for scripts.")
+@click.pass_context
+def list_command(
+    context: click.Context, config: Path | None, file: Path | None, limit: int | None, *, as_json: bool
+) -> None:
+    """List the sealed batches, the oldest first: id, record numbers, size, from when, and whether it was sent.
+
+    Readings of the last minutes are not in a batch yet.
+
+    \b
+    Examples:
+      wattpost buffer list
+      wattpost buffer list --limit 0
+      wattpost buffer list --json | jq 'map(select(.held)) | .[].id'
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
+    from agent.cli.buffer_view import row_document, when  # noqa: PLC0415 - keeps `--help` fast
+
+    with _opened(context, config, file) as (reader, _settings):
+        rows = reader.batches()
+        wanted = limit if limit is not None else 0 if as_json else LISTED
+        shown = rows[-wanted:] if wanted else rows
+        if as_json:
+            click.echo(json.dumps([row_document(row) for row in shown], indent=2))
+            return
+        from agent.cli.buffer_screen import show_list  # noqa: PLC0415 - only a person pays for rich
+
+        dated = [(row, when(reader.body(row.id))) for row in shown]
+        show_list(dated, older=len(rows) - len(shown), epochs=len({row.epoch for row in rows}))
+
+
+@command.command("export", short_help="Copy all sealed batches into a folder, such as on a USB stick.")
+@source_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.pass_context
+def export_command(
+    context: click.Context, folder: Path, config: Path | None, file: Path | None, *, as_json: bool
+) -> None:
+    """Copy all sealed batches into DIR, one file each, for carrying them away.
+
+    The files are what would have been sent, named DEVICE-EPOCH-FIRST-LAST-REV.wpb. Each is whole and on the disk, or
+    not there; those that are there already are skipped, so an export that broke off is taken up by doing it again.
+    Nothing is deleted from the buffer: the box goes on sending these batches, and the cloud stores each record once.
+
+    \b
+    Examples:
+      wattpost buffer export /media/usb
+      wattpost buffer export ./kept --file /mnt/card/var/lib/wattpost/buffer.db
+      wattpost decode /media/usb/apt-0123-46b59376a9cab6c4-1-22-0.wpb
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
+    from agent.cli.buffer_export import export  # noqa: PLC0415 - keeps `--help` fast
+
+    if not folder.is_dir():
+        raise CannotCreate(f"there is no folder {folder}; mount the stick, or create the folder: mkdir {folder}")
+    with _opened(context, config, file, scratch=folder) as (reader, _settings):
+        export(reader, folder, as_json=as_json)
+
+
+@command.command("get", short_help="Write one batch to standard output.")
+@source_options
+@click.option("--first", "-n", type=click.IntRange(1), metavar="N", help="The batch whose first record is N.")
+@click.argument("batch_id", metavar="[ID]", type=click.IntRange(1), required=False)
+@click.pass_context
+def get_command(
+    context: click.Context, batch_id: int | None, first: int | None, config: Path | None, file: Path | None
+) -> None:
+    """Write the bytes of one batch to standard output: the one with ID in `wattpost buffer list`.
+
+    With --first, of the newest epoch that has such a batch.
+
+    \b
+    Examples:
+      wattpost buffer get 17 | wattpost decode -
+      wattpost buffer get --first 131 > batch.wpb
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
+    if (batch_id is None) == (first is None):
+        raise click.UsageError("name one batch: its ID, or --first N")
+    if sys.stdout.isatty():
+        raise click.UsageError("a batch is bytes, not for a terminal: pipe it on, as in | wattpost decode -")
+    with _opened(context, config, file) as (reader, _settings):
+        found = [row for row in reader.batches() if batch_id in (None, row.id) and first in (None, row.first)]
+        if not found:
+            name = f"the id {batch_id}" if first is None else f"the first record {first}"
+            raise NoInput(f"no batch has {name}; it may have been confirmed meanwhile; see: wattpost buffer list")
+        sys.stdout.buffer.write(reader.body(found[-1].id))
+        sys.stdout.buffer.flush()
+
+
+def _show(context: click.Context, config: Path | None, file: Path | None, *, as_json: bool) -> None:
+    from agent.cli.buffer_view import sum_up, summary_document  # noqa: PLC0415 - keeps `--help` fast
+
+    with _opened(context, config, file) as (reader, settings):
+        summary = sum_up(reader, settings)
+        if as_json:
+            click.echo(json.dumps(summary_document(summary, str(reader.path)), indent=2))
+            return
+        from agent.cli.buffer_screen import show_summary  # noqa: PLC0415 - only a person pays for rich
+
+        show_summary(summary, reader.path)
+
+
+@contextmanager
+def _opened(
+    context: click.Context, config: Path | None, file: Path | None, scratch: Path | None = None
+) -> Iterator[tuple[BufferReader, Settings | None]]:
+    """The buffer that the options name, here or before the subcommand; failures as one line."""
+    from agent.adapters.buffer_reader import BufferReader, BufferReadError  # noqa: PLC0415 - keeps `--help` fast
+
+    outer = context.parent.params if context.parent is not None else {}
+    settings = None
+    path = file or (outer.get("file") if config is None else None)
+    if path is None:
+        settings = _settings(config or outer.get("config") or DEFAULT_PATH)
+        path = settings.buffer.path
+    try:
+        opened = BufferReader.open(path, scratch)
+    except FileNotFoundError as error:
+        step = "the agent creates it when it starts; see [buffer] path, or name another one with --file"
+        raise NoInput(f"there is no buffer {path}; {step}") from error
+    except PermissionError as error:
+        raise NoInput(
+            f"cannot read the buffer {path}: {error.strerror}; run it as root: sudo wattpost buffer"
+        ) from error
+    except OSError as error:
+        raise NoInput(f"cannot read the buffer {path}: {error.strerror or error}; see the cause") from error
+    except BufferReadError as error:
+        raise DataError(str(error)) from error
+    with opened as reader:
+        try:
+            yield reader, settings
+        except BufferReadError as error:
+            raise DataError(str(error)) from error
+
+
+def _settings(config: Path) -> Settings:
+    try:
+        return load(config)
+    except SettingsError as error:
+        for mistake in error.mistakes:
+            click.echo(describe(config, mistake), err=True)
+        click.echo("To look at a buffer without a configuration: wattpost buffer --file BUFFER.DB", err=True)
+        raise click.exceptions.Exit(os.EX_CONFIG) from error

@@ -1,0 +1,94 @@
+"""Carrying the buffer's batches away: every one as a file, with a progress bar in a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+
+from agent.adapters.batch_files import Written, file_name, is_sound, sync_folder, write_batch
+from agent.adapters.buffer_reader import BatchRow, BufferReader
+from agent.cli.batchfile import CannotCreate, DataError
+from agent.cli.terminal import console
+from agent.cli.texts import count, size
+
+
+def export(reader: BufferReader, folder: Path, *, as_json: bool) -> None:
+    """Write every batch into `folder` and say what was done; fails where writing does, or a batch is not sound."""
+    rows = reader.batches()
+    done: Counter[Written] = Counter()
+    complaints: list[str] = []
+    new_bytes = 0
+    try:
+        for row in _with_progress(rows):
+            body = reader.body(row.id)
+            if not is_sound(row, body):
+                complaints.append(f"batch {row.id} is damaged in the buffer; {file_name(row)} has it as it is")
+            outcome = write_batch(folder, row, body)
+            done[outcome] += 1
+            new_bytes += len(body) if outcome in (Written.NEW, Written.REPAIRED) else 0
+            if outcome is Written.CONFLICT:
+                complaints.append(f"{folder / file_name(row)} is another batch under the same name, left as it is")
+        sync_folder(folder)
+    except OSError as error:
+        text = f"cannot write into {folder}: {error.strerror}; {_so_far(done, len(rows))}"
+        raise CannotCreate(
+            f"{text}; make room or take another folder, and do it again: it goes on from there"
+        ) from error
+    if as_json:
+        click.echo(json.dumps(_document(folder, done, complaints, new_bytes, reader), indent=2))
+    else:
+        for line in _lines(folder, done, new_bytes, rows, reader):
+            click.echo(line)
+    if complaints:
+        raise DataError("; ".join(complaints))
+
+
+def _with_progress(rows: Sequence[BatchRow]) -> Iterator[BatchRow]:
+    """A bar on standard error, which leaves nothing behind, where somebody sees it."""
+    out = console(stderr=True)
+    if not out.is_terminal:
+        yield from rows
+        return
+    from rich.progress import track  # noqa: PLC0415 - only where somebody sees it
+
+    yield from track(rows, "writing batches", console=out, transient=True)
+
+
+def _so_far(done: Counter[Written], total: int) -> str:
+    return f"{done[Written.NEW] + done[Written.SAME] + done[Written.REPAIRED]} of {total} batches are there"
+
+
+def _lines(
+    folder: Path, done: Counter[Written], new_bytes: int, rows: Sequence[BatchRow], reader: BufferReader
+) -> Iterator[str]:
+    records, missing = count(sum(row.records for row in rows), "record"), done[Written.CONFLICT]
+    there = f"{len(rows) - missing} of " if missing else "all "
+    yield f"{folder}: {there}{count(len(rows), 'batch', 'batches')} with {records} are there"
+    parts = [
+        f"{done[Written.NEW] + done[Written.REPAIRED]} written ({size(new_bytes)})",
+        f"{done[Written.SAME]} were there",
+    ]
+    if done[Written.REPAIRED]:
+        parts.append(f"{done[Written.REPAIRED]} of the written replace damaged files")
+    yield f"{', '.join(parts)}; nothing was deleted from the buffer, the box goes on sending them"
+    if folder.stat().st_dev == reader.path.stat().st_dev:
+        yield f"{folder} is on the same disk as the buffer: if it should be a USB stick, that is not mounted"
+    still_open = reader.about().open_records
+    if still_open:
+        yield f"{count(still_open, 'record')} of the last minutes are not in a batch yet: do it again later to get them"
+
+
+def _document(
+    folder: Path, done: Counter[Written], complaints: Sequence[str], new_bytes: int, reader: BufferReader
+) -> dict[str, object]:
+    return {
+        "folder": str(folder),
+        **{outcome.value: done[outcome] for outcome in Written},
+        "new_bytes": new_bytes,
+        "open_records": reader.about().open_records,
+        "complaints": list(complaints),
+    }

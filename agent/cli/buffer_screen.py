@@ -1,0 +1,130 @@
+"""The buffer for people: a summary, and a table of its batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from agent.adapters.buffer_reader import BatchRow
+from agent.cli.buffer_view import Summary, When
+from agent.cli.terminal import grid, show
+from agent.cli.texts import count, size, span
+from wire.utc import format_utc
+
+BOOT_DIGITS = 8
+EPOCH_DIGITS = 8
+
+
+def show_summary(summary: Summary, path: Path) -> None:
+    """What waits, since when, what the cloud holds, and whose buffer it is."""
+    made = grid("l", "L")
+    for title, lines in (
+        ("waiting", _waiting(summary)),
+        ("held", _held(summary)),
+        ("size", _size(summary)),
+        ("owner", _owner(summary)),
+    ):
+        for number, line in enumerate(lines):
+            made.add_row(Text("" if number else title, "dim"), line)
+    show(Text.assemble(("buffer", "bold"), f"  {path}"), "", made)
+
+
+def _waiting(summary: Summary) -> Iterator[str | Text]:
+    about = summary.about
+    if summary.batches:
+        sent = len(summary.batches) - summary.unsent
+        unsent = f", {summary.unsent:,} of them never sent" if sent else ", never sent"
+        unsent = unsent if summary.unsent else ", all sent at least once"
+        batches = count(len(summary.batches), "batch", "batches")
+        yield f"{count(summary.records, 'record')} in {batches} ({size(summary.size)}){unsent}"
+        for title, when in (("oldest", summary.oldest), ("newest", summary.newest)):
+            if when is not None:
+                yield f"{title} from {_when(when)}"
+    if about.open_records:
+        yield f"{count(about.open_records, 'record')} not yet in a batch"
+    if not summary.batches and not about.open_records:
+        yield Text("nothing: all that was committed is confirmed" if about.box_id else "nothing was ever written")
+
+
+def _when(when: When) -> str:
+    if when.damage is not None:
+        return f"an unknown time: its bytes are damaged ({when.damage})"
+    age = f", {span(when.age_ms)} ago" if when.age_ms is not None else ""
+    if when.utc_ms is not None:
+        return f"{when_text(when.utc_ms)}{age}"
+    boot = when.boot.hex()[:BOOT_DIGITS]
+    return f"{span(when.mono_ms)} after the machine's start {boot}{age}; the cloud dates it once the clock is known"
+
+
+def when_text(utc_ms: int) -> str:
+    """2026-01-31 12:00:00 UTC."""
+    return f"{format_utc(utc_ms)[:19].replace('T', ' ')} UTC"
+
+
+def _held(summary: Summary) -> Iterator[str | Text]:
+    if not summary.held:
+        yield "none: no batch lies in the cloud's quarantine"
+        return
+    batches = count(len(summary.held), "batch", "batches")
+    yield Text(f"{batches} in the cloud's quarantine; kept here until space is needed", "yellow")
+    for row in summary.held:
+        yield f"{row.id}  records {row.first:,}..{row.last:,}: {row.held}"
+    yield Text(f"look inside: wattpost buffer get {summary.held[0].id} | wattpost decode -", "dim")
+
+
+def _size(summary: Summary) -> Iterator[str]:
+    about, settings = summary.about, summary.settings
+    limit = f" of {size(settings.buffer.max_size_bytes)}" if settings is not None else ""
+    yield f"{size(about.used_bytes)}{limit} in use; the file takes {size(about.file_bytes)}"
+
+
+def _owner(summary: Summary) -> Iterator[str | Text]:
+    about = summary.about
+    if about.box_id is None:
+        return
+    yield f"box {about.box_id}, epoch {about.epoch.hex()}, numbers given up to {about.last_number:,}"
+    if summary.strange is not None:
+        yield Text(summary.strange, "yellow")
+    for device, batches in summary.of_others.items():
+        text = f"{count(batches, 'batch', 'batches')} of box {device}, kept and not sent: wattpost buffer export DIR"
+        yield Text(text, "yellow")
+
+
+def show_list(rows: Sequence[tuple[BatchRow, When]], *, older: int, epochs: int) -> None:
+    """One line per batch; `older` is how many are left out, `epochs` how many there are in all."""
+    made = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    made.add_column("id", justify="right", no_wrap=True)
+    if epochs > 1:
+        made.add_column("epoch", no_wrap=True)
+    for name in ("numbers", "rev", "records", "bytes"):
+        made.add_column(name, justify="right", no_wrap=True)
+    made.add_column("from", no_wrap=True)
+    made.add_column("state")
+    for row, when in rows:
+        epoch = [row.epoch.hex()[:EPOCH_DIGITS]] if epochs > 1 else []
+        numbers = f"{row.first}..{row.last}"
+        made.add_row(
+            str(row.id), *epoch, numbers, str(row.rev), str(row.records), str(row.size), _short(when), _state(row)
+        )
+    show(made)
+    if older:
+        show("", Text(f"and {count(older, 'older batch', 'older batches')}: --limit 0 lists all", "dim"))
+
+
+def _short(when: When) -> str:
+    if when.damage is not None:
+        return "damaged"
+    if when.utc_ms is not None:
+        return when_text(when.utc_ms)
+    return f"boot {when.boot.hex()[:BOOT_DIGITS]} + {span(when.mono_ms)}"
+
+
+def _state(row: BatchRow) -> Text:
+    if row.held is not None:
+        return Text(f"held: {row.held}", "yellow")
+    wants = ", asks for a receipt" if row.confirm_wanted else ""
+    return Text(f"sent{wants}") if row.sent else Text(f"waits{wants}", "cyan")
