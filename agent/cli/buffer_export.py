@@ -12,7 +12,7 @@ import click
 from agent.adapters.batch_files import Written, file_name, is_sound, sync_folder, write_batch
 from agent.adapters.buffer_reader import BatchRow, BufferReader
 from agent.cli.batchfile import CannotCreate, DataError
-from agent.cli.terminal import console
+from agent.cli.terminal import console, show
 from agent.cli.texts import count, size
 
 
@@ -41,8 +41,7 @@ def export(reader: BufferReader, folder: Path, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(_document(folder, done, complaints, new_bytes, reader), indent=2))
     else:
-        for line in _lines(folder, done, new_bytes, rows, reader):
-            click.echo(line)
+        show(*_lines(folder, done, new_bytes, rows, reader))
     if complaints:
         raise DataError("; ".join(complaints))
 

@@ -67,7 +67,7 @@ def when_text(utc_ms: int) -> str:
 
 def _held(summary: Summary) -> Iterator[str | Text]:
     if not summary.held:
-        yield "none: no batch lies in the cloud's quarantine"
+        yield "nothing lies in the cloud's quarantine"
         return
     batches = count(len(summary.held), "batch", "batches")
     yield Text(f"{batches} in the cloud's quarantine; kept here until space is needed", "yellow")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 import click
 
+from agent.cli.texts import count
 from agent.settings import DEFAULT_PATH, Settings, SettingsError, describe, load
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def command(
     if measurands and everything:
         raise click.UsageError("--measurand and --all exclude each other")
     from agent.cli import reading, targets  # noqa: PLC0415 - keeps `--help` fast
+    from agent.cli.terminal import waiting  # noqa: PLC0415
 
     wanted = targets.Wanted(measurands, everything)
     if port is None:
@@ -95,7 +97,9 @@ def command(
         line = targets.Line(port, baudrate, parity, STOPBITS.get(stopbits or ""))
         drivers = [targets.described(line, model, unit, wanted, config.parent / "profiles")]
         status_path = DEFAULT_STATUS
-    _report(reading.take_all(drivers), status_path, as_json=as_json, raw=raw)
+    with waiting(f"reading {count(len(drivers), 'meter')}"):
+        taken = reading.take_all(drivers)
+    _report(taken, status_path, as_json=as_json, raw=raw)
 
 
 def _without_port(**options: object) -> None:

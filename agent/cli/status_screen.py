@@ -86,12 +86,13 @@ def _rest(status: Status, *, running: bool) -> Table:
 def _buffer(status: Status) -> Iterator[str | Text]:
     buffer, limit = status.buffer, status.settings.buffer_max_bytes
     if buffer.records:
-        parts = [f"{count(buffer.batch_records, 'record')} in {count(buffer.batches, 'batch', 'batches')}"]
+        in_batches = f"{buffer.batch_records:,} in {count(buffer.batches, 'batch', 'batches')}"
+        parts = [in_batches] if buffer.batches else []
+        parts += [f"{buffer.held_batches:,} of them held by the cloud"] if buffer.held_batches else []
         parts += [f"{buffer.open_records:,} not yet in a batch"] if buffer.open_records else []
         parts += [f"{buffer.pending_records:,} in memory"] if buffer.pending_records else []
-        parts += [f"{buffer.held_batches:,} held by the cloud"] if buffer.held_batches else []
         age = f"; the oldest for {span(buffer.oldest_age_ms)}" if buffer.oldest_age_ms is not None else ""
-        yield f"{', '.join(parts)}{age}"
+        yield f"{count(buffer.records, 'record')} wait: {', '.join(parts)}{age}"
     else:
         yield "nothing waits"
     share = 100 * buffer.used_bytes / limit

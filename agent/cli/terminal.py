@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 
 import click
 from rich.console import Console, RenderableType
@@ -29,6 +30,12 @@ def show(*blocks: RenderableType) -> None:
         out.print(*blocks, sep="\n")
     for line in captured.get().splitlines():
         click.echo(line.rstrip())
+
+
+def waiting(text: str) -> AbstractContextManager[object]:
+    """Shows on standard error that something takes its time, where somebody sees it."""
+    out = console(stderr=True)
+    return out.status(text) if out.is_terminal else nullcontext()
 
 
 def grid(*columns: str) -> Table:
