@@ -41,11 +41,14 @@ class Changes:
         self._troubles = {} if troubles is None else troubles
         self._said: dict[str, str] = {}
 
-    def say(self, subject: str, state: str, level: int = logging.INFO) -> bool:
-        """Log `state` unless it is what was said of `subject` last; True when it was logged."""
-        if self._said.get(subject) == state:
+    def say(self, subject: str, state: str, level: int = logging.INFO, *, key: str | None = None) -> bool:
+        """Log `state` unless it is what was said of `subject` last; True when it was logged.
+
+        States with one `key` are the same state in other words.
+        """
+        if self._said.get(subject) == (key or state):
             return False
-        self._said[subject] = state
+        self._said[subject] = key or state
         if level >= logging.WARNING:
             self._troubles[subject] = state
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -21,8 +22,10 @@ log = logging.getLogger(__name__)
 
 READ_MAX_MS = 5_000
 DOUBTFUL_READ_MAX_MS = 1_000  # what a meter that failed last time may cost its line
+READ_MIN_MS = 20
 SLACK_MS = 120_000
 NAP_MS = 60_000
+_DIGITS = re.compile(r"\d+")
 LINE_REASONS = frozenset({"line_missing", "line_busy", "line_lost"})  # no meter's fault: each slot tries again
 
 
@@ -35,6 +38,7 @@ class PolledMeter:
     layout: int
     progress: MeterProgress
     backoff: MeterBackoff = field(init=False)
+    asked_ms: int = 0
 
     def __post_init__(self) -> None:
         self.backoff = MeterBackoff(self.slots.interval_ms)
@@ -42,7 +46,7 @@ class PolledMeter:
 
 @dataclass(slots=True)
 class LinePoller:
-    """One loop per line; meters on it are read one after another, the earliest deadline first."""
+    """One loop per line; meters on it are read one after another, the one that has waited longest first."""
 
     line: str
     meters: Sequence[PolledMeter]
@@ -54,7 +58,7 @@ class LinePoller:
     async def run(self) -> None:
         """Poll until cancelled."""
         while True:
-            polled = min(self.meters, key=lambda m: (m.slots.next_ms, m.slots.next_ms + m.slots.interval_ms))
+            polled = min(self.meters, key=lambda m: (m.slots.next_ms, m.asked_ms))
             now_ms = self.clock.mono_ms()
             wait_ms = min(polled.slots.next_ms - now_ms, NAP_MS)
             self.watchdog.beat(f"line {self.line}", now_ms + max(wait_ms, 0) + SLACK_MS)
@@ -73,8 +77,9 @@ class LinePoller:
     async def _poll(self, polled: PolledMeter, now_ms: int) -> None:
         start_ms, late = polled.slots.take(now_ms)
         self.recorder.add(late)
+        polled.asked_ms = now_ms
         try:
-            sample = await polled.meter.read(self._budget_ms(polled, start_ms, now_ms))
+            sample = await polled.meter.read(self._budget_ms(polled))
         except MeterError as error:
             self._failed(polled, start_ms, error)
         except asyncio.CancelledError:
@@ -83,12 +88,13 @@ class LinePoller:
         else:
             self._answered(polled, now_ms, sample)
 
-    def _budget_ms(self, polled: PolledMeter, start_ms: int, now_ms: int) -> int:
-        """Until the slot ends, but a doubtful meter must leave the others theirs."""
-        budget_ms = min(start_ms + polled.slots.interval_ms - now_ms, READ_MAX_MS)
+    def _budget_ms(self, polled: PolledMeter) -> int:
+        """A read that starts late in its slot is not cut short for it, but a doubtful meter must leave others time."""
+        interval_ms = polled.slots.interval_ms
+        budget_ms = min(interval_ms, READ_MAX_MS)
         if polled.backoff.failures:
-            budget_ms = min(budget_ms, DOUBTFUL_READ_MAX_MS, polled.slots.interval_ms // len(self.meters))
-        return max(budget_ms, 20)
+            budget_ms = min(budget_ms, DOUBTFUL_READ_MAX_MS, interval_ms // len(self.meters))
+        return max(budget_ms, READ_MIN_MS)
 
     def _answered(self, polled: PolledMeter, read_ms: int, sample: Sample) -> None:
         silent_ms = polled.backoff.answered(read_ms)
@@ -109,7 +115,9 @@ class LinePoller:
         polled.progress.slots_missed += 1
         polled.progress.state, polled.progress.error = error.reason, str(error)
         if error.reason in LINE_REASONS:
-            self._changes.say(f"line {self.line}", str(error), logging.WARNING)
+            # What differs only in how long was waited, or in a process id, is no other state.
+            key = f"{error.reason} {_DIGITS.sub('', error.cause)}"
+            self._changes.say(f"line {self.line}", str(error), logging.WARNING, key=key)
             self._changes.say(f"meter {polled.meter.name}", f"not read: {error.reason}", logging.DEBUG)
             return
         self._changes.say(f"line {self.line}", "works", logging.DEBUG)
