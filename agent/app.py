@@ -15,11 +15,13 @@ from agent.adapters.buffer import Buffer, Identity, Opening
 from agent.adapters.clock import SystemClock, boot_id, machine_id
 from agent.adapters.notify import Notifier
 from agent.adapters.status_file import StatusFile
-from agent.core.delivery import Delivery, Sealed
+from agent.core.delivery import Delivery
+from agent.core.delivery_actions import Sealed
 from agent.core.records import NewEvent
 from agent.core.sealing import ConfirmPolicy, SealPolicy
 from agent.core.timekeeper import Timekeeper
 from agent.core.watchdog import Watchdog
+from agent.lean import settle_memory
 from agent.settings import Settings, SettingsError, describe, load
 from agent.tasks.delivering import Courier
 from agent.tasks.housekeeping import Housekeeper
@@ -70,6 +72,7 @@ class App:
         ]
         self._say_started(opening)
         self.notifier.send("READY=1")
+        settle_memory()
         try:
             await self._until_stopped(tasks)
         finally:

@@ -41,6 +41,7 @@ topic = "wattpost/{{box}}/batches"
 {uplink_keys}
 [status]
 path = "{status}"
+interval = "{status_interval}"
 """
 METER = """[[meter]]
 name = "meter-{unit}"
@@ -98,11 +99,14 @@ class Rig:
         command += ["--ca", str(self.authority.ca), "--cert", str(cert), "--key", str(key)]
         self.receiver = self.spawn([*command, "--store", str(self.folder / "store")], "receiver")
 
-    def write_config(self, *, buffer_keys: str = "", batch_keys: str = "", uplink_keys: str = "") -> Path:
+    def write_config(
+        self, *, buffer_keys: str = "", batch_keys: str = "", uplink_keys: str = "", status_interval: str = "10s"
+    ) -> Path:
         """The agent's configuration: defaults, but for the keys given."""
         config = self.folder / "agent.toml"
         meters = "".join(METER.format(unit=unit, interval=self.interval) for unit in range(1, self.meters + 1))
         keys = {"buffer_keys": buffer_keys, "batch_keys": batch_keys, "uplink_keys": uplink_keys}
+        keys["status_interval"] = status_interval
         values = {"box": BOX, "meters": meters, "buffer": self.buffer, "ca": self.authority.ca, "status": self.status}
         config.write_text(CONFIG.format(**values, **keys, **self._values))
         return config

@@ -225,7 +225,10 @@ class ModbusLine:
     async def claim(self, deadline: float) -> AsyncIterator[None]:
         """The line for one reader, first come, first served; `MeterError` if not free by `deadline` (loop time)."""
         try:
-            async with asyncio.timeout_at(deadline):
+            if self._lock.locked():
+                async with asyncio.timeout_at(deadline):
+                    await self._lock.acquire()
+            else:
                 await self._lock.acquire()
         except TimeoutError as error:
             cause = "other meters needed the line for the whole time"

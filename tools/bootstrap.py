@@ -1,9 +1,9 @@
 """Set up a virtual environment from nothing but python3, and do nothing the second time.
 
 `python3 tools/bootstrap.py cloud|dev|infra|programs`: `cloud` is what the demo needs, `dev` adds the tests, `infra` is
-the environment of its own for cloud/infra, and `programs` are those that the tests need from apt. Debian's python3
-comes without ensurepip and pip, so pip is started from the wheel beside this file; where packages come from is pip's
-own configuration.
+the environment of its own for cloud/infra, and `programs` are those that the tests need from apt. pip comes from
+ensurepip, or from a pip that is installed already; Debian's bare python3 has neither, and gets python3-venv from apt
+(as root), or names the command. Where packages come from is pip's own configuration.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ INCLUDED_IN = {"cloud": "dev"}  # whoever has dev has cloud
 APT_PACKAGE_BY_PROGRAM = {"mosquitto": "mosquitto", "systemd-analyze": "systemd"}
 PROGRAM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin", "/opt/homebrew/bin", "/usr/local/bin")
 EX_UNAVAILABLE = 69
+PIP_OPTIONS = ("--quiet", "--no-input", "--disable-pip-version-check")
 
 
 def main() -> None:
@@ -58,10 +59,33 @@ def make_environment(environment: Path, python: Path) -> None:
         say(f"{environment.name} does not work here any more: making it anew")
         shutil.rmtree(environment)
     say(f"making {environment.name} with Python {'.'.join(map(str, sys.version_info[:2]))}")
-    made = subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=False)
-    if made.returncode != 0:
+    if not has_module("ensurepip") and not has_module("pip"):
+        install_venv()
+    options = [] if has_module("ensurepip") else ["--without-pip"]
+    made = run([sys.executable, "-m", "venv", *options, environment])
+    if made and options:
+        made = run([sys.executable, "-m", "pip", "--python", python, "install", *PIP_OPTIONS, "pip"])
+    if not made:
         shutil.rmtree(environment, ignore_errors=True)
         stop("python3 could not make a virtual environment (its error is above): apt-get install python3-venv")
+
+
+def has_module(name: str) -> bool:
+    """Whether this Python has it, asked of a new process: apt may just have brought it."""
+    return run([sys.executable, "-c", f"import {name}"], stderr=subprocess.DEVNULL)
+
+
+def install_venv() -> None:
+    apt = shutil.which("apt-get")
+    if apt is None or os.geteuid() != 0:
+        stop("this python3 has neither ensurepip nor pip: sudo apt-get install python3-venv")
+    install_from_apt(["python3-venv"])
+
+
+def run(command: list[str | Path], stderr: int | None = None) -> bool:
+    environment = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore"}
+    stdin = subprocess.DEVNULL
+    return subprocess.run(command, check=False, env=environment, stdin=stdin, stderr=stderr).returncode == 0
 
 
 def is_usable(environment: Path, python: Path) -> bool:
@@ -71,7 +95,7 @@ def is_usable(environment: Path, python: Path) -> bool:
     script = environment / "bin" / "wattpost"
     if script.exists() and f"{environment}/bin/" not in script.read_text():
         return False
-    return subprocess.run([python, "-c", ""], check=False).returncode == 0
+    return run([python, "-c", "import pip"], stderr=subprocess.DEVNULL)
 
 
 def install_requirements(wanted: str, environment: Path, python: Path) -> None:
@@ -101,12 +125,16 @@ def install_programs() -> None:
     if not missing:
         return
     packages = sorted({APT_PACKAGE_BY_PROGRAM[program] for program in missing})
-    install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
     apt = shutil.which("apt-get")
     if apt is None or os.geteuid() != 0:
         manager = "sudo apt-get install" if apt is not None else "install with your package manager:"
         stop(f"the tests need {', '.join(missing)}: {manager} {' '.join(packages)}")
-    say(f"installing from apt for the tests: {' '.join(packages)}")
+    install_from_apt(packages)
+
+
+def install_from_apt(packages: list[str]) -> None:
+    install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
+    say(f"installing from apt: {' '.join(packages)}")
     if not apt_get(install, stderr=subprocess.DEVNULL):  # its lists may be missing or old
         apt_get(["apt-get", "update", "--quiet"])
         if not apt_get(install):
@@ -124,12 +152,7 @@ def find_program(name: str) -> str | None:
 
 
 def pip(python: Path, *arguments: str) -> None:
-    """`pip install` from the wheel beside this file."""
-    wheel = next((ROOT / "tools").glob("pip-*.whl"))
-    options = ["--quiet", "--no-input", "--disable-pip-version-check"]
-    command: list[str | Path] = [python, wheel / "pip", "install", *options, *arguments]
-    environment = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore"}
-    if subprocess.run(command, check=False, env=environment, stdin=subprocess.DEVNULL).returncode != 0:
+    if not run([python, "-m", "pip", "install", *PIP_OPTIONS, *arguments]):
         stop("pip could not install what is needed (its error is above); with the network back, run the same again")
 
 

@@ -29,8 +29,9 @@ _SHOWN_CHARS_MAX = 60  # of a wrong value, in the error
 class Receipt:
     """`through`: all records up to it are durable or accounted for (0: none); `digest` of the batch that ends there.
 
-    `ranges` are stored beyond `through`, `held` are in quarantine with their reason; `pace` is the most batches of
-    backlog per second, None as fast as the box likes.
+    `ranges` are stored beyond `through`, `range_digests` (as many, or none) of the batches that end them; `held` are in
+    quarantine with their reason; `pace` is the most batches of backlog per second, None as fast as the box likes.
+    `answers` are digests of batches that this receipt answers and that are stored, each proven by itself.
     """
 
     epoch: bytes
@@ -39,22 +40,25 @@ class Receipt:
     ranges: tuple[tuple[int, int], ...] = ()
     held: tuple[tuple[int, int, str], ...] = ()
     pace: float | None = None
+    range_digests: tuple[str | None, ...] = ()
+    answers: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
         """What travels. Beyond the limits the lowest ranges and the start of a reason are kept: all of it is a hint."""
-        return json.dumps(
-            {
-                "v": VERSION,
-                "epoch": self.epoch.hex(),
-                "through": self.through,
-                "digest": self.digest,
-                "ranges": [list(span) for span in self.ranges[:RANGES_MAX]],
-                "held": [[first, last, why[:REASON_CHARS_MAX]] for first, last, why in self.held[:RANGES_MAX]],
-                "pace": self.pace,
-            },
-            allow_nan=False,
-            separators=(",", ":"),
-        ).encode()
+        document: dict[str, Any] = {
+            "v": VERSION,
+            "epoch": self.epoch.hex(),
+            "through": self.through,
+            "digest": self.digest,
+            "ranges": [list(span) for span in self.ranges[:RANGES_MAX]],
+            "held": [[first, last, why[:REASON_CHARS_MAX]] for first, last, why in self.held[:RANGES_MAX]],
+            "pace": self.pace,
+        }
+        if self.range_digests:
+            document["range_digests"] = self.range_digests[:RANGES_MAX]
+        if self.answers:
+            document["answers"] = self.answers[:RANGES_MAX]
+        return json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
 
 
 def parse_receipt(data: bytes) -> Receipt:
@@ -69,13 +73,19 @@ def parse_receipt(data: bytes) -> Receipt:
         raise WireError("receipt is not a JSON object")
     if document.get("v") != VERSION:
         raise WireError(f"receipt v is {_show(document.get('v'))}, this reader knows {VERSION}")
+    ranges = _list(document, "ranges", _range)
+    range_digests = _list(document, "range_digests", _digest_or_none)
+    if range_digests and len(range_digests) != len(ranges):
+        raise WireError(f"receipt range_digests has {len(range_digests)} entries for {len(ranges)} ranges")
     return Receipt(
         epoch=bytes.fromhex(_match(document, "epoch", _EPOCH)),
         through=_number("through", document.get("through"), least=0),
         digest=None if document.get("digest") is None else _match(document, "digest", _DIGEST),
-        ranges=_list(document, "ranges", _range),
+        ranges=ranges,
         held=_list(document, "held", _held),
         pace=_pace(document.get("pace")),
+        range_digests=range_digests,
+        answers=_list(document, "answers", _digest),
     )
 
 
@@ -117,6 +127,16 @@ def _held(what: str, item: object) -> tuple[int, int, str]:
     if not isinstance(item, list) or len(item) != 3 or not isinstance(item[2], str):  # noqa: PLR2004 - as said
         raise WireError(f"receipt {what} is {_show(item)}, not [first, last, reason]")
     return *_range(what, item[:2]), item[2][:REASON_CHARS_MAX]
+
+
+def _digest(what: str, item: object) -> str:
+    if not isinstance(item, str) or not _DIGEST.fullmatch(item):
+        raise WireError(f"receipt {what} is {_show(item)}, not {_DIGEST.pattern}")
+    return item
+
+
+def _digest_or_none(what: str, item: object) -> str | None:
+    return None if item is None else _digest(what, item)
 
 
 def _pace(value: object) -> float | None:

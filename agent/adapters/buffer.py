@@ -17,7 +17,7 @@ from agent.adapters.buffer_file import BufferFile, BufferFileError
 from agent.adapters.open_groups import OpenGroups
 from agent.adapters.outbox import Oldest, Outbox
 from agent.adapters.space import Space
-from agent.core.delivery import Sealed
+from agent.core.delivery_actions import Sealed
 from agent.core.identity import NUMBERS_RESERVED, Start, Stored, decide_start
 from agent.core.records import Group, Layout, NewReading, pack_group
 from agent.core.sealing import Frame, OpenRecords, fit
@@ -275,9 +275,9 @@ class Buffer:
             return self.outbox.oldest(), self.space.used_bytes()
 
     @property
-    def assigned(self) -> int:
-        """The highest number given in this epoch."""
-        return self.next_seq - 1
+    def sealed_through(self) -> int:
+        """The highest number of this epoch that is in a batch; the cloud cannot have more."""
+        return self._range_first - 1
 
 
 def _columns(text: str) -> tuple[Column, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from agent.adapters.buffer_file import BufferFile
-from agent.core.delivery import Sealed
+from agent.core.delivery_actions import Sealed
 from agent.core.receipts import Unconfirmed, Verdict, judge
 from wire.batch import Anchor, Batch
 from wire.codec import decode
@@ -62,17 +62,18 @@ class Outbox:
             row = self._file.db.execute("SELECT body FROM batch WHERE id = ?", (batch_id,)).fetchone()
         return row[0] if row else None
 
-    def confirm(self, receipt: Receipt, epoch_now: bytes, assigned_now: int) -> tuple[Verdict, int] | None:
+    def confirm(self, receipt: Receipt, epoch_now: bytes, sealed_through_now: int) -> tuple[Verdict, int] | None:
         """Apply a receipt; returns the verdict and the records deleted, or None for an epoch that is not known here.
 
-        Numbers up to `assigned_now` were given in the epoch in use, `epoch_now`.
+        The epoch in use is `epoch_now`, sealed up to `sealed_through_now`.
         """
         with self._file.translate("confirm in"):
             row = self._file.db.execute("SELECT assigned FROM epoch WHERE epoch = ?", (receipt.epoch,)).fetchone()
             if row is None:
                 return None
-            assigned = assigned_now if receipt.epoch == epoch_now else row[0]
-            verdict = judge(receipt, assigned, self._unconfirmed(receipt))
+            retired = receipt.epoch != epoch_now
+            sealed_through = row[0] if retired else sealed_through_now
+            verdict = judge(receipt, sealed_through, self._unconfirmed(receipt), retired=retired)
             if verdict.held:
                 with self._file.transaction() as db:
                     db.executemany("UPDATE batch SET held = ? WHERE id = ?", [(why, id_) for id_, why in verdict.held])

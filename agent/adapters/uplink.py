@@ -15,7 +15,7 @@ from typing import Any
 
 from awscrt import exceptions, io, mqtt5
 
-from agent.core.delivery import Outcome
+from agent.core.delivery_actions import Outcome
 from agent.settings import KeyReferenceError, Uplink, key_file
 
 ACK_TIMEOUT_S = 20

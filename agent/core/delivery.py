@@ -14,81 +14,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-MINUTE_MS = 60_000
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    in_flight_max: int = 8  # publishes without PUBACK; AWS allows 100
-    tracked_max: int = 512
-    awaiting_max: int = 256  # PUBACKed without a receipt: the backlog halts here until the cloud answers
-    load_count: int = 32
-    backlog_per_s: float = 50.0  # AWS drops beyond 100 publishes/s of a connection, both ways together
-    receipt_timeout_ms: int = 30_000
-    receipt_timeout_max_ms: int = 30 * MINUTE_MS
-    receipt_grace_ms: int = 15_000  # a receipt says nothing yet of what was sent this shortly before it
-    denied_pause_ms: int = 30_000
-    denied_pause_max_ms: int = 10 * MINUTE_MS
-    park_after: int = 5
-    park_ms: int = 60 * MINUTE_MS
-    load_retry_ms: int = 30_000
-    ack_timeouts_max: int = 3  # each leaks a receive-maximum slot in awscrt (AWS.md, trap 3)
-
-
-@dataclass(frozen=True, slots=True)
-class Sealed:
-    """What delivery knows of a batch in the buffer. Ids ascend in the order of sealing."""
-
-    id: int
-    epoch: bytes
-    first: int
-    last: int
-    size: int
-    confirm_wanted: bool
-
-
-class Outcome(Enum):
-    """How a publish ended. Only ACCEPTED says anything about the far end."""
-
-    ACCEPTED = "accepted"
-    TIMEOUT = "timeout"
-    DENIED = "denied"
-    BUSY = "busy"
-    REFUSED = "refused"
-    LOST = "lost"
-
-
-# Actions
-
-
-@dataclass(frozen=True, slots=True)
-class Publish:
-    id: int
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """Read at most `limit` deliverable batches below `below_id` (None: from the newest), newest first."""
-
-    below_id: int | None
-    limit: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reconnect:
-    """Close the connection and open a new one, for `reason`."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Confirmed:
-    """The broker's word is enough here (`confirm = "puback"`): the batch may be deleted."""
-
-    id: int
-
-
-Action = Publish | Load | Reconnect | Confirmed
+from agent.core.delivery_actions import (
+    MINUTE_MS,
+    Action,
+    Confirmed,
+    Limits,
+    Load,
+    Outcome,
+    Publish,
+    Reconnect,
+    Sealed,
+)
 
 
 class _State(Enum):

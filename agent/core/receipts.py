@@ -24,7 +24,7 @@ class Unconfirmed:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`delete` and `held` are ids; `stored_to` the highest number named; `misfit` says why nothing is deleted."""
+    """`delete` and `held` are ids; `stored_to` the highest number named; with a `misfit`, ranges count nothing."""
 
     delete: tuple[int, ...] = ()
     held: tuple[tuple[int, str], ...] = ()
@@ -32,43 +32,47 @@ class Verdict:
     misfit: str | None = None
 
 
-def judge(receipt: Receipt, assigned: int, batches: Sequence[Unconfirmed]) -> Verdict:
-    """Hold `receipt` against the epoch it names: `assigned` numbers and its unconfirmed `batches`, ascending.
+def judge(receipt: Receipt, sealed_through: int, batches: Sequence[Unconfirmed], *, retired: bool = False) -> Verdict:
+    """Hold `receipt` against the epoch it names: sealed up to `sealed_through`, its unconfirmed `batches` ascending.
 
     Held goes before stored: in a conflict other content is stored under the numbers, and ours lies in quarantine.
+    `retired` is an epoch no longer in use: there, numbers beyond what was sealed are another history's (a restored
+    backup), and only batches that the receipt answers one by one count.
     """
     spans = [(1, receipt.through), *receipt.ranges] if receipt.through else list(receipt.ranges)
     claims = spans + [(first, last) for first, last, _ in receipt.held]
-    stored_to = max((last for _, last in spans), default=0)
     highest = max((last for _, last in claims), default=0)
-    if highest > assigned:
-        return Verdict(misfit=f"it claims number {highest}, but only {assigned} were given")
-    in_quarantine = {(first, last) for first, last, _ in receipt.held}
+    reasons = {(first, last): reason for first, last, reason in receipt.held}
+    ours = [batch for batch in batches if batch.sent]
+    answered = [batch for batch in ours if not set(batch.digests).isdisjoint(receipt.answers)]
+    held = [batch for batch in ours if (batch.first, batch.last) in reasons and batch not in answered]
     covered = [
-        batch
-        for batch in batches
-        if (batch.first, batch.last) not in in_quarantine
-        and any(a <= batch.first and batch.last <= b for a, b in spans)
+        batch for batch in batches if batch not in held and any(a <= batch.first and batch.last <= b for a, b in spans)
     ]
-    misfit = _misfit(receipt, batches, covered)
+    misfit = None
+    if highest > sealed_through:
+        covered = []
+        misfit = None if retired else f"it claims number {highest}, but only {sealed_through} were sealed"
+    elif misfit := _misfit(receipt, batches, covered):
+        covered = []
+    delete = tuple(sorted({batch.id for batch in (*covered, *answered)}))
     if misfit:
-        return Verdict(misfit=misfit)
-    held = tuple(
-        (batch.id, reason)
-        for first, last, reason in receipt.held
-        for batch in batches
-        if (batch.first, batch.last) == (first, last) and batch.sent
-    )
-    return Verdict(tuple(batch.id for batch in covered), held, stored_to)
+        return Verdict(delete, misfit=misfit)
+    stored_to = max((last for _, last in spans), default=0)
+    return Verdict(delete, tuple((b.id, reasons[b.first, b.last]) for b in held), stored_to)
 
 
 def _misfit(receipt: Receipt, batches: Sequence[Unconfirmed], covered: Sequence[Unconfirmed]) -> str | None:
+    ends = {receipt.through: receipt.digest}
+    ends |= {last: digest for (_, last), digest in zip(receipt.ranges, receipt.range_digests, strict=False)}
     for batch in batches:
-        if batch.first <= receipt.through < batch.last:
-            return f"it ends at {receipt.through}, inside the batch {batch.first}..{batch.last}"
+        for end in (receipt.through, *(last for _, last in receipt.ranges)):
+            if batch.first <= end < batch.last:
+                return f"it ends at {end}, inside the batch {batch.first}..{batch.last}"
     for batch in covered:
         if not batch.sent:
             return f"it confirms {batch.first}..{batch.last}, which was never sent"
-        if batch.last == receipt.through and receipt.digest not in (None, *batch.digests):
-            return f"its digest {receipt.digest} is not that of the batch {batch.first}..{batch.last}"
+        digest = ends.get(batch.last)
+        if digest is not None and digest not in batch.digests:
+            return f"its digest {digest} is not that of the batch {batch.first}..{batch.last}"
     return None

@@ -11,7 +11,8 @@ from agent.adapters.buffer import BufferFileError
 from agent.adapters.clock import Clock
 from agent.adapters.logs import Changes
 from agent.adapters.uplink import Connected, CredentialError, Disconnected, MqttUplink, Published, Received, UplinkEvent
-from agent.core.delivery import Action, Confirmed, Delivery, Load, Outcome, Publish, Reconnect, Sealed
+from agent.core.delivery import Delivery
+from agent.core.delivery_actions import Action, Confirmed, Load, Outcome, Publish, Reconnect, Sealed
 from agent.core.receipts import Verdict
 from agent.core.reconnect import Reconnect as ReconnectDelays
 from agent.core.records import NewEvent
@@ -215,15 +216,14 @@ class Courier:
                 self._event("receipt_misfit", {"reason": str(error)[:200], "through": None})
             return
         buffer = self.store.buffer
-        result = await self.store.run(lambda: buffer.outbox.confirm(receipt, buffer.epoch, buffer.assigned))
+        result = await self.store.run(lambda: buffer.outbox.confirm(receipt, buffer.epoch, buffer.sealed_through))
         if result is None:
             self._changes.say("receipt", f"for epoch {receipt.epoch.hex()}, unknown here, ignored", logging.WARNING)
             return
         verdict, records = result
+        await self._apply(receipt, verdict, records)
         if verdict.misfit:
             await self._misfit(receipt, verdict.misfit)
-            return
-        await self._apply(receipt, verdict, records)
 
     async def _apply(self, receipt: Receipt, verdict: Verdict, records: int) -> None:
         now_ms, progress = self.clock.mono_ms(), self.progress
@@ -236,14 +236,15 @@ class Courier:
             self._changes.say(
                 "held by the cloud", f"{reason}; its bytes are kept, see `wattpost buffer`", logging.ERROR
             )
-        self._changes.say("receipt", "the cloud confirms", logging.DEBUG)
+        if not verdict.misfit:
+            self._changes.say("receipt", "the cloud confirms", logging.DEBUG)
         if verdict.delete:
             await self.store.look(progress)
         gone = [*verdict.delete, *(batch_id for batch_id, _ in verdict.held)]
         await self._do(self.delivery.on_receipt(now_ms, receipt.epoch, gone, verdict.stored_to, receipt.pace))
 
     async def _misfit(self, receipt: Receipt, why: str) -> None:
-        text = f"does not fit and deletes nothing: {why}"
+        text = f"does not fit, so its ranges delete nothing: {why}"
         if self._changes.say("receipt", text, logging.ERROR):
             self._event("receipt_misfit", {"reason": why, "through": receipt.through})
         now_ms = self.clock.mono_ms()

@@ -17,7 +17,7 @@ from typing import TypeVar
 from agent.adapters.buffer import Buffer, BufferFileError
 from agent.adapters.clock import Clock
 from agent.adapters.logs import Changes
-from agent.core.delivery import Sealed
+from agent.core.delivery_actions import Sealed
 from agent.core.losses import Losses
 from agent.core.records import Group, Layout, NewEvent, NewRecord
 from agent.core.sealing import ConfirmPolicy, SealPolicy

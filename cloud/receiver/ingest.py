@@ -299,20 +299,29 @@ def _receipts(run: _Run) -> list[AddressedReceipt]:
         if message.status in {Status.RESEND, Status.SUPERSEDED, Status.HELD}
         or (message.status is Status.STORED and message.batch and (message.batch.confirm_wanted or message.copies > 1))
     }
+    stored = run.having(Status.STORED, Status.RESEND, Status.SUPERSEDED)
     return [
-        AddressedReceipt(key.device, receipt_of(key.epoch, versioned.ledger))
+        AddressedReceipt(
+            key.device, receipt_of(key.epoch, versioned.ledger, [m.digest for m in stored if m.ledger_key == key])
+        )
         for key, versioned in run.ledgers.items()
         if key in wanted | run.settled
     ]
 
 
-def receipt_of(epoch: bytes, ledger: Ledger) -> Receipt:
-    """What the ledger allows to say; of more ranges than fit, the lowest, so that each receipt brings `through` on."""
+def receipt_of(epoch: bytes, ledger: Ledger, answers: Sequence[str] = ()) -> Receipt:
+    """What the ledger allows to say; of more ranges than fit, the lowest, so that each receipt brings `through` on.
+
+    `answers` are digests of batches that came just now and are stored, now or before.
+    """
+    beyond = ledger.beyond[:RECEIPT_RANGES_MAX]
     return Receipt(
         epoch=epoch,
         through=ledger.through,
         digest=ledger.through_digest,
-        ranges=tuple((span.first, span.last) for span in ledger.beyond[:RECEIPT_RANGES_MAX]),
+        ranges=tuple((span.first, span.last) for span in beyond),
         held=tuple((entry.first, entry.last, entry.reason) for entry in ledger.held),
         pace=None,
+        range_digests=tuple(span.digest for span in beyond),
+        answers=tuple(answers),
     )

@@ -10,11 +10,12 @@ import heapq
 import random
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agent.adapters.buffer import Buffer, Identity
-from agent.core.delivery import Action, Confirmed, Delivery, Limits, Load, Outcome, Publish, Reconnect, Sealed
+from agent.core.delivery import Delivery
+from agent.core.delivery_actions import Action, Confirmed, Limits, Load, Outcome, Publish, Reconnect, Sealed
 from agent.core.reconnect import Reconnect as ReconnectDelays
 from agent.core.records import Group, Layout, NewEvent, NewReading
 from agent.core.sealing import ConfirmPolicy, SealPolicy
@@ -168,9 +169,7 @@ class World:
     def _seal(self, *, everything: bool, urgent: bool = False) -> None:
         wanted = self._confirms.wanted(self._mono_ms, self.unconfirmed, urgent=urgent)
         anchor = Anchor(self._boot_at_ms, 10)
-        result = self.buffer.seal(
-            anchor, 600, everything=everything, confirm_wanted=wanted, handed_out=self._connected
-        )
+        result = self.buffer.seal(anchor, 600, everything=everything, confirm_wanted=wanted, handed_out=self._connected)
         self._open, self._oldest_ms = result.open_records, result.oldest_open_ms
         for batch, records in result.sealed:
             self._seals.sealed(records, batch.size)
@@ -244,22 +243,19 @@ class World:
             return
         receipt = parse_receipt(payload)  # type: ignore[arg-type]
         before = self._held_ranges(receipt)
-        result = self.buffer.outbox.confirm(receipt, self.buffer.epoch, self.buffer.assigned)
+        result = self.buffer.outbox.confirm(receipt, self.buffer.epoch, self.buffer.sealed_through)
         if result is None:
             return
         verdict, _ = result
+        self._check_stored(verdict.delete, before)
         if verdict.misfit:
             self.misfits += 1
             if receipt.epoch == self.buffer.epoch:
                 self._commit()
                 self._seal(everything=True)
                 self.buffer.begin_epoch(self._mono_ms)
-            return
-        self._check_stored(verdict.delete, before)
         gone = [*verdict.delete, *(batch_id for batch_id, _ in verdict.held)]
-        self._do(
-            self._delivery.on_receipt(self._mono_ms, receipt.epoch, gone, verdict.stored_to, receipt.pace)
-        )
+        self._do(self._delivery.on_receipt(self._mono_ms, receipt.epoch, gone, verdict.stored_to, receipt.pace))
 
     # The cloud
 
@@ -277,9 +273,7 @@ class World:
                     self._later(self.random.randrange(self.faults.delay_max_ms), "receipt", addressed.receipt.to_json())
 
     def _held_ranges(self, receipt: Receipt) -> dict[int, tuple[bytes, int, int]]:
-        rows = self.buffer.file.db.execute(
-            "SELECT id, epoch, first, last FROM batch WHERE epoch = ?", (receipt.epoch,)
-        )
+        rows = self.buffer.file.db.execute("SELECT id, epoch, first, last FROM batch WHERE epoch = ?", (receipt.epoch,))
         return {row[0]: (row[1], row[2], row[3]) for row in rows}
 
     def _check_stored(self, deleted: Sequence[int], before: dict[int, tuple[bytes, int, int]]) -> None:
@@ -379,7 +373,5 @@ class _FailingPart:
 
 
 def _failing(stores: Stores, chance: random.Random) -> Stores:
-    from dataclasses import replace
-
     part = chance.choice(["archive", "readings", "ledgers"])
     return replace(stores, **{part: _FailingPart(getattr(stores, part), chance.random() < 0.5)})

@@ -8,18 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from agent.core.delivery import (
-    MINUTE_MS,
-    Action,
-    Confirmed,
-    Delivery,
-    Limits,
-    Load,
-    Outcome,
-    Publish,
-    Reconnect,
-    Sealed,
-)
+from agent.core.delivery import Delivery
+from agent.core.delivery_actions import MINUTE_MS, Action, Confirmed, Limits, Load, Outcome, Publish, Reconnect, Sealed
 
 EPOCH = b"epoch--1"
 LIMITS = Limits()

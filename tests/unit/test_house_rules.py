@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from importlib.metadata import entry_points, packages_distributions
@@ -115,13 +114,6 @@ def test_smaller_sets_of_requirements_are_part_of_larger_ones() -> None:
         for name in ("box", "cloud", "dev")
     }
     assert pins["box"] < pins["cloud"] < pins["dev"]
-
-
-def test_the_pip_that_starts_everything_is_the_pinned_one() -> None:
-    (wheel,) = (ROOT / "tools").glob("pip-*.whl")
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    assert f"--hash=sha256:{digest}" in (ROOT / "requirements" / "box.txt").read_text()
-    assert f"pip=={wheel.name.split('-')[1]} " in (ROOT / "requirements" / "box.txt").read_text()
 
 
 @pytest.mark.parametrize("verb", sorted(COMMANDS))

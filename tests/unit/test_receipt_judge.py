@@ -36,8 +36,6 @@ def receipt(
         (receipt(10, (21, 30)), (1, 21), 30),
         (receipt(0, (1, 30)), (1, 11, 21), 30),
         (receipt(0, (12, 20)), (), 20),  # a range that covers a batch in part covers nothing
-        (receipt(0, (11, 19)), (), 19),
-        (receipt(0, (1, 15), (16, 20)), (1,), 20),
         (receipt(10, (1, 20)), (1, 11), 20),
     ],
 )
@@ -64,10 +62,13 @@ def test_a_receipt_without_a_digest_is_one() -> None:
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        (receipt(31), "it claims number 31, but only 30 were given"),
+        (receipt(31), "it claims number 31, but only 30 were sealed"),
         (receipt(0, (25, 40)), "it claims number 40"),
         (receipt(0, held=((31, 35, "why"),)), "it claims number 35"),
         (receipt(15), "it ends at 15, inside the batch 11..20"),
+        (receipt(0, (11, 19)), "it ends at 19, inside the batch 11..20"),
+        (receipt(0, (1, 15), (16, 20)), "it ends at 15, inside the batch 11..20"),
+        (replace(receipt(0, (11, 20)), range_digests=("other",)), "its digest other is not that of the batch 11..20"),
         (receipt(20, digest="another"), "its digest another is not that of the batch 11..20"),
     ],
 )
@@ -82,6 +83,24 @@ def test_what_was_never_sent_cannot_be_stored() -> None:
     assert judge(receipt(10), 20, batches).delete == (1,)
     verdict = judge(receipt(20), 20, batches)
     assert verdict == Verdict(misfit="it confirms 11..20, which was never sent")
+
+
+def test_a_range_may_prove_itself_by_its_digest() -> None:
+    assert judge(replace(receipt(0, (11, 20)), range_digests=("d20",)), 30, THREE).delete == (11,)
+    assert judge(replace(receipt(0, (11, 20)), range_digests=(None,)), 30, THREE).delete == (11,)
+
+
+def test_a_batch_answered_by_its_digest_may_go_whatever_else_the_receipt_says() -> None:
+    verdict = judge(replace(receipt(31), answers=("d20",)), 30, THREE)
+    assert verdict.delete == (11,)
+    assert verdict.misfit
+    assert judge(replace(receipt(0), answers=("d10",)), 30, [batch(1, 10, sent=False)]).delete == ()
+
+
+def test_in_a_retired_epoch_only_answers_count_where_another_history_went_further() -> None:
+    given = replace(receipt(100, held=((21, 30, "conflict"),)), answers=("d10",))
+    expected = Verdict(delete=(1,), held=((21, "conflict"),), stored_to=100)
+    assert judge(given, 30, THREE, retired=True) == expected
 
 
 def test_what_is_held_is_kept_also_where_other_content_is_stored_under_its_numbers() -> None:
