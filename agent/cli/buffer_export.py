@@ -78,7 +78,7 @@ def _lines(
         yield f"{folder} is on the same disk as the buffer: if it should be a USB stick, that is not mounted"
     still_open = reader.about().open_records
     if still_open:
-        yield f"{count(still_open, 'record')} of the last minutes are not in a batch yet: do it again later to get them"
+        yield f"not in a batch yet: {count(still_open, 'record')} of the last minutes; do it again later for those"
 
 
 def _document(
