@@ -15,6 +15,8 @@ MACHINE_ID = Path("/etc/machine-id")
 TIMESYNCD = Path("/run/systemd/timesync/synchronized")  # systemd-timesyncd.service(8)
 TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 SYSTEM_UNCERTAINTY_MS = 1_000
+LOOK_NS_MAX = 5_000_000
+LOOKS_MAX = 5
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # macOS has no CLOCK_BOOTTIME
 
 
@@ -51,18 +53,34 @@ class SystemClock:
         return time.clock_gettime_ns(_BOOT_CLOCK) // 1_000_000
 
     def look(self) -> ClockReading:
-        synchronised, uncertainty_ms = True, SYSTEM_UNCERTAINTY_MS
+        synchronised, uncertainty_ms = self._discipline()
+        mono_ns, utc_ns = _both_ns()
+        return ClockReading(mono_ns // 1_000_000, utc_ns // 1_000_000, synchronised, uncertainty_ms)
+
+    def _discipline(self) -> tuple[bool, int]:
+        """Whether something keeps UTC right, and how far off it may be."""
         adjtimex = getattr(self._libc, "adjtimex", None)
-        if adjtimex is not None:
-            timex = _Timex()
-            state = adjtimex(ctypes.byref(timex))
-            if state == -1:  # not permitted, as under ProtectClock=yes; timesyncd says it in a file
-                synchronised = TIMESYNCD.exists()
-            else:
-                synchronised = state != TIME_ERROR
-                uncertainty_ms = -(-timex.maxerror // 1_000)
-        utc_ms = time.time_ns() // 1_000_000  # noqa: TID251 - this is the clock adapter
-        return ClockReading(self.mono_ms(), utc_ms, synchronised, uncertainty_ms)
+        if adjtimex is None:
+            return True, SYSTEM_UNCERTAINTY_MS
+        timex = _Timex()
+        state = adjtimex(ctypes.byref(timex))
+        if state == -1:  # not permitted, as under ProtectClock=yes; timesyncd says it in a file
+            return TIMESYNCD.exists(), SYSTEM_UNCERTAINTY_MS
+        return state != TIME_ERROR, -(-timex.maxerror // 1_000)
+
+
+def _both_ns() -> tuple[int, int]:
+    """Boot clock and UTC of one moment; a pause of the process between the two would look like a step of UTC."""
+    pairs = []
+    for _ in range(LOOKS_MAX):
+        before_ns = time.clock_gettime_ns(_BOOT_CLOCK)
+        utc_ns = time.time_ns()  # noqa: TID251 - this is the clock adapter
+        took_ns = time.clock_gettime_ns(_BOOT_CLOCK) - before_ns
+        pairs.append((took_ns, before_ns + took_ns // 2, utc_ns))
+        if took_ns <= LOOK_NS_MAX:
+            break
+    _, mono_ns, utc_ns = min(pairs)
+    return mono_ns, utc_ns
 
 
 def boot_id() -> bytes:
