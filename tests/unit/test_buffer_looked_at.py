@@ -281,7 +281,7 @@ def test_a_batch_without_a_date_says_what_is_known(writer: Writer) -> None:
     assert document["oldest"] == {"at": None, "boot": BOOT.hex(), "mono_ms": 1000}
 
 
-def test_the_age_of_a_batch_of_this_boot_needs_no_date(tmp_path: Path) -> None:
+def test_the_age_of_a_batch_of_this_boot_needs_no_date() -> None:
     now_ms = SystemClock("system").mono_ms()
     batch = Batch(BatchKey(BOX, bytes(8), 1, 1), boot_id(), None, False, (), (Event(1, now_ms - 500, "stop"),))
     seen = when(encode(batch))

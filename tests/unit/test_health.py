@@ -1,0 +1,180 @@
+"""What of a daemon's status needs attention: one small change to a good one, and what is said of it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import pytest
+
+from agent.core.health import Finding, judge, parse_status
+
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+GOOD: Mapping[str, Any] = {
+    "box": "apt-1",
+    "version": "1.2.3",
+    "pid": 321,
+    "settings": {
+        "config": "/etc/wattpost/agent.toml",
+        "revision": "0badcafe",
+        "status_interval_ms": 5_000,
+        "buffer_path": "/var/lib/wattpost/buffer.db",
+        "buffer_max_bytes": 1_000_000,
+        "endpoint": "broker.example:8883",
+        "confirm": "receipt",
+        "confirm_interval_ms": HOUR_MS,
+        "meters": {"main": {"model": "eastron-sdm630", "bus": "rs485", "interval_ms": 10_000}},
+    },
+    "boot": "0102030405060708",
+    "mono_ms": 20 * HOUR_MS,
+    "utc_ms": 1_790_000_000_000,
+    "up_ms": 10 * HOUR_MS,
+    "rss_max_bytes": 38_000_000,
+    "meters": {
+        "main": {
+            "state": "ok",
+            "error": None,
+            "readings": 3600,
+            "slots_missed": 0,
+            "age_ms": 4_000,
+            "values": {"power_active_total": 512.5, "frequency": None},
+        }
+    },
+    "buffer": {
+        "pending_records": 1,
+        "open_records": 20,
+        "batches": 3,
+        "batch_records": 90,
+        "oldest_age_ms": 20 * MINUTE_MS,
+        "used_bytes": 30_000,
+        "held_batches": 0,
+        "dropped_records": 0,
+        "committed_records": 3_700,
+    },
+    "uplink": {
+        "connected": True,
+        "connected_ms": 9 * HOUR_MS,
+        "state": "connected to broker.example:8883 as apt-1",
+        "published_batches": 120,
+        "confirmed_records": 3_600,
+        "receipt_age_ms": 20 * MINUTE_MS,
+    },
+    "troubles": {},
+}
+
+
+def status_with(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`GOOD` with the values at dotted paths replaced."""
+    document: dict[str, Any] = copy.deepcopy(dict(GOOD))
+    for path, value in changes.items():
+        *parents, key = path.split(".")
+        place = document
+        for parent in parents:
+            place = place[parent]
+        place[key] = value
+    return document
+
+
+def findings(changes: Mapping[str, Any], age_ms: int = 3_000) -> list[Finding]:
+    return judge(parse_status(status_with(changes)), age_ms)
+
+
+def test_a_good_status_needs_nothing() -> None:
+    assert findings({}) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"up_ms": 5_000, "uplink.connected": False, "uplink.state": "not connected yet"},
+        {"up_ms": 5_000, "meters.main.age_ms": None, "meters.main.state": "not read yet"},
+        {"uplink.receipt_age_ms": None, "uplink.connected_ms": 100_000},
+        {"uplink.receipt_age_ms": None, "buffer.batches": 0},
+        {"uplink.receipt_age_ms": None, "uplink.published_batches": 0},
+        {"uplink.receipt_age_ms": None, "settings.confirm": "puback"},
+        {"uplink.receipt_age_ms": 119 * MINUTE_MS},
+        {"uplink.receipt_age_ms": 9 * HOUR_MS, "uplink.connected_ms": 60 * MINUTE_MS},
+        {"meters.main.age_ms": 40_000},
+        {"meters.other": {**GOOD["meters"]["main"], "age_ms": HOUR_MS}},
+        {"buffer.used_bytes": 800_000},
+        {"buffer.oldest_age_ms": None, "uplink.connected_ms": None},
+    ],
+    ids=str,
+)
+def test_what_passes(changes: Mapping[str, Any]) -> None:
+    """Just begun, just within the limits, or known by settings that are being reloaded."""
+    assert findings(changes) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "subject", "part"),
+    [
+        (
+            {"meters.main.error": "read x of meter main: no answer; check wiring"},
+            "meter main",
+            "no answer; check wiring",
+        ),
+        ({"meters.main.age_ms": 46_000}, "meter main", "no reading for more than three intervals"),
+        ({"meters.main.age_ms": None}, "meter main", "no reading for more than three intervals"),
+        ({"meters": {}}, "meters", "none is configured, so nothing is read; add a [[bus]] and a [[meter]]"),
+        ({"uplink.connected": False, "uplink.state": "not connected to b: refused"}, "uplink", "b: refused"),
+        (
+            {"up_ms": 1_000, "uplink.connected": False, "uplink.state": "no key", "troubles": {"uplink": "no key"}},
+            "uplink",
+            "no key",
+        ),
+        ({"uplink.receipt_age_ms": None}, "receipts", "no receipt has come for 540 min; nothing is deleted; look at"),
+        ({"uplink.receipt_age_ms": 121 * MINUTE_MS}, "receipts", "the last one came 121 min ago"),
+        (
+            {"uplink.receipt_age_ms": 11 * MINUTE_MS, "settings.confirm_interval_ms": 0},
+            "receipts",
+            "the last one came 11 min ago",
+        ),
+        ({"buffer.held_batches": 2}, "held by the cloud", "2 batches lie in its quarantine"),
+        ({"buffer.dropped_records": 7}, "readings given up", "7 since the start"),
+        ({"buffer.used_bytes": 910_000}, "buffer size", "91 % of [buffer] max_size is in use"),
+        ({"troubles": {"buffer": "cannot write to the buffer: full"}}, "buffer", "full"),
+        ({"troubles": {"clock": "not synchronised; check x"}}, "clock", "not synchronised; check x"),
+    ],
+    ids=str,
+)
+def test_what_needs_attention(changes: Mapping[str, Any], subject: str, part: str) -> None:
+    (finding,) = findings(changes)
+    assert finding.subject == subject
+    assert part in finding.text
+
+
+def test_a_daemon_that_no_longer_writes_its_status_hangs() -> None:
+    assert findings({}, age_ms=15_000) == []
+    (finding,) = findings({}, age_ms=16_000)
+    assert finding.subject == "agent"
+    assert "not written its status for 16 s, so it hangs" in finding.text
+    assert findings({"settings.status_interval_ms": 60_000}, age_ms=170_000) == []
+
+
+def test_the_gravest_comes_first_and_nothing_is_said_twice() -> None:
+    changes = {
+        "troubles": {"clock": "unknown", "uplink": "refused", "buffer": "full"},
+        "uplink.connected": False,
+        "uplink.state": "refused",
+        "meters.main.error": "silent",
+    }
+    subjects = [finding.subject for finding in findings(changes, age_ms=100_000)]
+    assert subjects == ["agent", "meter main", "uplink", "buffer", "clock"]
+
+
+def test_all_that_is_not_confirmed_is_counted() -> None:
+    assert parse_status(GOOD).buffer.records == 111
+
+
+@pytest.mark.parametrize("changes", [{"pid": 0}, {"pid": "321"}, {"meters": []}, {"uplink": None}, {"pid": 2**40}])
+def test_another_document_is_no_status(changes: Mapping[str, Any]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        parse_status(status_with(changes))
+
+
+def test_a_newer_daemon_may_say_more() -> None:
+    assert parse_status(status_with({"temperature": 41, "uplink.rtt_ms": 30})).box == "apt-1"
