@@ -35,9 +35,10 @@ sim: dev-venv ## The seeded simulation of delivery, long
 
 torture: dev-venv programs ## kill -9 at random moments under load; nothing committed may be lost
 	$(PY) bench/torture.py $(ARGS)
+	$(PY) tests/property/fuzz_codec.py
 
 bench: dev-venv programs ## Bytes, memory, CPU, writes: the tables of the documentation
-	$(PY) bench/codec.py $(ARGS)
+	$(PY) bench/codec.py
 	$(PY) bench/system.py $(ARGS)
 
 lint: dev-venv ## Lint alone

@@ -114,6 +114,18 @@ class Rig:
     def start_agent(self, config: Path, wrapper: Sequence[str] = ()) -> subprocess.Popen[str]:
         return self.spawn([*wrapper, *WATTPOST, "run", "--config", str(config)], "agent")
 
+    def start_tutorial(self) -> subprocess.Popen[str]:
+        """The peer of `tutorial.py` on the same meter and broker."""
+        cert, key = self.authority.issue("tutorial")
+        words = [self._values["meter_port"], self.broker_port, self.authority.ca, cert, key]
+        script = str(Path(__file__).with_name("tutorial.py"))
+        return self.spawn([sys.executable, script, *map(str, words)], "tutorial")
+
+    def served(self) -> int:
+        """Answers that the meters have given."""
+        with (self.folder / "served.jsonl").open() as lines:
+            return sum(1 for _ in lines)
+
     def spawn(self, command: Sequence[str], name: str) -> subprocess.Popen[str]:
         """Start a process that ends with the rig; its standard error goes to a log."""
         log: IO[bytes] = self._stack.enter_context((self.folder / f"{name}.log").open("ab"))

@@ -1,10 +1,11 @@
 """What the agent costs a reading: memory, CPU, disk, fsync, bytes on the network, as the operating system counts them.
 
-    python bench/system.py [--minutes 10] [--meters 1] [--interval 1s]
+    python bench/system.py [--minutes 10] [--interval 1s]
 
 One SDM630 (16 values) over Modbus TCP, uplink over mutual TLS to mosquitto with `wattpost receive` behind it, all
-defaults. Three runs: the main one for memory, CPU and network; one under strace, which slows it, for the fsyncs; one
-with the buffer on a file system of its own (needs root), for what the block device is told to write.
+defaults. Three runs: the main one for memory, CPU and network, with the tutorial script (no buffer, JSON) beside it on
+the same meter and broker; one under strace, which slows it, for the fsyncs; one with the buffer on a file system of its
+own (needs root), for what the block device is told to write.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ from pathlib import Path
 from accounts import account_of, cpu_clock_s, device_written_bytes, memory_kb
 from rig import Rig, end, wait_until
 
-PEERS = """\
-| ThingsBoard gateway, SQLite (WAL, NORMAL)      | 66   | 311  | 21,618 | 0    | 409   |
-| tutorial script (pymodbus + paho, no buffer)   | 28   | 2.9  | 0      | 0    | 483   |
-| the script + mosquitto bridge, saved on change | 37   | 5.5  | 5,916  | 1    | 482   |
-| Node-RED                                       | 95   | 9.3  | 0      | 0    | 448   |
-| collectd (C)                                   | 8    | 5.5  | 0      | 0    | 1,437 |"""
-TARGET = "| target                                         | 40   | 2.9  | 1,500  | 0.25 | 25    |"
+TARGET = ("target", "40", "2.9", "1,500", "0.25", "25")
+PEERS = (
+    ("ThingsBoard gateway, SQLite (WAL, NORMAL)", "66", "311", "21,618", "0", "409"),
+    ("tutorial script (pymodbus + paho, no buffer)", "28", "2.9", "0", "0", "483"),
+    ("the script + mosquitto bridge, saved on change", "37", "5.5", "5,916", "1", "482"),
+    ("Node-RED", "95", "9.3", "0", "0", "448"),
+    ("collectd (C)", "8", "5.5", "0", "0", "1,437"),
+)
 WARM_UP_S = 20.0
 STRACE_MINUTES = 5.0
 LOOP_MINUTES = 5.0
@@ -39,22 +41,27 @@ def readings(rig: Rig) -> int:
     return sum(meter["readings"] for meter in rig.agent_status().get("meters", {}).values())
 
 
-def run_main(folder: Path, minutes: float, meters: int, interval: str) -> dict[str, float]:
-    """Memory, CPU, writes, network."""
-    with Rig.open(folder, meters=meters, interval=interval) as rig:
+def run_main(folder: Path, minutes: float, interval: str) -> dict[str, float]:
+    """Memory, CPU, writes, network; and memory and CPU of the tutorial script in the same minutes."""
+    with Rig.open(folder, interval=interval) as rig:
         began_s = time.monotonic()
-        agent = rig.start_agent(rig.write_config())
+        agent = rig.start_agent(rig.write_config(status_interval="1s"))
         wait_until(lambda: readings(rig) > 0, 60, "the first reading")
         first_s = time.monotonic() - began_s
+        end(agent)
+        agent = rig.start_agent(rig.write_config())
+        tutorial = rig.start_tutorial()
         time.sleep(WARM_UP_S)
         start, start_cpu_s = account_of(agent.pid), cpu_clock_s(agent.pid)
-        start_n, start_bytes = readings(rig), rig.uplink_bytes()
+        start_served, start_bytes, start_tutorial = rig.served(), rig.uplink_bytes(), account_of(tutorial.pid)
         start_s = time.monotonic()
         time.sleep(minutes * 60 - WARM_UP_S)
         used, cpu_s = account_of(agent.pid) - start, cpu_clock_s(agent.pid) - start_cpu_s
-        count, network = readings(rig) - start_n, rig.uplink_bytes() - start_bytes
+        count = (rig.served() - start_served) / 2  # the tutorial script reads the same meter
+        network, beside = rig.uplink_bytes() - start_bytes, account_of(tutorial.pid) - start_tutorial
         hours = (time.monotonic() - start_s) / 3600
         rss_kb, pss_kb = memory_kb(agent.pid)
+        tutorial_rss_kb, _ = memory_kb(tutorial.pid)
     return {
         "first_s": first_s,
         "rss_mb": rss_kb * 1024 / 1e6,
@@ -66,12 +73,15 @@ def run_main(folder: Path, minutes: float, meters: int, interval: str) -> dict[s
         "wchar_per_reading": used.wchar_bytes / count,
         "network_per_reading": network / count,
         "readings": count,
+        "tutorial_rss_mb": tutorial_rss_kb * 1024 / 1e6,
+        "tutorial_cpu_s_per_hour": beside.cpu_s / hours,
+        "cpu_ratio": used.cpu_s / beside.cpu_s,
     }
 
 
-def run_traced(folder: Path, minutes: float, meters: int, interval: str) -> dict[str, float]:
+def run_traced(folder: Path, minutes: float, interval: str) -> dict[str, float]:
     """fsync and fdatasync calls per reading, counted by strace -c from start to end."""
-    with Rig.open(folder, meters=meters, interval=interval) as rig:
+    with Rig.open(folder, interval=interval) as rig:
         report = folder / "strace.txt"
         wrapper = ["strace", "-f", "-c", "-e", "trace=fsync,fdatasync,pwrite64,write", "-o", str(report)]
         agent = rig.start_agent(rig.write_config(), wrapper)
@@ -106,9 +116,9 @@ def loop_mount(folder: Path, megabytes: int = 64) -> Iterator[tuple[Path, str]]:
         subprocess.run(["umount", str(mount)], check=True)
 
 
-def run_on_loop(folder: Path, minutes: float, meters: int, interval: str) -> dict[str, float]:
+def run_on_loop(folder: Path, minutes: float, interval: str) -> dict[str, float]:
     """Bytes that the block device of the buffer was told to write, journal of the file system included."""
-    with loop_mount(folder) as (mount, device), Rig.open(folder, meters=meters, interval=interval) as rig:
+    with loop_mount(folder) as (mount, device), Rig.open(folder, interval=interval) as rig:
         rig.buffer = mount / "buffer.db"
         agent = rig.start_agent(rig.write_config())
         wait_until(lambda: readings(rig) > 0, 60, "the first reading")
@@ -123,7 +133,6 @@ def run_on_loop(folder: Path, minutes: float, meters: int, interval: str) -> dic
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--meters", type=int, default=1)
     parser.add_argument("--interval", default="1s")
     parser.add_argument("--only", choices=["main", "strace", "loop"])
     options = parser.parse_args()
@@ -141,7 +150,7 @@ def main() -> None:
             continue
         print(f"{name}: {minutes:g} minutes ...", flush=True)
         with tempfile.TemporaryDirectory(prefix="wattpost-bench-") as folder:
-            result |= run(Path(folder), minutes, options.meters, options.interval)
+            result |= run(Path(folder), minutes, options.interval)
     for name, value in result.items():
         print(f"  {name:<24} {value:,.3f}")
     if options.only is None:
@@ -150,19 +159,22 @@ def main() -> None:
 
 def table(result: dict[str, float]) -> str:
     """Ours beside the target and the peers, as Markdown."""
+    head = ("1 meter, 16 values, 1 Hz", "RSS MB", "CPU s/h", "disk B/reading", "fsync/reading", "TLS B/reading")
     ours = (
-        f"| wattpost                                       | {result['rss_mb']:<4.1f} | {result['cpu_s_per_hour']:<4.2f} "
-        f"| {result['written_per_reading']:<6,.0f} | {result['fsyncs_per_reading']:<4.2f} "
-        f"| {result['network_per_reading']:<5.1f} |"
+        "wattpost",
+        f"{result['rss_mb']:.1f}",
+        f"{result['cpu_s_per_hour']:.2f}",
+        f"{result['written_per_reading']:,.0f}",
+        f"{result['fsyncs_per_reading']:.2f}",
+        f"{result['network_per_reading']:.1f}",
     )
-    return f"""
-| 1 meter, 16 values, 1 Hz                       | RSS MB | CPU s/h | disk B/reading | fsync/reading | TLS B/reading |
-|---|---|---|---|---|---|
-{ours}
-{TARGET}
-{PEERS}
-
-The peers were measured in 2026-11 on another day of the same kind of machine."""
+    rss, cpu = f"{result['tutorial_rss_mb']:.1f}", f"{result['tutorial_cpu_s_per_hour']:.2f}"
+    beside = ("tutorial script, in the same minutes", rss, cpu, "0", "0", "")
+    rows = [head, ("---",) * len(head), ours, beside, TARGET, *PEERS]
+    text = "\n".join(f"| {row[0]:<46} | " + " | ".join(f"{cell:>14}" for cell in row[1:]) + " |" for row in rows)
+    device = f"{result['device_per_reading']:,.0f}" if "device_per_reading" in result else "not measured"
+    note = f"Told to the block device, journal included: {device} B/reading. Peers: measured in 2026-11, another machine."
+    return f"\n{text}\n\n{note}"
 
 
 if __name__ == "__main__":

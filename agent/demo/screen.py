@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -26,13 +26,13 @@ SHOWN = (
 )
 
 
-def chart(values: Iterable[float], width: int = CHART_WIDTH, height: int = CHART_HEIGHT) -> list[str]:
-    """`height` lines of block characters, the newest value at the right, scaled from 0 to the largest."""
-    shown = list(values)[-width:]
-    top = max((abs(value) for value in shown), default=0) or 1
-    eighths = [round(abs(value) / top * height * 8) for value in shown]
+def chart(values: Sequence[float], height: int = CHART_HEIGHT) -> list[str]:
+    """`height` lines of block characters, the newest value at the right, from the smallest value to the largest."""
+    low, high = min(values, default=0), max(values, default=0)
+    span = (high - low) or 1
+    eighths = [1 + round((value - low) / span * (height * 8 - 1)) for value in values]
     return [
-        "".join(BLOCKS[max(0, min(8, part - row * 8))] for part in eighths).rjust(width)
+        "".join(BLOCKS[max(0, min(8, part - row * 8))] for part in eighths).rjust(CHART_WIDTH)
         for row in reversed(range(height))
     ]
 
@@ -56,7 +56,7 @@ class Screen:
         return Group(
             self._flow(scenario, status, len(self._power)),
             self._meter(status),
-            Panel(Text("\n".join(chart(self._power)), style="cyan"), title="active power", title_align="left"),
+            Panel(Text("\n".join(chart(self._power)), style="cyan"), title=_range(self._power), title_align="left"),
             Panel(Text("\n".join(self._news)), title="what happened", title_align="left"),
             Text(_footer(scenario), style="dim"),
         )
@@ -88,6 +88,11 @@ class Screen:
         table.add_row(*(f"[dim]{title}[/dim]" for _, _, title in SHOWN))
         table.add_row(*(f"[bold]{values.get(name, '-')}[/bold] {unit}" for name, unit, _ in SHOWN))
         return Panel(table, title="Eastron SDM630, as the agent reads it", title_align="left")
+
+
+def _range(power: Sequence[float]) -> str:
+    between = f", {min(power):.0f} to {max(power):.0f} W" if power else ""
+    return f"active power in the last minute{between}"
 
 
 def _footer(scenario: Scenario) -> str:
