@@ -38,7 +38,7 @@ def _waiting(summary: Summary) -> Iterator[str | Text]:
     if summary.batches:
         sent = len(summary.batches) - summary.unsent
         unsent = f", {summary.unsent:,} of them never sent" if sent else ", never sent"
-        unsent = unsent if summary.unsent else ", all sent at least once"
+        unsent = unsent if summary.unsent else ", all under way to the cloud at least once"
         batches = count(len(summary.batches), "batch", "batches")
         yield f"{count(summary.records, 'record')} in {batches} ({size(summary.size)}){unsent}"
         for title, when in (("oldest", summary.oldest), ("newest", summary.newest)):
@@ -126,5 +126,6 @@ def _short(when: When) -> str:
 def _state(row: BatchRow) -> Text:
     if row.held is not None:
         return Text(f"held: {row.held}", "yellow")
+    # Marked before it is published: nobody knows how far it came until a receipt says so.
     wants = ", asks for a receipt" if row.confirm_wanted else ""
-    return Text(f"sent{wants}") if row.sent else Text(f"waits{wants}", "cyan")
+    return Text(f"under way{wants}") if row.sent else Text(f"waits{wants}", "cyan")

@@ -44,7 +44,8 @@ def table(taken: Taken, sample: Sample, *, raw: bool) -> RenderableType:
 
 def _title(taken: Taken) -> Text:
     meter, line = taken.meter, taken.meter.line
-    where = f"{meter.profile.model}, unit {meter.unit} on {line.port} ({line.settings}), read in {taken.took_ms} ms"
+    model = "" if meter.name == meter.profile.model else f"{meter.profile.model}, "
+    where = f"{model}unit {meter.unit} on {line.port} ({line.settings}), read in {taken.took_ms} ms"
     return Text.assemble((meter.name, "bold"), f"  {where}")
 
 

@@ -161,5 +161,7 @@ def options(command: click.Command) -> set[str]:
     """The long options of a command and of all commands below it."""
     found = {"--help"} | {name for parameter in command.params for name in [*parameter.opts, *parameter.secondary_opts]}
     if isinstance(command, click.Group):
-        found.update(*(options(child) for child in command.commands.values()))
+        context = click.Context(command)
+        children = [command.get_command(context, name) for name in command.list_commands(context)]
+        found.update(*(options(child) for child in children if child is not None))
     return found
