@@ -8,10 +8,11 @@ import logging
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agent.adapters.buffer import Buffer, Identity, Opening
+from agent.adapters.buffer import Buffer, BufferFileError, Identity, Opening
 from agent.adapters.clock import SystemClock, boot_id, machine_id
 from agent.adapters.notify import Notifier
 from agent.adapters.status_file import StatusFile
@@ -64,8 +65,8 @@ class App:
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
         buffer, opening = await loop.run_in_executor(self._executor, self._open_buffer)
         self._compose(BufferThread(buffer, self._executor))
-        self.timekeeper.observe(self.clock.look())
-        self.recorder.add(self._start_records(opening))
+        clock_events = self.timekeeper.observe(self.clock.look())
+        self.recorder.add([*self._start_records(opening), *clock_events])
         await self.metering.start(self.settings, opening)
         tasks = [
             asyncio.create_task(work) for work in (self.recorder.run(), self.courier.run(), self.housekeeper.run())
@@ -189,15 +190,7 @@ class App:
         self.notifier.send("READY=1")
 
     async def _apply(self, settings: Settings) -> None:
-        old, self.settings = self.settings, settings
-        for name, before, after in (
-            ("box.id", old.box.id, settings.box.id),
-            ("clock.source", old.clock.source, settings.clock.source),
-            ("buffer.path", old.buffer.path, settings.buffer.path),
-            ("status.path", old.status_path, settings.status_path),
-        ):
-            if before != after:
-                log.warning("reload: %s needs a restart to change; %s stays in force", name, before)
+        settings = self.settings = _without_restart(self.settings, settings)
         self.recorder.policies = policies(settings, self.recorder.policies)
         await self.metering.stop()
         self.recorder.add([NewEvent(self.clock.mono_ms(), "config", None, {"config_rev": settings.revision})])
@@ -210,20 +203,48 @@ class App:
         self.notifier.send("STOPPING=1")
         await self.metering.stop()
         self.recorder.add([NewEvent(self.clock.mono_ms(), "stop")])
-        flushed = await self.recorder.flush()
+        flushed = False
+        with contextlib.suppress(BufferFileError):  # it has been said
+            flushed = await self.recorder.flush()
         for task in tasks:
             task.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_S):
                 await asyncio.gather(*tasks, return_exceptions=True)
-        self.housekeeper.status_file.remove()
-        now_ms = self.clock.mono_ms()
-        await asyncio.get_running_loop().run_in_executor(self._executor, buffer.close, now_ms)
+        with contextlib.suppress(OSError):
+            self.housekeeper.status_file.remove()
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._executor, buffer.close)
+        except BufferFileError as error:
+            log.error("stop: %s", error)  # noqa: TRY400 - it is no fault of the code
         self._executor.shutdown()
         if flushed:
             log.info("stop: everything read is in the buffer")
         else:
             log.error("stop: %d records could not be written", self.progress.pending_records)
+
+
+def _without_restart(old: Settings, new: Settings) -> Settings:
+    """`new`, but for what only a restart can change; a warning says what."""
+    for name, before, after in (
+        ("box.id", old.box.id, new.box.id),
+        ("clock.source", old.clock.source, new.clock.source),
+        ("buffer.path", old.buffer.path, new.buffer.path),
+        ("status.path", old.status_path, new.status_path),
+    ):
+        if before != after:
+            log.warning("reload: %s needs a restart to change; %s stays in force", name, before)
+    uplink = new.uplink
+    if old.box.id != new.box.id:  # its topics are made for the new name
+        uplink = replace(uplink, topic=old.uplink.topic, receipts=old.uplink.receipts)
+    return replace(
+        new,
+        box=old.box,
+        clock=old.clock,
+        buffer=replace(new.buffer, path=old.buffer.path),
+        status_path=old.status_path,
+        uplink=uplink,
+    )
 
 
 def policies(settings: Settings, before: Policies | None = None) -> Policies:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -16,16 +17,19 @@ import msgspec
 from agent.adapters.buffer_file import BufferFile, BufferFileError
 from agent.adapters.open_groups import OpenGroups
 from agent.adapters.outbox import Oldest, Outbox
-from agent.adapters.space import Space
+from agent.adapters.space import Space, Thinned
+from agent.core.accounts import accounted_through
 from agent.core.delivery_actions import Sealed
 from agent.core.identity import NUMBERS_RESERVED, Start, Stored, decide_start
-from agent.core.records import Group, Layout, NewReading, pack_group
+from agent.core.records import Group, Layout, pack_group
 from agent.core.sealing import Frame, OpenRecords, fit
 from wire.batch import EPOCH_BYTES, Anchor, Column
 from wire.codec import digest, encode
 from wire.resolution import Resolution
 
-__all__ = ["Buffer", "BufferFileError", "Identity", "Opening", "SealResult"]
+ROOM_BYTES = 200_000
+
+__all__ = ["ROOM_BYTES", "Buffer", "BufferFileError", "Identity", "Opening", "SealResult"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +43,19 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What opening found. `until_ms`: all slots of a meter are accounted for up to there, on the clock of `boot`."""
+    """What opening found of an earlier run, in `boot`, which was sealed in epoch `previous`.
+
+    `accounted_ms`: per meter, every slot that had begun by then is read or explained; on the clock of `boot`.
+    """
 
     start: Start
-    clean: bool
-    boot: bytes | None
-    anchor: Anchor | None
-    until_ms: int
-    until_by_meter_ms: dict[str, int]
-    moved_aside: Path | None
+    clean: bool = True
+    boot: bytes | None = None
+    anchor: Anchor | None = None
+    accounted_ms: Mapping[str, int] = field(default_factory=dict)
+    previous: bytes | None = None
+    moved_aside: Path | None = None
+    thinned: tuple[Thinned, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,8 @@ class Buffer:
         self._begun = False
         self._anchor: Anchor | None = None
         self._layouts: dict[int, Layout] = {}
+        self._new_layouts: dict[int, Layout] = {}
+        self._accounted_ms: dict[str, int] = {}
         self.epoch = b""
         self.next_seq = 1
         self._reserved = 0
@@ -85,11 +95,35 @@ class Buffer:
 
     @classmethod
     def open(cls, path: Path, identity: Identity) -> tuple[Buffer, Opening]:
-        """Open or create the file, seal what an earlier run left open, and decide epoch and numbering."""
+        """Open or create the file, seal what an earlier run left open, and decide epoch and numbering.
+
+        A damaged file is moved aside, a full disk is given room. Raises `BufferFileError`.
+        """
         file, moved_aside = BufferFile.open(path)
+        try:
+            try:
+                return cls._opened_from(file, identity, moved_aside)
+            except BufferFileError as error:
+                if error.damaged:
+                    return cls._opened_from(file, identity, file.replace_damaged())
+                if not error.full:
+                    raise
+                room = Space(file).make_room(ROOM_BYTES)
+                buffer, opening = cls._opened_from(file, identity, moved_aside)
+                return buffer, replace(opening, thinned=room.thinned)
+        except BaseException:
+            file.close()
+            raise
+
+    @classmethod
+    def _opened_from(cls, file: BufferFile, identity: Identity, moved_aside: Path | None) -> tuple[Buffer, Opening]:
         buffer = cls(file, identity)
         with file.translate("open"):
-            return buffer, buffer._start(moved_aside)
+            try:
+                return buffer, buffer._start(moved_aside)
+            except (msgspec.DecodeError, LookupError, TypeError, ValueError) as error:
+                # SQLite found nothing wrong, but what the rows say is not what was written.
+                raise BufferFileError("open", file.path, f"it is damaged: {error}", sqlite3.SQLITE_CORRUPT) from error
 
     def _start(self, moved_aside: Path | None) -> Opening:
         db = self.file.db
@@ -99,53 +133,47 @@ class Buffer:
         }
         self._next_batch_id = db.execute("SELECT coalesce(max(id), 0) + 1 FROM batch").fetchone()[0]
         row = db.execute(
-            "SELECT box_id, machine_id, boot, clean, next_seq, reserved, epoch, sealed_through, mono_ms, boot_utc_ms,"
+            "SELECT box_id, machine_id, boot, clean, next_seq, reserved, epoch, sealed_through, accounted, boot_utc_ms,"
             " uncertainty_ms FROM box"
         ).fetchone()
-        stored = None
-        until_ms, until_by_meter_ms, anchor = 0, dict[str, int](), None
-        if row:
-            anchor = None if row[9] is None else Anchor(row[9], row[10])
-            self.epoch, self._range_first, self._reserved, until_ms = row[6], row[7] + 1, row[5], row[8]
-            self.next_seq = max(self._groups.load(sealed_through=row[7]) + 1, row[4])
-            stored = Stored(row[0], row[1], row[2], bool(row[3]), self.next_seq, self._reserved)
-            until_by_meter_ms = self._last_readings()
-            self._seal_leftovers(stored, anchor)
-            db.execute("UPDATE epoch SET assigned = ? WHERE epoch = ?", (self.next_seq - 1, self.epoch))
-        start = decide_start(stored, self._identity.box_id, self._identity.machine_id, self._identity.boot)
-        self._begin(start)
-        boot = stored.boot if stored else None
-        clean = stored.clean if stored else True
-        return Opening(start, clean, boot, anchor, until_ms, until_by_meter_ms, moved_aside)
-
-    def _last_readings(self) -> dict[str, int]:
-        """Boot clock of the last unsealed reading, by meter."""
-        last: dict[str, int] = {}
-        for _, group in self._groups:
-            for record in group.records:
-                if isinstance(record, NewReading):
-                    last[self._layouts[record.layout].meter] = record.mono_ms
-        return last
+        if row is None:
+            return Opening(self._begin(None), moved_aside=moved_aside)
+        anchor = None if row[9] is None else Anchor(row[9], row[10])
+        self.epoch, self._range_first, self._reserved = row[6], row[7] + 1, row[5]
+        self._accounted_ms = msgspec.json.decode(row[8], type=dict[str, int])
+        self.next_seq = max(self._groups.load(sealed_through=row[7]) + 1, row[4])
+        stored = Stored(row[0], row[1], row[2], bool(row[3]), self.next_seq, self._reserved)
+        self._seal_leftovers(stored, anchor)
+        db.execute("UPDATE epoch SET assigned = ? WHERE epoch = ?", (self.next_seq - 1, self.epoch))
+        accounted_ms, previous = self._accounted_ms, self.epoch
+        start = self._begin(stored)
+        return Opening(start, stored.clean, stored.boot, anchor, accounted_ms, previous, moved_aside)
 
     def _seal_leftovers(self, stored: Stored, anchor: Anchor | None) -> None:
         frame = Frame(stored.box_id, self.epoch, stored.boot, anchor, confirm_wanted=False)
         while self._seal_once(frame, max_bytes=3600, handed_out=False):
             pass
 
-    def _begin(self, start: Start) -> None:
+    def _begin(self, stored: Stored | None) -> Start:
         """Decide in memory from which number it goes on; the first commit writes it, with what explains it."""
+        identity = self._identity
+        start = decide_start(stored, identity.box_id, identity.machine_id, identity.boot)
         if start.epoch_reason:
             self._new_epoch()
         if start.skip:
-            self.next_seq = start.skip[1] + 1
+            # The cloud may have batches with some of these numbers: a batch that spanned them would be a conflict.
+            self.next_seq = self._range_first = start.skip[1] + 1
+        if stored is None or stored.boot != identity.boot:
+            self._accounted_ms = {}
         self._reserved = max(self._reserved, self.next_seq + NUMBERS_RESERVED)
+        return start
 
     def _new_epoch(self) -> None:
         self.epoch = os.urandom(EPOCH_BYTES)
         self.next_seq = self._range_first = 1
         self._reserved = NUMBERS_RESERVED
 
-    def _write_box(self, db: sqlite3.Connection, mono_ms: int) -> None:
+    def _write_box(self, db: sqlite3.Connection) -> None:
         """Whose file this is from now on; not clean until closed."""
         db.execute("INSERT OR IGNORE INTO epoch VALUES (?, ?, 0)", (self.epoch, self._identity.box_id))
         if self._range_first == 1:
@@ -155,34 +183,32 @@ class Buffer:
         identity, anchor = self._identity, self._anchor
         db.execute(
             "INSERT OR REPLACE INTO box (id, box_id, machine_id, epoch, next_seq, reserved, sealed_through, clean,"
-            " boot, mono_ms, boot_utc_ms, uncertainty_ms) VALUES (1, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?)",
+            " boot, accounted, boot_utc_ms, uncertainty_ms) VALUES (1, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?)",
             (
                 *(identity.box_id, identity.machine_id, self.epoch, self.next_seq, self._reserved),
-                *(self._range_first - 1, identity.boot, mono_ms),
+                *(self._range_first - 1, identity.boot, _json(self._accounted_ms)),
                 *((anchor.boot_utc_ms, anchor.uncertainty_ms) if anchor else (None, None)),
             ),
         )
 
-    def close(self, mono_ms: int) -> None:
-        """Mark the end as clean and close; `mono_ms` is up to when every slot is accounted for."""
-        if self._begun:
-            with self.file.translate("close"), self.file.transaction() as db:
-                db.execute("UPDATE box SET clean = 1, mono_ms = ?, next_seq = ?", (mono_ms, self.next_seq))
-        self.file.close()
+    def close(self) -> None:
+        """Mark the end as clean and close, also where the mark cannot be written."""
+        try:
+            if self._begun:
+                with self.file.translate("close"), self.file.transaction() as db:
+                    db.execute("UPDATE box SET clean = 1, next_seq = ?", (self.next_seq,))
+        finally:
+            self.file.close()
 
     # Writing
 
     def layout_id(self, layout: Layout) -> int:
-        """The id of `layout`, stored on first sight."""
+        """The id of `layout`; one seen for the first time is stored with the next commit."""
         for id_, known in self._layouts.items():
             if known == layout:
                 return id_
         id_ = max(self._layouts, default=0) + 1
-        columns = [[column.measurand, str(column.resolution.step)] for column in layout.columns]
-        with self.file.translate("write to"), self.file.transaction() as db:
-            row = (id_, layout.meter, msgspec.json.encode(columns).decode(), layout.descriptor)
-            db.execute("INSERT INTO layout VALUES (?, ?, ?, ?)", row)
-        self._layouts[id_] = layout
+        self._layouts[id_] = self._new_layouts[id_] = layout
         return id_
 
     def layout(self, layout_id: int) -> Layout:
@@ -192,14 +218,21 @@ class Buffer:
     def commit(self, group: Group) -> int:
         """Number and store the group durably; returns the number of its last record."""
         first, last = self.next_seq, self.next_seq + len(group.records) - 1
-        reserved = self._reserved if last <= self._reserved else last + NUMBERS_RESERVED
+        # Well ahead: a disk that loses its last commits in a power cut may lose the one that reserved numbers, too.
+        reserved = self._reserved if last + NUMBERS_RESERVED // 2 <= self._reserved else last + NUMBERS_RESERVED
         with self.file.translate("write to"), self.file.transaction() as db:
             if not self._begun:
-                self._write_box(db, group.records[0].mono_ms)
+                self._write_box(db)
+            for id_, layout in self._new_layouts.items():
+                db.execute(
+                    "INSERT INTO layout VALUES (?, ?, ?, ?)",
+                    (id_, layout.meter, _json(_steps(layout)), layout.descriptor),
+                )
             slot = self._groups.write(db, first, last, pack_group(group))
             if reserved != self._reserved:
                 db.execute("UPDATE box SET reserved = ?", (reserved,))
         self._groups.keep(first, slot)
+        self._new_layouts.clear()
         self.next_seq, self._reserved, self._begun = last + 1, reserved, True
         return last
 
@@ -216,15 +249,19 @@ class Buffer:
     ) -> SealResult:
         """Turn open records into batches of at most `max_bytes`: all of them, or only as many as fill one batch.
 
-        `handed_out` says that they are about to be sent, which saves a write later. Only the last asks for a receipt.
+        `handed_out` says that they are about to be sent, which saves a write later.
         """
         sealed: list[tuple[Sealed, int]] = []
         frame = Frame(self._identity.box_id, self.epoch, self._identity.boot, anchor, confirm_wanted)
         with self.file.translate("seal a batch in"):
-            while made := self._seal_once(frame, max_bytes, handed_out=handed_out):
-                sealed.append(made)
-                if not everything:
-                    break
+            try:
+                while made := self._seal_once(frame, max_bytes, handed_out=handed_out):
+                    sealed.append(made)
+                    if not everything:
+                        break
+            except sqlite3.Error:
+                if not sealed:
+                    raise  # else the caller must hear of what was sealed before
             oldest = self._groups.oldest()
         oldest_ms = oldest.records[0].mono_ms if oldest else None
         return SealResult(tuple(sealed), self.next_seq - self._range_first, oldest_ms)
@@ -235,7 +272,7 @@ class Buffer:
             return None
         groups, batch, body = fit(frame, opened, max_bytes, encode)
         records = sum(len(group.records) for group in opened.groups[:groups])
-        last_ms = opened.groups[groups - 1].records[-1].mono_ms
+        accounted_ms = self._accounted_ms | accounted_through(opened.groups[:groups], self._layouts)
         batch_id = self._next_batch_id
         key = batch.key
         with self.file.transaction() as db:
@@ -247,9 +284,11 @@ class Buffer:
                 ),
             )
             db.execute(
-                "UPDATE box SET next_seq = ?, sealed_through = ?, mono_ms = ?", (self.next_seq, key.last, last_ms)
+                "UPDATE box SET next_seq = ?, sealed_through = ?, accounted = ?",
+                (self.next_seq, key.last, _json(accounted_ms)),
             )
         self._groups.release(key.last)
+        self._accounted_ms = accounted_ms
         self._next_batch_id += 1
         self._range_first = key.last + 1
         return Sealed(batch_id, key.epoch, key.first, key.last, len(body), frame.confirm_wanted), records
@@ -260,12 +299,19 @@ class Buffer:
             return None
         return OpenRecords(self._range_first, groups[0][0], [group for _, group in groups], self._layouts)
 
-    def begin_epoch(self, mono_ms: int) -> None:
-        """Start a new epoch. Nothing may be open: seal first."""
-        with self.file.translate("begin an epoch in"), self.file.transaction() as db:
-            db.execute("UPDATE epoch SET assigned = ? WHERE epoch = ?", (self.next_seq - 1, self.epoch))
-            self._new_epoch()
-            self._write_box(db, mono_ms)
+    def begin_epoch(self) -> None:
+        """Start a new epoch, if nothing is open: open records would get numbers of the new one."""
+        if self._groups.oldest() is not None:
+            raise ValueError("records are open: seal them first")
+        before = (self.epoch, self.next_seq, self._range_first, self._reserved)
+        try:
+            with self.file.translate("begin an epoch in"), self.file.transaction() as db:
+                db.execute("UPDATE epoch SET assigned = ? WHERE epoch = ?", (self.next_seq - 1, self.epoch))
+                self._new_epoch()
+                self._write_box(db)
+        except BufferFileError:
+            self.epoch, self.next_seq, self._range_first, self._reserved = before
+            raise
 
     # Looking
 
@@ -278,6 +324,14 @@ class Buffer:
     def sealed_through(self) -> int:
         """The highest number of this epoch that is in a batch; the cloud cannot have more."""
         return self._range_first - 1
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _steps(layout: Layout) -> list[list[str]]:
+    return [[column.measurand, str(column.resolution.step)] for column in layout.columns]
 
 
 def _columns(text: str) -> tuple[Column, ...]:

@@ -27,13 +27,14 @@ NEXT_STEP = {
 
 
 class BufferFileError(Exception):
-    """An operation on the buffer's file that did not succeed. `full` when only space is missing."""
+    """An operation on the buffer's file that did not succeed: `full` where space is missing, `damaged` for good."""
 
     def __init__(self, operation: str, path: Path, cause: str, code: int) -> None:
         step = NEXT_STEP.get(code, "see the cause")
         super().__init__(f"cannot {operation} the buffer {path}: {cause}; {step}")
         self.code = code
         self.full = code == sqlite3.SQLITE_FULL
+        self.damaged = code in DAMAGED
 
 
 @contextmanager
@@ -62,14 +63,24 @@ class BufferFile:
         lock_fd = _lock(path)
         aside = None
         try:
-            db = _connect(path)
-        except BufferFileError as error:
-            if error.code not in DAMAGED:
-                os.close(lock_fd)
-                raise
-            aside = _move_aside(path)
-            db = _connect(path)
+            try:
+                db = _connect(path)
+            except BufferFileError as error:
+                if not error.damaged:
+                    raise
+                aside = _move_aside(path)
+                db = _connect(path)
+        except BaseException:
+            os.close(lock_fd)
+            raise
         return cls(path, db, lock_fd), aside
+
+    def replace_damaged(self) -> Path:
+        """Move the file aside and begin a new one; returns where the old one went."""
+        self.db.close()
+        aside = _move_aside(self.path)
+        self.db = _connect(self.path)
+        return aside
 
     def close(self) -> None:
         self.db.close()
@@ -150,8 +161,12 @@ def _move_aside(path: Path) -> Path:
     number = 1
     while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
         number += 1
-    for suffix in ("", "-wal", "-shm"):
-        old = path.with_name(path.name + suffix)
-        if old.exists():
-            old.rename(path.with_name(aside.name + suffix))
+    try:
+        for suffix in ("", "-wal", "-shm"):
+            old = path.with_name(path.name + suffix)
+            if old.exists():
+                old.rename(path.with_name(aside.name + suffix))
+    except OSError as error:
+        cause = f"it is damaged, and cannot be renamed to {aside.name}: {error.strerror}"
+        raise BufferFileError("open", path, cause, sqlite3.SQLITE_READONLY) from error
     return aside

@@ -76,7 +76,10 @@ class Outbox:
             verdict = judge(receipt, sealed_through, self._unconfirmed(receipt), retired=retired)
             if verdict.held:
                 with self._file.transaction() as db:
-                    db.executemany("UPDATE batch SET held = ? WHERE id = ?", [(why, id_) for id_, why in verdict.held])
+                    db.executemany(
+                        "UPDATE batch SET held = ? WHERE id = ? AND held IS NULL",
+                        [(why, id_) for id_, why in verdict.held],
+                    )
             return verdict, self.delete(verdict.delete)
 
     def _unconfirmed(self, receipt: Receipt) -> Sequence[Unconfirmed]:
@@ -114,6 +117,12 @@ class Outbox:
             else:
                 self._oldest = (row[0], Oldest(batch.boot, times_of(batch)[0], batch.anchor))
         return self._oldest[1]
+
+    def count_held(self) -> int:
+        """Batches that lie in the cloud's quarantine."""
+        with self._file.translate("read from"):
+            count: int = self._file.db.execute("SELECT count(held) FROM batch").fetchone()[0]
+        return count
 
     def counts(self) -> dict[str, int]:
         """What the buffer holds, for `status`."""

@@ -29,7 +29,7 @@ def _create(db: Database) -> None:
             "sealed_through": int,
             "clean": int,
             "boot": bytes,
-            "mono_ms": int,
+            "accounted": str,
             "boot_utc_ms": int,
             "uncertainty_ms": int,
         },

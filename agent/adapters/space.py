@@ -3,31 +3,54 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
-from agent.adapters.buffer_file import BufferFile
+from agent.adapters.buffer_file import BufferFile, BufferFileError
 from agent.core.thinning import LEVEL_MAX, Candidate, choose, thin
+from wire.batch import Batch
 from wire.codec import decode, digest, encode
+from wire.errors import WireError
 
-BALLAST_BYTES = 1_000_000  # enough for the journal while room is made
-FREE_AGAIN_BYTES = 16_000_000
-CANDIDATES = 500
+BALLAST_BYTES = 1_000_000
+FREE_AGAIN_BYTES = 4_000_000
+THIN_MAX = 100  # batches at once: some seconds on a small box, then commits have their turn
 
 
 @dataclass(frozen=True, slots=True)
 class Thinned:
-    """What was given up: `batch_ids` were replaced by successors that are `freed_bytes` smaller."""
+    """What was given up: `batches` of one epoch within `first..last` have successors of revision `rev`.
 
-    batch_ids: tuple[int, ...]
+    Of their readings `kept` are still there, `removed` are not; `freed_bytes` is how much smaller they are.
+    """
+
+    epoch: bytes
+    rev: int
     first: int
     last: int
+    batches: int
+    kept: int
+    removed: int
     freed_bytes: int
 
     def data(self) -> dict[str, object]:
         """As the data of a `thinned` event."""
-        return {"batches": len(self.batch_ids), "first": self.first, "last": self.last, "bytes": self.freed_bytes}
+        numbers = {"epoch": self.epoch.hex(), "first": self.first, "last": self.last, "rev": self.rev}
+        return {**numbers, "batches": self.batches, "kept": self.kept, "removed": self.removed}
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What was done for room on a full disk: whether the ballast went, and what was thinned."""
+
+    released: bool
+    thinned: tuple[Thinned, ...]
+
+    def __bool__(self) -> bool:
+        return self.released or bool(self.thinned)
 
 
 class Space:
@@ -36,7 +59,7 @@ class Space:
     def __init__(self, file: BufferFile) -> None:
         self._file = file
         self._ballast = file.path.with_name(file.path.name + ".ballast")
-        self._bare: set[int] = set()  # batches with no reading to give up
+        self._bare: set[int] = set()  # batches with nothing to give up
 
     def used_bytes(self) -> int:
         """Bytes in use within the file, without its free pages."""
@@ -57,49 +80,72 @@ class Space:
             os.close(descriptor)
 
     def release_ballast(self) -> bool:
-        """Give the ballast's room to the buffer; False when it was given already."""
-        if not self._ballast.exists():
+        """Give the ballast's room to the buffer; False when it was given already, or cannot be."""
+        try:
+            self._ballast.unlink()
+        except OSError:
             return False
-        self._ballast.unlink()
         return True
 
-    def thin_oldest(self, bytes_wanted: int) -> Thinned | None:
-        """Thin batches until `bytes_wanted` are freed or nothing is left to thin; None when nothing was."""
-        ids: list[int] = []
-        numbers: list[int] = []
-        freed = 0
+    def make_room(self, bytes_wanted: int) -> Room:
+        """The disk is full: thin the oldest batches, within the WAL that is there; else release the ballast.
+
+        The WAL is overwritten from its start once all of it is in the file, so that thinning needs no room as long as
+        the file need not grow.
+        """
+        try:
+            self._checkpoint()
+            thinned = self.thin_oldest(bytes_wanted)
+        except BufferFileError:
+            thinned = ()
+        if thinned or not self.release_ballast():
+            return Room(released=False, thinned=thinned)
+        try:
+            self._checkpoint()
+            return Room(released=True, thinned=self.thin_oldest(bytes_wanted))
+        except BufferFileError:
+            return Room(released=True, thinned=())
+
+    def thin_oldest(self, bytes_wanted: int) -> tuple[Thinned, ...]:
+        """Thin until `bytes_wanted` are freed, at most `THIN_MAX` batches; what was done, also if then it failed."""
+        done: list[_Replaced] = []
         with self._file.translate("thin old batches in"):
-            for candidate in self._candidates():
-                if freed >= bytes_wanted:
-                    break
-                replaced = self._replace(candidate)
-                if replaced is None:
-                    continue
-                first, last, saved = replaced
-                ids.append(candidate.id)
-                numbers += [first, last]
-                freed += saved
-            self._file.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        return Thinned(tuple(ids), min(numbers), max(numbers), freed) if ids else None
+            try:
+                for candidate in self._candidates():
+                    if len(done) >= THIN_MAX or sum(one.freed_bytes for one in done) >= bytes_wanted:
+                        break
+                    replaced = self._replace(candidate)
+                    if replaced is not None:
+                        done.append(replaced)
+            except sqlite3.Error:
+                if not done:
+                    raise
+        if done:
+            self._checkpoint()
+        return tuple(_summed(done))
+
+    def _checkpoint(self) -> None:
+        with self._file.translate("tidy up"):
+            self._file.db.execute("PRAGMA wal_checkpoint(RESTART)")
 
     def _candidates(self) -> Iterator[Candidate]:
-        while True:
-            rows = self._file.db.execute(
-                "SELECT id, rev, size, held IS NOT NULL FROM batch WHERE rev < ?"
-                " ORDER BY held IS NULL, rev, id LIMIT ?",
-                (LEVEL_MAX, CANDIDATES),
-            ).fetchall()
-            candidates = [Candidate(row[0], row[1], row[2], bool(row[3])) for row in rows if row[0] not in self._bare]
-            chosen = choose(candidates)
-            if chosen is None:
-                return
+        rows = self._file.db.execute(
+            "SELECT id, rev, size, held IS NOT NULL FROM batch WHERE rev < ? ORDER BY held IS NULL, rev, id LIMIT ?",
+            (LEVEL_MAX, THIN_MAX + len(self._bare)),
+        ).fetchall()
+        candidates = [Candidate(row[0], row[1], row[2], bool(row[3])) for row in rows if row[0] not in self._bare]
+        while (chosen := choose(candidates)) is not None:
+            candidates.remove(chosen)
             yield chosen
 
-    def _replace(self, candidate: Candidate) -> tuple[int, int, int] | None:
-        """First and last number, and the bytes freed; None for a batch with no reading to give up."""
+    def _replace(self, candidate: Candidate) -> _Replaced | None:
+        """None for a batch with no reading to give up, or one that is damaged: the receiver will say so."""
         (body,) = self._file.db.execute("SELECT body FROM batch WHERE id = ?", (candidate.id,)).fetchone()
-        batch = decode(body)
-        if not any(series.readings for series in batch.series):
+        try:
+            batch = decode(body)
+        except WireError:
+            batch = None
+        if batch is None or not _readings(batch):
             self._bare.add(candidate.id)
             return None
         thinner = thin(batch)
@@ -110,7 +156,40 @@ class Space:
                 "UPDATE batch SET rev = ?, size = ?, digests = digests || ' ' || ?, body = ? WHERE id = ?",
                 (thinner.key.rev, len(new), digest(new), new, candidate.id),
             )
-        return thinner.key.first, thinner.key.last, candidate.size - len(new)
+        kept = _readings(thinner)
+        return _Replaced(thinner, kept, _readings(batch) - kept, candidate.size - len(new))
+
+
+@dataclass(frozen=True, slots=True)
+class _Replaced:
+    batch: Batch
+    kept: int
+    removed: int
+    freed_bytes: int
+
+    @property
+    def kind(self) -> tuple[bytes, int]:
+        return self.batch.key.epoch, self.batch.key.rev
+
+
+def _summed(replaced: Iterable[_Replaced]) -> Iterator[Thinned]:
+    """One entry per epoch and revision: numbers of different epochs have nothing to do with each other."""
+    for (epoch, rev), group in groupby(sorted(replaced, key=lambda one: one.kind), key=lambda one: one.kind):
+        ones = list(group)
+        yield Thinned(
+            epoch,
+            rev,
+            first=min(one.batch.key.first for one in ones),
+            last=max(one.batch.key.last for one in ones),
+            batches=len(ones),
+            kept=sum(one.kept for one in ones),
+            removed=sum(one.removed for one in ones),
+            freed_bytes=sum(one.freed_bytes for one in ones),
+        )
+
+
+def _readings(batch: Batch) -> int:
+    return sum(len(series.readings) for series in batch.series)
 
 
 def _free_bytes(folder: Path) -> int:

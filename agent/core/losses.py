@@ -19,7 +19,7 @@ class Losses:
     def add(self, record: NewRecord, meter_of: Callable[[int], str]) -> None:
         """Note that `record` is given up."""
         if isinstance(record, NewReading):
-            self._extend(meter_of(record.layout), record.mono_ms, record.mono_ms, 1)
+            self._extend(meter_of(record.layout), record.mono_ms, record.mono_ms + 1, 1)
         elif record.kind == "gap" and record.meter:
             data = record.data
             from_ms, to_ms = data.get("from_ms", record.mono_ms), data.get("to_ms", record.mono_ms)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from agent.adapters.buffer import BufferFileError
 from agent.adapters.clock import Clock
 from agent.adapters.logs import Changes
 from agent.adapters.notify import Notifier
@@ -18,6 +19,7 @@ from agent.core.watchdog import Watchdog
 from agent.tasks.metering import Metering
 from agent.tasks.progress import Progress
 from agent.tasks.recording import Recorder
+from wire.batch import Anchor
 
 log = logging.getLogger(__name__)
 
@@ -63,12 +65,21 @@ class Housekeeper:
         elif events or (before is None) or not self._changes.said("clock"):
             self.recorder.add(events)
             self.metering.realign(anchor)
-            store = self.recorder.store
-            await store.run(lambda: store.buffer.note_anchor(anchor))
+            await self._note_anchor(anchor)
             self._changes.say("clock", f"known, within {anchor.uncertainty_ms} ms")
             for event in events:
                 if event.kind == "clock_step":
                     log.warning("clock: stepped by %d ms; order and intervals are not affected", event.data["step_ms"])
+
+    async def _note_anchor(self, anchor: Anchor) -> None:
+        store = self.recorder.store
+        try:
+            await store.run(lambda: store.buffer.note_anchor(anchor))
+        except BufferFileError as error:
+            # Only what a power cut now left unsealed would be dated by the anchor before; batches have this one.
+            self._changes.say("anchor", str(error), logging.WARNING)
+        else:
+            self._changes.say("anchor", "kept in the buffer", logging.DEBUG)
 
     def _feed_watchdog(self) -> None:
         overdue = self.watchdog.overdue(self.clock.mono_ms())

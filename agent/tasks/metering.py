@@ -18,7 +18,7 @@ from agent.settings import Settings
 from agent.tasks.polling import LinePoller, PolledMeter
 from agent.tasks.progress import MeterProgress, Progress
 from agent.tasks.recording import Recorder
-from agent.tasks.restart import downtime_gap
+from agent.tasks.restart import downtime_gap, gap_since
 from wire.batch import Anchor
 
 log = logging.getLogger(__name__)
@@ -36,9 +36,10 @@ class Metering:
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _lines: list[ConfiguredLine] = field(default_factory=list)
     _stated_day: dict[str, int] = field(default_factory=dict)
+    _ended_ms: dict[str, int] = field(default_factory=dict)
 
     async def start(self, settings: Settings, opening: Opening | None) -> None:
-        """Build the lines and poll them; `opening` accounts for the slots since the run before."""
+        """Build the lines and poll them; `opening`, or the end before this start, is where the account goes on."""
         self._lines = build_lines(settings)
         self.progress.meters = {}
         slots: list[MeterSlots] = []
@@ -52,26 +53,33 @@ class Metering:
 
     async def _polled(self, meter: ConfiguredMeter, opening: Opening | None) -> PolledMeter:
         name, interval_ms = meter.settings.name, meter.settings.interval_ms
-        anchor = self.timekeeper.anchor
-        slots = MeterSlots(name, interval_ms, self.clock.mono_ms(), anchor.boot_utc_ms if anchor else 0)
-        if opening is not None:
+        anchor, now_ms = self.timekeeper.anchor, self.clock.mono_ms()
+        ended_ms = self._ended_ms.get(name)
+        from_ms = now_ms if ended_ms is None else max(now_ms, ended_ms + 1)
+        slots = MeterSlots(name, interval_ms, from_ms, anchor.boot_utc_ms if anchor else 0)
+        gap = None
+        if ended_ms is not None:
+            gap = gap_since(name, interval_ms, ended_ms, slots.next_ms, now_ms)
+        elif opening is not None:
             boot = self.recorder.store.buffer.boot
-            gap = downtime_gap(opening, name, interval_ms, slots.next_ms, boot, anchor)
-            if gap is not None:
-                self.recorder.explain(name, [gap], gap.data["slots"] or 0)
+            gap = downtime_gap(opening, name, interval_ms, slots.next_ms, now_ms, boot, anchor)
+        if gap is not None:
+            self.recorder.explain(name, [gap], gap.data["slots"] or 0)
         progress = self.progress.meters.setdefault(name, MeterProgress(columns=meter.driver.columns))
         return PolledMeter(meter.driver, slots, await self.recorder.layout_id(meter.layout), progress)
 
     async def stop(self) -> None:
-        """Stop polling, close the lines, and hand every open gap to the recorder."""
+        """Stop polling, account for every slot that has begun, and close the lines."""
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
         self.tasks.clear()
+        now_ms = self.clock.mono_ms()
+        self._ended_ms = {slots.meter: now_ms for slots in self.recorder.meters}
+        self.recorder.retire_meters(now_ms)
         for configured in self._lines:
             self.watchdog.forget(f"line {configured.line.name}")
             await configured.line.close()
-        self.recorder.retire_meters()
 
     def realign(self, anchor: Anchor) -> None:
         """UTC is known, or stepped: the slots move to it."""

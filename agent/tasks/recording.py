@@ -14,9 +14,11 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from agent.adapters.buffer import Buffer, BufferFileError
+from agent.adapters.buffer import ROOM_BYTES, Buffer, BufferFileError
 from agent.adapters.clock import Clock
 from agent.adapters.logs import Changes
+from agent.adapters.space import Thinned
+from agent.core.accounts import slots_in
 from agent.core.delivery_actions import Sealed
 from agent.core.losses import Losses
 from agent.core.records import Group, Layout, NewEvent, NewRecord
@@ -33,8 +35,8 @@ GROUP_MAX = 64
 PENDING_MAX = 20_000
 COMMIT_MARGIN_MS = 300  # the commit must end within the window, not begin
 RETRY_MS = 5_000
+SEAL_RETRY_MS = 30_000
 STUCK_MS = 120_000
-ROOM_BYTES = 200_000
 KEEP_WITHIN = 0.95  # of the limit, once it was reached: room is made rarely, and then enough
 
 
@@ -80,6 +82,7 @@ class Recorder:
     _slots_due: dict[str, int] = field(default_factory=dict)
     _losses: Losses = field(default_factory=Losses)
     _oldest_open_ms: int | None = None
+    _seal_from_ms: int = 0
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _timer: asyncio.TimerHandle | None = None
     _changes: Changes = field(init=False)
@@ -110,9 +113,9 @@ class Recorder:
         self._slots_due[meter] = self._slots_due.get(meter, 0) + slots
         self.add(events)
 
-    def retire_meters(self) -> None:
-        """The meters are polled no more: take over what they have not yet accounted for."""
-        self._close_gaps()
+    def retire_meters(self, now_ms: int) -> None:
+        """The meters are polled no more since `now_ms`: take over what they have not yet accounted for."""
+        self.add([event for meter in self.meters for event in meter.end(now_ms)])
         self._collect_slots()
         self.meters = ()
 
@@ -132,23 +135,22 @@ class Recorder:
                 if await self._commit():
                     await self._seal_if_due()
 
-    async def flush(self, *, seal: bool = False) -> bool:
-        """Commit all that is pending, and seal it if asked to; False when the disk would not take it."""
+    async def flush(self) -> bool:
+        """Commit all that is pending; False when the disk would not take it."""
         async with self._lock:
             self._close_gaps()
-            done = await self._commit()
-            if done and seal:
-                await self._seal(everything=True)
-            return done
+            return await self._commit()
 
-    async def begin_epoch(self, reason: str) -> None:
-        """Seal what is open under the old epoch, begin a new one, and say so in its first record."""
+    async def begin_epoch(self, reason: str) -> bool:
+        """Seal what is open under the old epoch, begin a new one, and say so in it; not while the disk is ill."""
         previous = self.store.buffer.epoch.hex()
-        if await self.flush(seal=True):
-            async with self._lock:
-                now_ms = self.clock.mono_ms()
-                await self.store.run(lambda: self.store.buffer.begin_epoch(now_ms))
-            self.add([NewEvent(self.clock.mono_ms(), "epoch", None, {"reason": reason, "previous": previous})])
+        async with self._lock:
+            self._close_gaps()
+            if not (await self._commit() and await self._seal(everything=True)):
+                return False
+            await self.store.run(self.store.buffer.begin_epoch)
+        self.add([NewEvent(self.clock.mono_ms(), "epoch", None, {"reason": reason, "previous": previous})])
+        return True
 
     # Committing
 
@@ -156,8 +158,7 @@ class Recorder:
         while self._pending:
             count = min(len(self._pending), GROUP_MAX)
             records = [self._pending.popleft() for _ in range(count)]
-            self._collect_slots()
-            slots_due, self._slots_due = self._slots_due, {}
+            slots_due = self._take_slots(records)
             if not await self._try_commit(Group(records, slots_due)):
                 self._pending.extendleft(reversed(records))
                 for meter, slots in slots_due.items():
@@ -174,39 +175,41 @@ class Recorder:
         return True
 
     async def _try_commit(self, group: Group) -> bool:
-        """True when the group is on the disk. A full disk is given room once before it is reported."""
-        for attempt in range(2):
-            try:
-                await self.store.run(lambda: self.store.buffer.commit(group))
-            except BufferFileError as error:
-                self.watchdog.beat("recording", self.clock.mono_ms() + STUCK_MS)
-                if attempt == 0 and error.full and await self._make_room(ROOM_BYTES):
-                    continue
-                self._changes.say("buffer", str(error), logging.ERROR)
-                return False
-            self._changes.say("buffer", "writes are stored", logging.DEBUG)
-            return True
-        return False
-
-    async def _make_room(self, bytes_wanted: int) -> bool:
-        """The disk, or the limit set for the buffer, is full: release the ballast, thin the oldest batches, say so."""
-        space = self.store.buffer.space
-        released = await self.store.run(space.release_ballast)
+        """True when the group is on the disk."""
         try:
-            thinned = await self.store.run(lambda: space.thin_oldest(bytes_wanted))
+            await self.with_room(lambda: self.store.buffer.commit(group))
         except BufferFileError as error:
-            self._changes.say("buffer", str(error), logging.ERROR)
-            return released
-        if thinned is not None:
-            log.warning(
-                "buffer: full; %d old batches (records %d..%d) were thinned, which frees %d bytes",
-                len(thinned.batch_ids),
-                thinned.first,
-                thinned.last,
-                thinned.freed_bytes,
-            )
-            self.add([NewEvent(self.clock.mono_ms(), "thinned", None, thinned.data())])
-        return released or thinned is not None
+            self.watchdog.beat("recording", self.clock.mono_ms() + STUCK_MS)
+            self._failed(error)
+            return False
+        self._changes.say("buffer", "writes are stored", logging.DEBUG)
+        return True
+
+    def _failed(self, error: BufferFileError) -> None:
+        """Say so; a damaged file cannot be written to any more, so that only a restart helps."""
+        self._changes.say("buffer", str(error), logging.ERROR)
+        if error.damaged:
+            raise error
+
+    async def with_room(self, work: Callable[[], T]) -> T:
+        """`work` on the buffer's thread. A full disk is given room once before that is an error."""
+        try:
+            return await self.store.run(work)
+        except BufferFileError as error:
+            if not error.full:
+                raise
+            room = await self.store.run(lambda: self.store.buffer.space.make_room(ROOM_BYTES))
+            self._note_thinned(room.thinned)
+            if not room:
+                raise
+        return await self.store.run(work)
+
+    def _note_thinned(self, thinned: Iterable[Thinned]) -> None:
+        for one in thinned:
+            numbers = f"{one.batches} old batches (records {one.first}..{one.last})"
+            effect = f"which gives up {one.removed} readings and frees {one.freed_bytes} bytes"
+            log.warning("buffer: full; %s were thinned to level %d, %s", numbers, one.rev, effect)
+            self.add([NewEvent(self.clock.mono_ms(), "thinned", None, one.data())])
 
     async def _keep_within_limit(self) -> None:
         """After a seal: the buffer's file must not outgrow its limit."""
@@ -214,9 +217,20 @@ class Recorder:
         await self.store.look(self.progress)
         used = self.progress.used_bytes
         if used > limit:
-            await self._make_room(used - int(limit * KEEP_WITHIN))
-        else:
-            await self.store.run(space.restore_ballast)
+            self._note_thinned(await self.store.run(lambda: space.thin_oldest(used - int(limit * KEEP_WITHIN))))
+        await self.store.run(space.restore_ballast)
+
+    def _take_slots(self, records: Sequence[NewRecord]) -> dict[str, int]:
+        """The slots to be stated with `records`: all that ended, or while more is pending those of `records` alone."""
+        self._collect_slots()
+        if not self._pending:
+            taken, self._slots_due = self._slots_due, {}
+            return taken
+        of_records = slots_in(records, self.layout_meter)
+        taken = {meter: min(slots, self._slots_due.get(meter, 0)) for meter, slots in of_records.items()}
+        for meter, slots in taken.items():
+            self._slots_due[meter] = self._slots_due.get(meter, 0) - slots
+        return taken
 
     def _collect_slots(self) -> None:
         for meter in self.meters:
@@ -235,8 +249,8 @@ class Recorder:
         return min(known) if known else None
 
     def _is_due(self) -> bool:
-        seal = self.policies.seal
-        return seal.due(self.clock.mono_ms(), self.progress.open_records, self._oldest_ms())
+        now_ms, seal = self.clock.mono_ms(), self.policies.seal
+        return now_ms >= self._seal_from_ms and seal.due(now_ms, self.progress.open_records, self._oldest_ms())
 
     async def _seal_if_due(self) -> None:
         if not self._is_due():
@@ -246,16 +260,19 @@ class Recorder:
             return
         oldest_ms = self._oldest_ms()
         aged = oldest_ms is not None and self.clock.mono_ms() - oldest_ms >= self.policies.seal.max_age_ms
-        await self._seal(everything=aged)
-        while self._is_due() and self.progress.open_records:
-            await self._seal(everything=False)
+        done = await self._seal(everything=aged)
+        while done and self.progress.open_records and self._is_due():
+            done = await self._seal(everything=False)
 
-    async def _seal(self, *, everything: bool) -> None:
+    async def _seal(self, *, everything: bool) -> bool:
+        """False when the disk would not take it; nothing is lost, the records stay open and it is tried again."""
+        if not self.progress.open_records:
+            return True
         now_ms, policies, progress = self.clock.mono_ms(), self.policies, self.progress
         wanted = policies.confirm.wanted(now_ms, progress.batches)
         buffer, anchor = self.store.buffer, self.timekeeper.anchor
         try:
-            result = await self.store.run(
+            result = await self.with_room(
                 lambda: buffer.seal(
                     anchor,
                     policies.max_bytes,
@@ -265,9 +282,9 @@ class Recorder:
                 )
             )
         except BufferFileError as error:
-            self._changes.say("buffer", str(error), logging.ERROR)
-            self._oldest_open_ms = now_ms  # try again after max_age
-            return
+            self._seal_from_ms = now_ms + SEAL_RETRY_MS
+            self._failed(error)
+            return False
         progress.open_records, self._oldest_open_ms = result.open_records, result.oldest_open_ms
         for batch, records in result.sealed:
             policies.seal.sealed(records, batch.size)
@@ -275,6 +292,10 @@ class Recorder:
             progress.batches += 1
             progress.batch_records += records
             self.on_sealed(batch)
+        await self._tidy_up()
+        return not (everything and result.open_records)
+
+    async def _tidy_up(self) -> None:
         try:
             await self._keep_within_limit()
         except OSError as error:
@@ -299,8 +320,7 @@ class Recorder:
     def _wake_for_seal(self) -> None:
         if self._pending:
             return  # the disk did not take them; the retry is set
-        oldest_ms = self._oldest_ms()
-        if oldest_ms is not None:
-            self._wake_in(oldest_ms + self.policies.seal.max_age_ms - self.clock.mono_ms())
-        else:
-            self._wake_in(self.policies.seal.max_age_ms)  # an open gap begins without a record
+        now_ms, oldest_ms = self.clock.mono_ms(), self._oldest_ms()
+        begun_ms = now_ms if oldest_ms is None else oldest_ms  # an open gap begins without a record
+        due_ms = begun_ms + self.policies.seal.max_age_ms
+        self._wake_in((self._seal_from_ms if self._seal_from_ms > now_ms else due_ms) - now_ms)

@@ -7,45 +7,59 @@ from agent.core.records import NewEvent
 from agent.version import VERSION
 from wire.batch import Anchor
 
+NOT_RUNNING = "not_running"
+
 
 def restart_records(opening: Opening, now_ms: int, config_rev: str) -> list[NewEvent]:
     """`start`, and `epoch` or `numbers_skipped` where the numbering did not simply go on."""
     start = {"version": VERSION, "clean": opening.clean, "config_rev": config_rev}
     records = [NewEvent(now_ms, "start", None, start)]
     if opening.start.epoch_reason:
-        records.append(NewEvent(now_ms, "epoch", None, {"reason": opening.start.epoch_reason, "previous": None}))
+        previous = opening.previous.hex() if opening.previous is not None else None
+        data: dict[str, object] = {"reason": opening.start.epoch_reason, "previous": previous}
+        records.append(NewEvent(now_ms, "epoch", None, data))
     if opening.start.skip:
         first, last = opening.start.skip
         records.append(NewEvent(now_ms, "numbers_skipped", None, {"first": first, "last": last}))
+    records += [NewEvent(now_ms, "thinned", None, one.data()) for one in opening.thinned]
     if opening.moved_aside is not None:
         data = {"reason": "damaged_buffer", "kept_as": opening.moved_aside.name}
         records.append(NewEvent(now_ms, "dropped", None, data))
     return records
 
 
-def downtime_gap(
-    opening: Opening, meter: str, interval_ms: int, next_ms: int, boot: bytes, anchor: Anchor | None
-) -> NewEvent | None:
-    """The slots of `meter` after its last one of the run before and before `next_ms`, its first one of this run.
-
-    Across a reboot the clocks differ: the beginning is then on the clock of `from_boot`, and the number of slots is
-    known only if both boots knew UTC.
-    """
-    from_ms = max(opening.until_ms, opening.until_by_meter_ms.get(meter, 0))
-    if opening.boot is None or not from_ms:
+def gap_since(meter: str, interval_ms: int, through_ms: int, next_ms: int, now_ms: int) -> NewEvent | None:
+    """The slots of `meter` that began after `through_ms` and before `next_ms`, its first one from now on."""
+    slots = _slots_between(next_ms - through_ms, interval_ms)
+    if slots == 0:
         return None
-    data: dict[str, object] = {"reason": "not_running", "from_ms": from_ms, "to_ms": next_ms}
+    data = {"reason": NOT_RUNNING, "from_ms": next_ms - slots * interval_ms, "to_ms": next_ms, "slots": slots}
+    return NewEvent(now_ms, "gap", meter, data)
+
+
+def downtime_gap(
+    opening: Opening, meter: str, interval_ms: int, next_ms: int, now_ms: int, boot: bytes, anchor: Anchor | None
+) -> NewEvent | None:
+    """The slots of `meter` between the run before and `next_ms`, its first one of this run.
+
+    Across a reboot the clocks differ. How many slots passed is then known only if both boots knew UTC; what is known
+    of the beginning is stated, and with it the number follows once this boot can be dated.
+    """
+    through_ms = opening.accounted_ms.get(meter)
+    if opening.boot is None or through_ms is None:
+        return None
     if opening.boot == boot:
-        data["slots"] = _slots_between(next_ms - from_ms, interval_ms)
-    else:
-        data["from_boot"] = opening.boot.hex()
-        data["slots"] = None
-        if anchor is not None and opening.anchor is not None:
+        return gap_since(meter, interval_ms, through_ms, next_ms, now_ms)
+    data: dict[str, object] = {"reason": NOT_RUNNING, "from_ms": 0, "to_ms": next_ms, "slots": None}
+    data |= {"interval_ms": interval_ms, "from_boot": opening.boot.hex(), "from_boot_ms": through_ms + 1}
+    if opening.anchor is not None:
+        data["from_utc_ms"] = opening.anchor.boot_utc_ms + through_ms + 1
+        if anchor is not None:
             shift_ms = anchor.boot_utc_ms - opening.anchor.boot_utc_ms
-            data["slots"] = _slots_between(next_ms + shift_ms - from_ms, interval_ms)
-    return NewEvent(next_ms, "gap", meter, data) if data["slots"] != 0 else None
+            data["slots"] = _slots_between(next_ms + shift_ms - through_ms, interval_ms)
+    return NewEvent(now_ms, "gap", meter, data) if data["slots"] != 0 else None
 
 
 def _slots_between(elapsed_ms: int, interval_ms: int) -> int:
-    """Slot starts strictly between a read that began `elapsed_ms` before a slot start, and that start."""
+    """Slot starts strictly between a moment `elapsed_ms` before a slot start, and that start."""
     return max(0, -(-elapsed_ms // interval_ms) - 1)

@@ -253,7 +253,7 @@ class World:
             if receipt.epoch == self.buffer.epoch:
                 self._commit()
                 self._seal(everything=True)
-                self.buffer.begin_epoch(self._mono_ms)
+                self.buffer.begin_epoch()
         gone = [*verdict.delete, *(batch_id for batch_id, _ in verdict.held)]
         self._do(self._delivery.on_receipt(self._mono_ms, receipt.epoch, gone, verdict.stored_to, receipt.pace))
 

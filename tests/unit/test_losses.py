@@ -19,8 +19,8 @@ def test_lost_readings_become_one_gap_per_meter() -> None:
     losses = lost(NewReading(1, 10, (1,)), NewReading(2, 15, (1,)), NewReading(1, 20, (1,)), NewReading(1, 30, (1,)))
     heat, main = losses.take(99)
     assert (heat.kind, heat.meter, heat.mono_ms) == ("gap", "heat", 99)
-    assert heat.data == {"reason": "not_kept", "from_ms": 15, "to_ms": 15, "slots": 1}
-    assert main.data == {"reason": "not_kept", "from_ms": 10, "to_ms": 30, "slots": 3}
+    assert heat.data == {"reason": "not_kept", "from_ms": 15, "to_ms": 16, "slots": 1}
+    assert main.data == {"reason": "not_kept", "from_ms": 10, "to_ms": 31, "slots": 3}
 
 
 def test_a_lost_gap_stays_a_gap_of_the_same_span() -> None:

@@ -1,0 +1,131 @@
+"""The delivery machine and receipts, as timetables: what is sent again, when, and what is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from delivery_box import FAST, LIMITS, START_MS, Box, accept_all, drained, sealed
+
+from agent.core.delivery_actions import MINUTE_MS, Outcome
+
+
+def test_what_a_receipt_passes_over_was_lost_and_is_sent_again_when_its_grace_is_over() -> None:
+    box = drained(sealed(1), sealed(2), sealed(3))
+    box.pass_ms(5_000)
+    assert box.receipt(1, 3, to=30) == []
+    wait_ms, batch_id = box.sent_next()
+    assert batch_id == 2
+    assert wait_ms == pytest.approx(LIMITS.receipt_grace_ms - 5_000, abs=10)
+
+
+def test_what_is_passed_over_again_and_again_is_sent_ever_more_rarely() -> None:
+    box = drained(sealed(1), sealed(2))
+    waits = []
+    for _ in range(10):
+        box.receipt(2, to=20)
+        waits.append(box.sent_next()[0] // 1_000)
+        box.answer(1)
+    assert waits[0] in {14, 15}
+    assert waits[1:] == [30, 60, 120, 240, 480, 960, 1800, 1800, 1800]
+
+
+def test_what_lies_beyond_a_receipt_or_in_another_epoch_was_not_passed_over() -> None:
+    box = Box()
+    box.connect()
+    for batch in (sealed(1), sealed(2), sealed(3, epoch=b"epoch--2")):
+        accept_all(box, box.seal(batch))
+    box.receipt(1, to=10)
+    box.receipt(to=9_999, epoch=b"epoch--3")
+    assert box.counts == (0, 0, 2)
+    assert box.delivery.wake_ms(box.now_ms) is None
+
+
+def test_a_receipt_that_names_it_after_all_stops_the_sending_again() -> None:
+    box = drained(sealed(1), sealed(2))
+    box.receipt(2, to=20)
+    box.pass_ms(1_000)
+    box.receipt(1, to=20)
+    assert box.delivery.wake_ms(box.now_ms) is None
+
+
+def test_a_batch_that_wants_a_receipt_is_sent_again_ever_more_rarely_until_it_has_one() -> None:
+    box = Box()
+    box.connect()
+    accept_all(box, box.seal(sealed(1, wanted=True)))
+    waits = []
+    for _ in range(10):
+        waits.append(box.sent_next()[0] // 1_000)
+        box.answer(1)
+    assert waits[0] in {29, 30}
+    assert waits[1:] == [60, 120, 240, 480, 960, 1800, 1800, 1800, 1800]
+    box.receipt(1, to=10)
+    assert box.delivery.wake_ms(box.now_ms) is None
+
+
+def test_what_goes_again_for_want_of_a_receipt_does_not_wait_behind_the_backlog() -> None:
+    box = Box(*map(sealed, range(1, 100)), limits=replace(FAST, awaiting_max=3))
+    accept_all(box, box.connect())
+    accept_all(box, box.seal(sealed(100, wanted=True)))
+    assert 100 in [batch_id for _, batch_id in box.pass_ms(LIMITS.receipt_timeout_ms + 1)]
+
+
+def test_the_backlog_halts_while_much_is_unanswered_and_one_batch_asks() -> None:
+    box = Box(*map(sealed, range(1, 101)), limits=replace(FAST, awaiting_max=20))
+    sent = accept_all(box, box.connect())
+    assert sent == list(range(100, 80, -1))
+    assert box.seal(sealed(101)) == [101]  # what is live goes on
+    box.answer(101)
+    assert box.sent_next(within_ms=2 * MINUTE_MS)[1] in {100, 101}
+    assert box.receipt(*sent, 101, to=0)
+
+
+def test_without_any_receipt_live_batches_go_on_until_memory_is_full() -> None:
+    box = Box()
+    box.connect()
+    for batch_id in range(1, 1_000):
+        for one in box.seal(sealed(batch_id)):
+            box.answer(one)
+    assert 400 < sum(box.counts) <= LIMITS.tracked_max
+
+
+def test_at_the_end_of_the_backlog_one_batch_asks_for_the_receipt() -> None:
+    box = drained(*map(sealed, range(1, 6)))
+    wait_ms, batch_id = box.sent_next()
+    assert wait_ms == pytest.approx(LIMITS.receipt_grace_ms, abs=10)
+    assert box.answer(batch_id) == []
+    box.receipt(1, 2, 3, 4, 5, to=50)
+    assert box.delivery.wake_ms(box.now_ms) is None
+
+
+def test_a_cloud_that_never_answers_is_asked_ever_more_rarely() -> None:
+    """Else each box would send a batch every few seconds for as long as the receiver is down."""
+    box = drained(*map(sealed, range(1, 6)))
+    asked = []
+    while box.now_ms < START_MS + 24 * 60 * MINUTE_MS:
+        wait_ms, batch_id = box.sent_next()
+        asked.append((wait_ms, batch_id))
+        box.answer(batch_id)
+    assert len({batch_id for _, batch_id in asked}) == 1
+    assert 48 <= len(asked) <= 60
+
+
+def test_a_parked_batch_does_not_keep_the_end_of_the_backlog_from_asking() -> None:
+    box = Box(sealed(1), sealed(2))
+    box.connect()
+    box.answer(2, Outcome.REFUSED)
+    box.answer(1)
+    assert box.sent_next() == (LIMITS.receipt_grace_ms + 1, 1)
+
+
+def test_nothing_is_asked_after_when_all_of_the_backlog_was_confirmed_on_the_way() -> None:
+    box = Box(sealed(1))
+    box.connect()
+    box.receipt(1, to=10)
+    assert box.delivery.wake_ms(box.now_ms) is None
+
+
+def test_batches_dropped_or_replaced_are_forgotten() -> None:
+    box = drained(sealed(1, wanted=True), sealed(2))
+    box.delivery.forget([1, 99])
+    assert box.counts == (0, 0, 1)
