@@ -177,6 +177,9 @@ class MqttUplink:
         self._post(Received(payload.encode() if isinstance(payload, str) else bytes(payload or b"")))
 
     def _on_connected(self, _data: mqtt5.LifecycleConnectSuccessData) -> None:
+        if self._settings.confirm == "puback":  # no receipts are to come, and asking for them may be denied
+            self._post(Connected(None))
+            return
         subscription = mqtt5.Subscription(self._settings.receipts, mqtt5.QoS.AT_LEAST_ONCE)
 
         def granted(future: Any) -> None:

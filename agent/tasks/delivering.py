@@ -29,6 +29,7 @@ CREDENTIAL_RETRY_MS = 30_000
 NAP_MS = 60_000
 STUCK_MS = 180_000
 EPOCH_PAUSE_MS = 60 * 60_000  # a far end that sends nonsense costs one epoch an hour, not one a message
+RENEW_MS = 10 * 60_000  # how soon a subscription that was not granted is tried again
 EVENTS_MAX = 10_000
 
 
@@ -50,6 +51,7 @@ class Courier:
     _uplink: MqttUplink | None = None
     _delays: ReconnectDelays = field(init=False)
     _connect_at_ms: int | None = 0
+    _renew_at_ms: int | None = None
     _epoch_at_ms: int | None = None
 
     def __post_init__(self) -> None:
@@ -75,6 +77,7 @@ class Courier:
         """Deliver until cancelled."""
         try:
             while True:
+                await self._renew_if_due()
                 await self._connect_if_due()
                 self.watchdog.beat("delivery", self.clock.mono_ms() + NAP_MS + STUCK_MS)
                 event = await self._next_event()
@@ -91,7 +94,8 @@ class Courier:
         if not self._events.empty():
             return self._events.get_nowait()
         now_ms = self.clock.mono_ms()
-        due = [at for at in (self.delivery.wake_ms(now_ms), self._connect_at_ms) if at is not None]
+        times = (self.delivery.wake_ms(now_ms), self._connect_at_ms, self._renew_at_ms)
+        due = [at_ms for at_ms in times if at_ms is not None]
         wait_ms = min([max(min(due, default=now_ms + NAP_MS) - now_ms, 0), NAP_MS])
         try:
             async with asyncio.timeout(wait_ms / 1000):
@@ -122,21 +126,39 @@ class Courier:
             action = queue.pop(0)
             match action:
                 case Publish(batch_id):
-                    await self._publish(batch_id)
-                case Load(below_id, limit):
-                    batches = await self.store.run(lambda b=below_id, n=limit: self.store.buffer.outbox.load(b, n))  # type: ignore[misc]
-                    queue += self.delivery.on_loaded(self.clock.mono_ms(), action, batches)
+                    queue += await self._publish(batch_id)
+                case Load():
+                    queue += await self._load(action)
                 case Confirmed(batch_id):
                     await self._delete_by_puback(batch_id)
                 case Reconnect(reason):
                     await self._disconnected(Disconnected(reason))
 
-    async def _publish(self, batch_id: int) -> None:
-        body = await self.store.run(lambda: self.store.buffer.outbox.body(batch_id))
+    # A buffer that cannot be read now loses nothing: the machine hears of it, and asks again later.
+
+    async def _load(self, asked: Load) -> list[Action]:
+        outbox = self.store.buffer.outbox
+        try:
+            batches = await self.recorder.with_room(lambda: outbox.load(asked.below_id, asked.limit))
+        except BufferFileError as error:
+            self._buffer_failed(error)
+            return self.delivery.on_load_failed(self.clock.mono_ms())
+        return self.delivery.on_loaded(self.clock.mono_ms(), asked, batches)
+
+    async def _publish(self, batch_id: int) -> list[Action]:
+        try:
+            body = await self.store.run(lambda: self.store.buffer.outbox.body(batch_id))
+        except BufferFileError as error:
+            self._buffer_failed(error)
+            return self.delivery.on_published(self.clock.mono_ms(), batch_id, Outcome.LOST)
         if body is None or self._uplink is None:
             self.delivery.forget([batch_id])
         else:
             self._uplink.publish(batch_id, body)
+        return []
+
+    def _buffer_failed(self, error: BufferFileError) -> None:
+        self._changes.say("buffer", str(error), logging.ERROR)
 
     def _say_published(self, event: Published) -> None:
         if event.outcome is Outcome.ACCEPTED:
@@ -166,13 +188,25 @@ class Courier:
         self._connect_at_ms = None
         self._uplink.start()
 
+    async def _renew_if_due(self) -> None:
+        """A connection without receipts is given up after a while: what the policy refused, it may allow by now."""
+        now_ms = self.clock.mono_ms()
+        if self._renew_at_ms is None or now_ms < self._renew_at_ms:
+            return
+        self._renew_at_ms = None
+        if self._uplink is not None and self.delivery.connected:
+            self.delivery.on_disconnected()
+            await self._uplink.stop()
+            self._connect_at_ms = now_ms
+
     def _emit(self, event: UplinkEvent) -> None:
         try:
             self._events.put_nowait(event)
         except asyncio.QueueFull:
-            log.error(  # noqa: TRY400 - no trace, it is no fault of the code
-                "uplink: %d events wait to be handled; the connection starts afresh", EVENTS_MAX
-            )
+            # Without one of its events the machine would wait for ever: all are dropped, and it begins anew.
+            while not self._events.empty():
+                self._events.get_nowait()
+            self._events.put_nowait(Disconnected(f"{EVENTS_MAX} events waited to be handled"))
 
     async def _connected(self, event: Connected) -> None:
         self._delays.connected()
@@ -181,6 +215,7 @@ class Courier:
         if event.receipts is not None:
             step = f"allow iot:Subscribe and iot:Receive on {self.settings.receipts} in the policy"
             self._changes.say("receipts", f"not granted: {event.receipts}; {step}", logging.ERROR)
+            self._renew_at_ms = self.clock.mono_ms() + RENEW_MS
         else:
             self._changes.say("receipts", "subscribed to", logging.DEBUG)
         await self._do(self.delivery.on_connected(self.clock.mono_ms()))
@@ -188,6 +223,7 @@ class Courier:
     async def _disconnected(self, event: Disconnected) -> None:
         now_ms = self.clock.mono_ms()
         self.progress.connected, self.progress.connected_since_ms = False, None
+        self._renew_at_ms = None
         self.delivery.on_disconnected()
         if self._uplink is not None:
             await self._uplink.stop()
@@ -216,7 +252,9 @@ class Courier:
                 self._event("receipt_misfit", {"reason": str(error)[:200], "through": None})
             return
         buffer = self.store.buffer
-        result = await self.store.run(lambda: buffer.outbox.confirm(receipt, buffer.epoch, buffer.sealed_through))
+        result = await self.recorder.with_room(
+            lambda: buffer.outbox.confirm(receipt, buffer.epoch, buffer.sealed_through)
+        )
         if result is None:
             self._changes.say("receipt", f"for epoch {receipt.epoch.hex()}, unknown here, ignored", logging.WARNING)
             return
@@ -229,36 +267,38 @@ class Courier:
         now_ms, progress = self.clock.mono_ms(), self.progress
         progress.receipt_ms = now_ms
         progress.confirmed_records += records
-        progress.batches -= len(verdict.delete)
-        progress.batch_records -= records
-        progress.held_batches += len(verdict.held)
         for _, reason in verdict.held:
             self._changes.say(
                 "held by the cloud", f"{reason}; its bytes are kept, see `wattpost buffer`", logging.ERROR
             )
         if not verdict.misfit:
             self._changes.say("receipt", "the cloud confirms", logging.DEBUG)
-        if verdict.delete:
-            await self.store.look(progress)
         gone = [*verdict.delete, *(batch_id for batch_id, _ in verdict.held)]
         await self._do(self.delivery.on_receipt(now_ms, receipt.epoch, gone, verdict.stored_to, receipt.pace))
+        if verdict.held or progress.held_batches:  # counted anew, since each receipt names all of them again
+            progress.held_batches = await self.store.run(self.store.buffer.outbox.count_held)
+        await self._deleted(len(verdict.delete), records)
+
+    async def _deleted(self, batches: int, records: int) -> None:
+        self.progress.batches -= batches
+        self.progress.batch_records -= records
+        if batches:
+            await self.store.look(self.progress)
 
     async def _misfit(self, receipt: Receipt, why: str) -> None:
         text = f"does not fit, so its ranges delete nothing: {why}"
         if self._changes.say("receipt", text, logging.ERROR):
             self._event("receipt_misfit", {"reason": why, "through": receipt.through})
         now_ms = self.clock.mono_ms()
+        rested = self._epoch_at_ms is None or now_ms - self._epoch_at_ms >= EPOCH_PAUSE_MS
         current = receipt.epoch == self.store.buffer.epoch
-        if current and (self._epoch_at_ms is None or now_ms - self._epoch_at_ms >= EPOCH_PAUSE_MS):
+        if current and rested and await self.recorder.begin_epoch(f"receipt: {why}"):
             self._epoch_at_ms = now_ms
-            await self.recorder.begin_epoch(f"receipt: {why}")
 
     def _event(self, kind: str, data: dict[str, object]) -> None:
         self.recorder.add([NewEvent(self.clock.mono_ms(), kind, None, data)])
 
     async def _delete_by_puback(self, batch_id: int) -> None:
-        records = await self.store.run(lambda: self.store.buffer.outbox.delete([batch_id]))
+        records = await self.recorder.with_room(lambda: self.store.buffer.outbox.delete([batch_id]))
         self.progress.confirmed_records += records
-        self.progress.batches -= 1
-        self.progress.batch_records -= records
-        await self.store.look(self.progress)
+        await self._deleted(1, records)
