@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from agent.adapters.buffer_reader import BatchRow
 from agent.cli.buffer_view import Summary, When
-from agent.cli.terminal import grid, show
+from agent.cli.terminal import grid, listing, show
 from agent.cli.texts import count, size, span
 from wire.utc import format_utc
 
 BOOT_DIGITS = 8
 EPOCH_DIGITS = 8
+MINUTES = len("2026-01-31 12:00")
 
 
 def show_summary(summary: Summary, path: Path) -> None:
@@ -96,19 +95,21 @@ def _owner(summary: Summary) -> Iterator[str | Text]:
 
 def show_list(rows: Sequence[tuple[BatchRow, When]], *, older: int, epochs: int) -> None:
     """One line per batch; `older` is how many are left out, `epochs` how many there are in all."""
-    made = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    made.add_column("id", justify="right", no_wrap=True)
-    if epochs > 1:
-        made.add_column("epoch", no_wrap=True)
-    for name in ("numbers", "rev", "records", "bytes"):
-        made.add_column(name, justify="right", no_wrap=True)
-    made.add_column("from", no_wrap=True)
-    made.add_column("state")
+    thinned = any(row.rev for row, _ in rows)
+    made = listing(
+        ("r", "id"),
+        *([("l", "epoch")] if epochs > 1 else []),
+        ("r", "numbers"),
+        *([("r", "rev")] if thinned else []),
+        *(("r", "records"), ("r", "bytes"), ("l", "from (UTC)"), ("l", "receipt"), ("L", "state")),
+    )
     for row, when in rows:
-        epoch = [row.epoch.hex()[:EPOCH_DIGITS]] if epochs > 1 else []
-        numbers = f"{row.first}..{row.last}"
         made.add_row(
-            str(row.id), *epoch, numbers, str(row.rev), str(row.records), str(row.size), _short(when), _state(row)
+            str(row.id),
+            *([row.epoch.hex()[:EPOCH_DIGITS]] if epochs > 1 else []),
+            f"{row.first}..{row.last}",
+            *([str(row.rev)] if thinned else []),
+            *(str(row.records), str(row.size), _short(when), "asked" if row.confirm_wanted else "", _state(row)),
         )
     show(made)
     if older:
@@ -119,13 +120,12 @@ def _short(when: When) -> str:
     if when.damage is not None:
         return "damaged"
     if when.utc_ms is not None:
-        return when_text(when.utc_ms)
+        return when_text(when.utc_ms)[:MINUTES]
     return f"boot {when.boot.hex()[:BOOT_DIGITS]} + {span(when.mono_ms)}"
 
 
 def _state(row: BatchRow) -> Text:
+    """Marked before it is published: nobody knows how far it came until a receipt says so."""
     if row.held is not None:
         return Text(f"held: {row.held}", "yellow")
-    # Marked before it is published: nobody knows how far it came until a receipt says so.
-    wants = ", asks for a receipt" if row.confirm_wanted else ""
-    return Text(f"under way{wants}") if row.sent else Text(f"waits{wants}", "cyan")
+    return Text("under way") if row.sent else Text("waits", "cyan")

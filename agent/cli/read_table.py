@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich import box
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from agent.cli.reading import Taken
-from agent.cli.terminal import show
+from agent.cli.terminal import listing, show
 from agent.cli.texts import unit_of
 from drivers.meter import Sample
 from wire.batch import Column
@@ -29,12 +27,8 @@ def show_readings(taken: Sequence[Taken], *, raw: bool) -> None:
 
 def table(taken: Taken, sample: Sample, *, raw: bool) -> RenderableType:
     """Measurand, value, unit, quality; `raw`: function code and address, and the words in hexadecimal."""
-    made = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    for name, justify in (("measurand", "left"), ("value", "right"), ("unit", "left"), ("quality", "left")):
-        made.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    if raw:
-        made.add_column("at", justify="right", no_wrap=True)
-        made.add_column("registers")
+    columns = [("l", "measurand"), ("r", "value"), ("l", "unit"), ("l", "quality")]
+    made = listing(*columns, *([("r", "from"), ("L", "registers")] if raw else []))
     flags = sample.flags or (0,) * len(sample.values)
     for column, register, steps, flag in zip(taken.meter.columns, taken.registers, sample.values, flags, strict=True):
         where = [f"FC{register.function_code} {register.address}", _hex(taken.words(register))] if raw else []

@@ -67,7 +67,10 @@ def command(config: Path, file: Path | None, *, values: bool, as_json: bool) -> 
 
 
 def _path(config: Path) -> tuple[Path, Sequence[str]]:
-    """Where the status is. A configuration with mistakes hides no daemon that runs with the one before."""
+    """Where the status is. A configuration with mistakes hides no daemon that runs with the one before.
+
+    One that this user may not read, or that is elsewhere, says nothing of the daemon.
+    """
     try:
         return load(config).status_path, []
     except SettingsError as error:
@@ -75,7 +78,8 @@ def _path(config: Path) -> tuple[Path, Sequence[str]]:
             for mistake in error.mistakes:
                 click.echo(describe(config, mistake), err=True)
             raise click.exceptions.Exit(os.EX_CONFIG) from error
-        return DEFAULT_STATUS, [describe(config, mistake) for mistake in error.mistakes]
+        readable = os.access(config, os.R_OK)
+        return DEFAULT_STATUS, [describe(config, mistake) for mistake in error.mistakes] if readable else []
 
 
 def _as_document(view: View) -> dict[str, Any]:

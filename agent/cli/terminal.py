@@ -6,10 +6,13 @@ import os
 from contextlib import AbstractContextManager, nullcontext
 
 import click
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.table import Table
 
 PIPE_COLUMNS = 400  # no line that a script may look for is broken
+WRAPPED_COLUMNS_MIN = 12
+GAP = 2  # between columns
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -21,8 +24,9 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def show(*blocks: RenderableType) -> None:
-    """Print to standard output, without the blanks that fill a table's lines where nobody sees them."""
+    """Print to standard output. In a pipe without the blanks that fill a table's lines, where nobody sees them."""
     out = console()
+    out.width = max(out.width, *(_least_width(block) for block in blocks if isinstance(block, Table)), 0)
     if out.is_terminal:
         out.print(*blocks, sep="\n")
         return
@@ -30,6 +34,14 @@ def show(*blocks: RenderableType) -> None:
         out.print(*blocks, sep="\n")
     for line in captured.get().splitlines():
         click.echo(line.rstrip())
+
+
+def _least_width(table: Table) -> int:
+    """Where a terminal is narrower than that, it breaks the lines, rather than an ellipsis the numbers."""
+    for column in table.columns:
+        width = max(cell_len(str(cell)) for cell in (column.header, *column.cells))
+        column.min_width = width if column.no_wrap else min(width, WRAPPED_COLUMNS_MIN)
+    return sum((column.min_width or 0) + GAP for column in table.columns)
 
 
 def waiting(text: str) -> AbstractContextManager[object]:
@@ -40,11 +52,18 @@ def waiting(text: str) -> AbstractContextManager[object]:
 
 def grid(*columns: str) -> Table:
     """A table without lines; "l" and "r" say how a column is aligned, capitals that its text may be wrapped."""
-    made = Table.grid(padding=(0, 2, 0, 0))
-    for column in columns:
+    return listing(*((column, "") for column in columns))
+
+
+def listing(*columns: tuple[str, str]) -> Table:
+    """As `grid`, with a header: `("r", "bytes")`."""
+    headed = any(header for _, header in columns)
+    made = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, show_header=headed, header_style="dim")
+    for column, header in columns:
         made.add_column(
+            header,
             justify="right" if column in "rR" else "left",
             no_wrap=column.islower(),
-            overflow="fold" if column.isupper() else "ellipsis",
+            overflow="fold",
         )
     return made

@@ -115,11 +115,24 @@ def test_a_meter_without_a_configuration(tcp: str, read: Any, served: Path) -> N
 def test_the_table_with_the_registers_behind_each_value(tcp: str, read: Any) -> None:
     code, out, err = read("--port", tcp, "--model", "eastron-sdm630", "-m", "frequency", "-m", "voltage_l2_n", "--raw")
     assert (code, err) == (0, "")
-    title, header, _rule, frequency, voltage = out.splitlines()
+    title, header, frequency, voltage = out.splitlines()
     assert re.fullmatch(rf"eastron-sdm630  unit 1 on {tcp} \(Modbus TCP\), read in \d+ ms", title)
-    assert header.split() == ["measurand", "value", "unit", "quality", "at", "registers"]
-    assert re.fullmatch(r" ?frequency +(49|50)\.\d\d +Hz +good +FC4 70 +4[0-9A-F]{3} [0-9A-F]{4}", frequency)
-    assert re.fullmatch(r" ?voltage_l2_n +2\d\d\.\d +V +good +FC4 2 +43[0-9A-F]{2} [0-9A-F]{4}", voltage)
+    assert header.split() == ["measurand", "value", "unit", "quality", "from", "registers"]
+    assert re.fullmatch(r"frequency +(49|50)\.\d\d +Hz +good +FC4 70 +4[0-9A-F]{3} [0-9A-F]{4}", frequency)
+    assert re.fullmatch(r"voltage_l2_n +2\d\d\.\d +V +good +FC4 2 +43[0-9A-F]{2} [0-9A-F]{4}", voltage)
+
+
+def test_the_example_of_the_manual_is_what_is_printed(tcp: str, read: Any) -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
+    block = re.findall(r"^    \$ wattpost read (.*)\n((?:    .+\n)+)", manual, re.MULTILINE)[0]
+    arguments, printed = block[0].replace("tcp://127.0.0.1:5020", tcp), block[1]
+    _, out, _ = read(*arguments.split())
+    assert shape(out) == shape(printed)
+
+
+def shape(text: str) -> list[str]:
+    """Its lines without what differs from run to run."""
+    return [re.sub(r" +", " ", re.sub(r"\b[0-9A-F]{4}\b|[0-9.]+", "N", line.strip())) for line in text.splitlines()]
 
 
 def test_raw_words_in_json(tcp: str, read: Any) -> None:

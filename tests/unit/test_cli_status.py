@@ -228,6 +228,8 @@ def test_a_configuration_with_mistakes_hides_no_daemon(
     assert result.exit_code == 1
     assert f"configuration  {config}:2: box.id" in result.stdout
     assert "the daemon goes on with the one before" in result.stdout
+    config.unlink()
+    assert CliRunner().invoke(command, ["--config", str(config)]).exit_code == 0
 
 
 def test_a_process_is_known_by_its_number_and_its_time(gone: int) -> None:
