@@ -113,7 +113,11 @@ class DynamoReadings:
         return head if head and head.last >= key.first else None
 
     def put(self, items: Sequence[BatchItem]) -> list[Put]:
-        return [self._put_one(item) for item in items]
+        verdicts: list[Put] = []
+        for item in items:
+            before = _verdict_beside(item.key, items, verdicts)
+            verdicts.append(self._put_one(item) if before is None else before)
+        return verdicts
 
     def _put_one(self, item: BatchItem) -> Put:
         """One conditional write; only if it is refused is what is there read. FAILED here spoils no other batch."""
@@ -201,6 +205,15 @@ class DynamoReadings:
             ExpressionAttributeValues={":pk": {"S": device}, ":prefix": {"S": prefix}},
             ConsistentRead=True,
         )
+
+
+def _verdict_beside(key: BatchKey, items: Sequence[BatchItem], verdicts: Sequence[Put]) -> Put | None:
+    """What one of `items` that was put in this call means for `key`: no write sees an overlap of other beginnings."""
+    for other, verdict in zip((item.key for item in items), verdicts, strict=False):
+        ours = (other.device, other.epoch) == (key.device, key.epoch) and verdict is not Put.CONFLICT
+        if ours and other.first != key.first and other.first <= key.last and key.first <= other.last:
+            return Put.FAILED if verdict is Put.FAILED else Put.CONFLICT
+    return None
 
 
 def _batch_sort_key(epoch: bytes, first: int) -> str:

@@ -7,9 +7,9 @@ from typing import Any
 
 from cloud.receiver.ledger import Span
 from wire.batch import Anchor, Batch, Event
+from wire.limits import TIME_MS_MAX
 
 _ACCOUNTING_KINDS = frozenset({"dropped", "numbers_skipped"})
-_UTC_MS_MAX = 253_402_300_800_000  # year 10000
 
 
 def accounted_spans(batch: Batch) -> list[Span]:
@@ -48,7 +48,7 @@ def _known_clocks(events: Sequence[Event]) -> Iterator[Anchor]:
         uncertainty_ms = _integer(event.data, "uncertainty_ms")
         if boot_utc_ms is None or uncertainty_ms is None:
             continue
-        if 0 <= boot_utc_ms <= _UTC_MS_MAX and 0 <= uncertainty_ms <= _UTC_MS_MAX:
+        if 0 <= boot_utc_ms <= TIME_MS_MAX and 0 <= uncertainty_ms <= TIME_MS_MAX:
             yield Anchor(boot_utc_ms, uncertainty_ms)
 
 

@@ -11,7 +11,7 @@ from enum import Enum
 
 from cloud.receiver import archive
 from cloud.receiver.claims import accounted_spans, anchors_of
-from cloud.receiver.ledger import RECEIPT_RANGES_MAX, Held, Ledger, Span
+from cloud.receiver.ledger import HELD_MAX, RECEIPT_RANGES_MAX, Held, Ledger, Span
 from cloud.receiver.ports import (
     BatchItem,
     Delivery,
@@ -79,6 +79,12 @@ class _Message:
     @property
     def ledger_key(self) -> LedgerKey | None:
         return LedgerKey(self.key.device, self.key.epoch) if self.key else None
+
+    @property
+    def held(self) -> Held | None:
+        if self.key is None or self.status is not Status.HELD:
+            return None
+        return Held(self.key.first, self.key.last, (self.reason or "")[:REASON_CHARS_MAX], self.digest)
 
     def fail(self, error: StoreError) -> None:
         self.status, self.reason = Status.FAILED, str(error)
@@ -262,7 +268,7 @@ def _save(
     """The ledger before and after."""
     asked = 0
     spans: list[Span] = []
-    held: list[Held] = []
+    held = [entry for message in messages if (entry := message.held)]
     accepted: list[str] = []
     for message in messages:
         if message.key is None:
@@ -274,9 +280,6 @@ def _save(
                 accepted.append(message.digest)
                 if message.batch.confirm_wanted:
                     asked = max(asked, message.key.last)
-            case Status.HELD:
-                reason = (message.reason or "")[:REASON_CHARS_MAX]
-                held.append(Held(message.key.first, message.key.last, reason, message.digest))
             case _:
                 pass
     for attempt in range(SAVE_ATTEMPTS):
@@ -302,25 +305,33 @@ def _receipts(run: _Run) -> list[AddressedReceipt]:
     stored = run.having(Status.STORED, Status.RESEND, Status.SUPERSEDED)
     return [
         AddressedReceipt(
-            key.device, receipt_of(key.epoch, versioned.ledger, [m.digest for m in stored if m.ledger_key == key])
+            key.device,
+            receipt_of(
+                key.epoch,
+                versioned.ledger,
+                answers=[message.digest for message in stored if message.ledger_key == key],
+                held=[entry for message in run.messages if message.ledger_key == key and (entry := message.held)],
+            ),
         )
         for key, versioned in run.ledgers.items()
         if key in wanted | run.settled
     ]
 
 
-def receipt_of(epoch: bytes, ledger: Ledger, answers: Sequence[str] = ()) -> Receipt:
+def receipt_of(epoch: bytes, ledger: Ledger, answers: Sequence[str] = (), held: Sequence[Held] = ()) -> Receipt:
     """What the ledger allows to say; of more ranges than fit, the lowest, so that each receipt brings `through` on.
 
-    `answers` are digests of batches that came just now and are stored, now or before.
+    `answers` are digests of batches that came just now and are stored, now or before; `held` came just now, and goes
+    before what was held earlier: the box waits for it.
     """
     beyond = ledger.beyond[:RECEIPT_RANGES_MAX]
+    told = sorted(list(dict.fromkeys((*held, *ledger.held)))[:HELD_MAX])
     return Receipt(
         epoch=epoch,
         through=ledger.through,
         digest=ledger.through_digest,
         ranges=tuple((span.first, span.last) for span in beyond),
-        held=tuple((entry.first, entry.last, entry.reason) for entry in ledger.held),
+        held=tuple((entry.first, entry.last, entry.reason) for entry in told),
         pace=None,
         range_digests=tuple(span.digest for span in beyond),
         answers=tuple(answers),

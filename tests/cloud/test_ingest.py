@@ -9,9 +9,9 @@ import pytest
 
 from cloud.receiver.export import readings
 from cloud.receiver.ingest import Status, ingest
-from cloud.receiver.ledger import RANGES_MAX
+from cloud.receiver.ledger import HELD_MAX, RANGES_MAX
 from cloud.receiver.ports import Delivery, LedgerKey, StoreError, Stores
-from wire.batch import Anchor, Batch, Event
+from wire.batch import Anchor, Batch, Event, Reading
 from wire.codec import digest, encode
 from wire.receipt import Receipt
 
@@ -127,6 +127,15 @@ def test_a_batch_whose_key_can_be_read_is_held(stores: Stores, box: Any) -> None
     assert receipt(stores, box.delivery(1, 3, confirm=True)).through == 6  # other bytes of that range may still come
 
 
+def test_the_box_is_told_what_is_held_however_much_was_before(sqlite_stores: Stores, box: Any) -> None:
+    """Else it would send the 101st for ever."""
+    poison = [broken_body(box.delivery(10 * n + 1, 10 * n + 10)) for n in range(HELD_MAX + 1)]
+    ingest(poison[:-1], sqlite_stores)
+    answer = receipt(sqlite_stores, poison[-1])
+    assert len(answer.held) == HELD_MAX
+    assert answer.held[-1][:2] == (10 * HELD_MAX + 1, 10 * HELD_MAX + 10)
+
+
 @pytest.mark.parametrize("wrong", [{"device": "someone-else"}, {"client_id": "someone-else"}])
 def test_wrong_identity_is_quarantined_and_not_answered(stores: Stores, box: Any, wrong: dict[str, str]) -> None:
     ingested = ingest([replace(box.delivery(1, 3, confirm=True), **wrong)], stores)
@@ -149,6 +158,13 @@ def test_overlapping_numbers_are_a_conflict(stores: Stores, box: Any) -> None:
     ingest([box.delivery(1, 5), box.delivery(6, 9)], stores)
     assert statuses(stores, box.delivery(4, 7, salt=9)) == [Status.HELD]
     assert seqs(stores, box.device) == list(range(1, 10))
+
+
+def test_of_overlapping_batches_in_one_invocation_one_is_held(stores: Stores, box: Any) -> None:
+    """Whatever the queue collected for an hour comes at once; the store alone sees no overlap of other beginnings."""
+    answer = receipt(stores, box.delivery(5, 10), box.delivery(1, 4), box.delivery(3, 12, salt=9))
+    assert (answer.through, [held[:2] for held in answer.held]) == (10, [(3, 12)])
+    assert seqs(stores, box.device) == list(range(1, 11))
 
 
 def test_of_conflicting_batches_in_one_invocation_one_is_held(stores: Stores, box: Any) -> None:
@@ -218,6 +234,15 @@ def test_a_worse_anchor_does_not_replace_a_better(stores: Stores, box: Any) -> N
     for boot_utc_ms, uncertainty_ms in [(2000, 5), (3000, 50), (1000, 5)]:
         stores.readings.put_anchors(box.device, {b"bootboot": Anchor(boot_utc_ms, uncertainty_ms)})
     assert stores.readings.anchors(box.device) == {b"bootboot": Anchor(1000, 5)}
+
+
+def test_a_boot_dated_beyond_all_calendars_does_not_spoil_what_is_read(sqlite_stores: Stores, box: Any) -> None:
+    event = Event(1, 2**46 - 1, "clock_known", data={"boot_utc_ms": 250_000_000_000_000, "uncertainty_ms": 5})
+    ingest([box.delivery(1, 1, anchor=None, events=[event])], sqlite_stores)
+    batch = box.batch(2, 2, anchor=None)
+    late = replace(batch.series[0], readings=(Reading(2, 2**46 - 1, (2300, 2)),))
+    ingest([box.wrap(encode(replace(batch, series=(late,))))], sqlite_stores)
+    assert [reading["at"] for reading in stored(sqlite_stores, box.device)] == [None]
 
 
 def test_another_boot_stays_undated(stores: Stores, box: Any) -> None:
