@@ -77,7 +77,7 @@ def delivery_of(message: object) -> Delivery:
             try:
                 payload = base64.b64decode(data, validate=True)
             except (binascii.Error, ValueError):
-                payload = data.encode()
+                payload = data.encode(errors="surrogatepass")
             return Delivery(
                 device=topic.rpartition("/")[2],
                 data=payload,
@@ -92,7 +92,7 @@ def delivery_of(message: object) -> Delivery:
 def _parsed(body: str) -> object:
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return body
 
 

@@ -97,7 +97,17 @@ def test_a_receipt_that_cannot_be_sent_fails_nothing(sqlite_stores: Stores, box:
 
 @pytest.mark.parametrize(
     "body",
-    ["", "not json", "null", "[]", "{}", '{"d": 5, "t": "a", "c": "a"}', '{"d": "%%%", "t": "a", "c": "a"}'],
+    [
+        "",
+        "not json",
+        "null",
+        "[]",
+        "{}",
+        '{"d": 5, "t": "a", "c": "a"}',
+        '{"d": "%%%", "t": "a", "c": "a"}',
+        pytest.param('{"d": "\\ud800", "t": "a", "c": "a"}', id="half of a surrogate pair"),
+        pytest.param("[" * 100_000, id="nested too deeply"),
+    ],
 )
 def test_a_message_of_another_shape_is_quarantined(sqlite_stores: Stores, tmp_path: Path, body: str) -> None:
     assert handle(records(body), sqlite_stores, Sent()) == {"batchItemFailures": []}
