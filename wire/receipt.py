@@ -58,7 +58,8 @@ class Receipt:
             document["range_digests"] = self.range_digests[:RANGES_MAX]
         if self.answers:
             document["answers"] = self.answers[:RANGES_MAX]
-        return json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
+        text = json.dumps(document, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        return text.encode(errors="replace")  # escapes in ASCII would take an uncommon reason beyond all limits
 
 
 def parse_receipt(data: bytes) -> Receipt:

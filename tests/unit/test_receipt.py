@@ -48,6 +48,16 @@ def test_the_writer_keeps_to_the_limits_that_the_reader_sets() -> None:
     assert len(read.held[0][2]) == 200
 
 
+@pytest.mark.parametrize("character", ["\U0001f50b", "\\", "\ud800"], ids=["outside ASCII", "escaped", "half a pair"])
+def test_reasons_of_uncommon_characters_fit_too(character: str) -> None:
+    """In escapes a hundred of them would be more than AWS IoT and the reader take: the box would never be answered."""
+    spans = tuple((10**18 + 2 * i, 10**18 + 2 * i) for i in range(100))
+    digests = ("f" * 32,) * 100
+    held = tuple((*span, character * 200) for span in spans)
+    wide = Receipt(EPOCH, 1, None, spans, held, range_digests=digests, answers=digests)
+    assert [len(reason) for _, _, reason in parse_receipt(wide.to_json()).held] == [200] * 100
+
+
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
