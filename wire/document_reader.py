@@ -25,6 +25,7 @@ from wire.errors import WireError
 from wire.events import check_json
 from wire.limits import (
     COUNT_MAX,
+    FLAGS_MAX,
     REV_MAX,
     SEQ_MAX,
     TIME_MS_MAX,
@@ -51,6 +52,7 @@ DEFAULT_RESOLUTIONS = {
 FINEST = Resolution(1, 0)
 _MANTISSA_E_EXPONENT = re.compile(r"([0-9]{1,7})e(-?[0-9]{1,2})")
 _FLAGS = {flag.name.lower(): flag.value for flag in Quality if flag.name} | {f"bit{n}": 1 << n for n in range(31)}
+_FLAGS |= {"good": 0, "": 0}
 
 
 def from_document(document: object) -> Batch:
@@ -67,11 +69,13 @@ def from_document(document: object) -> Batch:
     for node in root.key("readings").items():
         _group_of(node, groups).rows.append(_row(node, clock, numbers))
     common = {name: _resolution(node) for name, node in root.key("resolution").members()}
-    events = tuple(_event(node, clock, numbers) for node in root.key("events").items())
+    events = sorted((_event(node, clock, numbers) for node in root.key("events").items()), key=lambda event: event.seq)
     series = tuple(group.series(common) for group in groups)
     key = BatchKey(device, epoch, numbers.first, numbers.last(), _integer(root.key("rev"), 0, REV_MAX))
     confirm_wanted = root.key("confirm_wanted")
-    return Batch(key, clock.boot, clock.anchor, confirm_wanted.given and confirm_wanted.boolean(), series, events)
+    return Batch(
+        key, clock.boot, clock.anchor, confirm_wanted.given and confirm_wanted.boolean(), series, tuple(events)
+    )
 
 
 def _integer(node: Node, default: int, most: int) -> int:
@@ -113,18 +117,10 @@ class _Clock:
 
     @classmethod
     def of(cls, root: Node) -> _Clock:
-        boot, anchor = root.key("boot"), root.key("anchor")
-        if anchor.given:
-            known = Anchor(
-                anchor.key("boot_utc_ms").integer(0, TIME_MS_MAX),
-                _integer(anchor.key("uncertainty_ms"), 0, TIME_MS_MAX),
-            )
-            return cls(boot.octets(BOOT_BYTES) if boot.given else NO_BOOT, known)
-        if boot.given:
-            return cls(boot.octets(BOOT_BYTES), None)
         records = [*root.key("readings").items(), *root.key("events").items()]
-        dated = any(record.key("at").given for record in records)
-        return cls(NO_BOOT, Anchor(0, 0) if dated else None)
+        boots = (record.key("boot") for record in (root, *records))
+        boot = next((boot.octets(BOOT_BYTES) for boot in boots if boot.given), None)
+        return cls(boot or NO_BOOT, _anchor(root.key("anchor"), records, has_boot=boot is not None))
 
     def mono_ms(self, record: Node) -> int:
         at, mono = record.key("at"), record.key("mono_ms")
@@ -145,6 +141,24 @@ class _Clock:
         return since_boot
 
 
+def _anchor(anchor: Node, records: Sequence[Node], *, has_boot: bool) -> Anchor | None:
+    """As given, else as a record says with both `at` and `mono_ms`, else that of Unix time where there is no boot."""
+    if anchor.given:
+        return Anchor(
+            anchor.key("boot_utc_ms").integer(0, TIME_MS_MAX),
+            _integer(anchor.key("uncertainty_ms"), 0, TIME_MS_MAX),
+        )
+    dated = [record for record in records if record.key("at").given]
+    for record in dated:
+        mono = record.key("mono_ms")
+        if mono.given:
+            boot_utc_ms = record.key("at").checked(parse_utc) - mono.integer(0, TIME_MS_MAX)
+            if not 0 <= boot_utc_ms <= TIME_MS_MAX:
+                raise mono.fail("is more than at has since 1970; leave out one of them")
+            return Anchor(boot_utc_ms, 0)
+    return Anchor(0, 0) if dated and not has_boot else None
+
+
 @dataclass(frozen=True, slots=True)
 class _Row:
     seq: int
@@ -158,20 +172,32 @@ def _row(node: Node, clock: _Clock, numbers: _Numbers) -> _Row:
     values = node.key("values")
     if not values.given:
         raise values.expected("an object")
-    quality = {name: _flags(flags) for name, flags in node.key("quality").members()}
-    for name in quality:
-        if not values.key(name).present:
-            raise node.key("quality").key(name).fail("is a measurand that values do not have")
+    quality = _quality(node.key("quality"), values)
     return _Row(numbers.take(node), clock.mono_ms(node), dict(values.members()), quality, node)
 
 
+def _quality(node: Node, values: Node) -> Mapping[str, int]:
+    """Flags by measurand; what is not an object holds for all values."""
+    if not isinstance(node.value, dict):
+        flags = _flags(node)
+        return {name: flags for name, _ in values.members()}
+    for name, flag in node.members():
+        if not values.key(name).present:
+            raise flag.fail("is a measurand that values do not have")
+    return {name: _flags(flags) for name, flags in node.members()}
+
+
 def _flags(node: Node) -> int:
+    """A list of names, one name, or the number itself; nothing, or "good", is 0."""
+    if not node.given:
+        return 0
+    if isinstance(node.value, int) and not isinstance(node.value, bool):
+        return node.integer(0, FLAGS_MAX)
     flags = 0
-    for item in node.items():
-        name = item.text()
-        if name not in _FLAGS:
-            raise item.expected(f"a quality flag ({', '.join(_FLAGS)})")
-        flags |= _FLAGS[name]
+    for item in node.items() if isinstance(node.value, list) else (node,):
+        if not isinstance(item.value, str) or item.value not in _FLAGS:
+            raise item.expected(f"a quality flag ({', '.join(filter(None, _FLAGS))})")
+        flags |= _FLAGS[item.value]
     return flags
 
 
@@ -190,7 +216,7 @@ class _Group:
         for row in self.rows:
             names.update(dict.fromkeys(row.values))
         columns = tuple(self._column(name, common) for name in names)
-        readings = tuple(_reading(row, columns) for row in self.rows)
+        readings = tuple(_reading(row, columns) for row in sorted(self.rows, key=lambda row: row.seq))
         slots = self.slots or Slots(len(readings), len(readings))
         return Series(self.meter, columns, readings, slots, self.descriptor)
 
@@ -247,7 +273,7 @@ def _group_of(node: Node, groups: list[_Group]) -> _Group:
 
 def _exact_resolution(name: str, nodes: Iterable[Node]) -> Resolution:
     """The usual step of the unit when all values are multiples of it, else the power of ten that fits all."""
-    numbers = [node.decimal() for node in nodes]
+    numbers = [_without_noise(node) for node in nodes]
     known = BY_NAME.get(name)
     usual = DEFAULT_RESOLUTIONS.get(known.unit, FINEST) if known else FINEST
     needed = min((_exponent(number) for number in numbers), default=0)
@@ -256,6 +282,12 @@ def _exact_resolution(name: str, nodes: Iterable[Node]) -> Resolution:
     if needed < EXPONENT_MIN:
         raise WireError(f"{name}: a value has more than {-EXPONENT_MIN} decimals; give its resolution or round it")
     return Resolution(1, needed)
+
+
+def _without_noise(node: Node) -> Decimal:
+    """The number; of a float, the 15 digits that a float is sure to keep: 0.1 + 0.2 is 0.3."""
+    number = node.decimal()
+    return Decimal(f"{node.value:.15g}") if isinstance(node.value, float) else number
 
 
 def _exponent(number: Decimal) -> int:

@@ -16,6 +16,7 @@ _MISSING = object()
 _NAMES = {dict: "an object", list: "a list", str: "text", int: "a whole number", float: "a number", bool: "a boolean"}
 _NUMBER = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
 _NUMBER_BITS_MAX = 128
+_FLOAT_EXACT_MAX = 1 << 53
 _SHOWN_CHARS_MAX = 60  # of a wrong value, in the error
 
 
@@ -81,8 +82,12 @@ class Node:
         return self._typed(bool)
 
     def integer(self, least: int = 0, most: int = INT64_MAX) -> int:
-        """This whole number, within `least..most`."""
-        number = self._typed(int)
+        """This whole number, within `least..most`; `7.0` is one too, as some languages write it."""
+        number = self.value
+        if isinstance(number, float) and number.is_integer() and abs(number) < _FLOAT_EXACT_MAX:
+            number = int(number)
+        else:
+            number = self._typed(int)
         if not least <= number <= most:
             raise self.expected(f"in {least}..{most}")
         return number

@@ -203,6 +203,69 @@ def test_numbers_go_on_from_those_given() -> None:
     assert from_document({**given, "first": 30, "last": 99}).key == BatchKey("gateway-7", bytes(7) + b"\xaa", 30, 99)
 
 
+def test_the_boot_may_stand_beside_mono_ms_alone() -> None:
+    """As a reading says it that has no `at`."""
+    reading = {"meter": "a", "at": None, "boot": BOOT.hex(), "mono_ms": 5, "values": {}}
+    event = {"at": None, "boot": BOOT.hex(), "mono_ms": 6, "kind": "stop"}
+    for records in ({"readings": [reading]}, {"events": [event]}, {"readings": [reading], "events": [event]}):
+        batch = from_document({"device": "d", "epoch": "00" * 8, **records})
+        assert (batch.boot, batch.anchor) == (BOOT, None)
+    two_boots = {"device": "d", "epoch": "00" * 8, "readings": [reading, {**reading, "boot": "00" * 8}]}
+    with pytest.raises(WireError, match=r"^readings\[1\].boot: another boot than the batch"):
+        from_document(two_boots)
+
+
+def test_at_beside_mono_ms_says_the_anchor_where_the_document_has_none() -> None:
+    few = {name: DOCUMENT[name] for name in ("device", "epoch", "first", "last", "rev", "readings", "events")}
+    batch = from_document({**few, "resolution": {"own": 1}})
+    assert batch.anchor == Anchor(1_790_000_000_000, 0)
+    assert [{**reading, "quality": {}} for reading in to_document(batch)["readings"]] == [
+        {**reading, "quality": {}} for reading in DOCUMENT["readings"]
+    ]
+    assert to_document(batch)["events"] == DOCUMENT["events"]
+    with pytest.raises(WireError, match=r"^readings\[1\].mono_ms: says another time than at"):
+        from_document(changed(few, "readings.1.mono_ms", 60_000))
+    with pytest.raises(WireError, match=r"^readings\[0\].mono_ms: is more than at has since 1970"):
+        from_document(changed(few, "readings.0.mono_ms", 2**45))
+
+
+def test_records_may_come_in_any_order_of_their_numbers() -> None:
+    shuffled = {**DOCUMENT, "readings": DOCUMENT["readings"][::-1], "events": DOCUMENT["events"][::-1]}
+    assert from_document(shuffled) == BATCH
+
+
+def test_noise_of_a_float_needs_no_finer_step() -> None:
+    given = changed(PLAIN, "readings.0.values.heat", 0.1 + 0.2)
+    given["readings"][2]["values"]["heat"] = 1234.1 - 0.000_000_000_000_1
+    first = from_document(given).series[0]
+    assert first.columns[1].resolution == Resolution(1, -1)
+    assert [reading.values[1] for reading in first.readings] == [3, 12341]
+
+
+@pytest.mark.parametrize("good", [None, {}, [], "", "good", 0, {"heat": None}, {"heat": "good"}, {"heat": 0}])
+def test_good_quality_may_be_said_in_any_way(good: Any) -> None:
+    assert from_document(changed(PLAIN, "readings.0.quality", good)) == from_document(PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("quality", "flags"),
+    [
+        ({"heat": "stale"}, (0, Quality.STALE, 0)),
+        ({"heat": 48}, (0, 48, 0)),
+        (["stale", "jump"], (24, 24, 0)),
+        ("not_available", (1, 1, 0)),
+        (8, (8, 8, 0)),
+    ],
+)
+def test_quality_may_be_a_name_or_a_number_and_of_all_values(quality: Any, flags: tuple[int, ...]) -> None:
+    first = from_document(changed(PLAIN, "readings.0.quality", quality)).series[0]
+    assert [reading.flags for reading in first.readings] == [flags, ()]
+
+
+def test_a_whole_number_may_have_a_decimal_point() -> None:
+    assert from_document({**DOCUMENT, "first": 1.0, "last": 9.0}) == BATCH
+
+
 def test_no_records_is_a_batch_too() -> None:
     batch = from_document({"device": "d", "epoch": "00" * 8})
     assert batch == Batch(BatchKey("d", bytes(8), 1, 1), bytes(8), None, False, (), ())
@@ -230,7 +293,14 @@ def test_monotonic_time_may_come_without_at_and_anchor_without_boot() -> None:
         (changed(DOCUMENT, "rev", 1.5), "^rev: 1.5 is not a whole number"),
         (changed(DOCUMENT, "confirm_wanted", 1), "^confirm_wanted: 1 is not a boolean"),
         (changed(DOCUMENT, "anchor", {}), "^anchor.boot_utc_ms: missing, a whole number is needed"),
-        (changed(DOCUMENT, "anchor", None), r"^readings\[0\].at: cannot be turned into mono_ms"),
+        (
+            changed(changed(PLAIN, "readings.0.boot", "00" * 8), "anchor", None),
+            r"^readings\[0\].at: cannot be turned into mono_ms",
+        ),
+        (changed(DOCUMENT, "last", 9.5), "^last: 9.5 is not a whole number"),
+        (changed(DOCUMENT, "last", 1e300), r"^last: 1e\+300 is not a whole number"),
+        (changed(DOCUMENT, "readings.0.quality", True), r"^readings\[0\].quality: True is not a q"),
+        (changed(DOCUMENT, "readings.0.quality", 1 << 31), r"^readings\[0\].quality: 2147483648 is not in 0"),
         (changed(DOCUMENT, "meters.0.meter", "\n"), r"^meters\[0\].meter: meter name"),
         (changed(DOCUMENT, "meters.0.descriptor", "00"), r"^meters\[0\].descriptor: '00' is not 8 hexadecimal digits"),
         (changed(DOCUMENT, "meters.0.slots.due", -1), r"^meters\[0\].slots.due: -1 is not in 0"),
