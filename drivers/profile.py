@@ -57,7 +57,7 @@ def parse_profile(text: str, subject: str = "") -> Profile:
     mistakes: list[Mistake] = []
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ProfileError(subject, (Mistake("file", f"not TOML: {error}", "TOML 1.0"),)) from error
     table = read_table(ProfileTable, raw, "", mistakes)
     name = raw.get("model", subject)
@@ -115,10 +115,11 @@ def _registers(
 def _register(name: str, entry: RegisterTable, defaults: DefaultsTable, mistakes: list[Mistake]) -> Register | None:
     path = f"registers.{name}"
     data_type = _first(entry.type, defaults.type)
-    scale = Fraction(Decimal(str(_first(entry.scale, defaults.scale))))
-    if scale == 0:
-        mistakes.append(Mistake(f"{path}.scale", "0 makes every value 0", "a number that is not 0"))
+    factor = Decimal(str(_first(entry.scale, defaults.scale)))
+    if not factor or not factor.is_finite():
+        mistakes.append(Mistake(f"{path}.scale", f"{factor} leaves nothing of a value", "a number that is not 0"))
         return None
+    scale = Fraction(factor)
     try:
         resolution = Resolution.parse(entry.resolution)
     except WireError as error:

@@ -60,6 +60,8 @@ def _parse_toml(data: bytes, path: Path) -> tuple[str, Mapping[str, Any]]:
         raise SettingsError(path, [mistake]) from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(path, [_syntax_mistake(str(error), text)]) from error
+    except RecursionError as error:
+        raise SettingsError(path, [_syntax_mistake("brackets nested too deeply", text)]) from error
 
 
 def _syntax_mistake(message: str, text: str) -> Mistake:

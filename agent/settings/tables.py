@@ -148,7 +148,7 @@ def _keep_if_good(table: Table, known: FieldInfo, value: object, report: Report)
         return
     try:
         good = _parse(known, msgspec.convert(value, known.type))
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, OverflowError):  # OverflowError: hundreds of digits
         report.mistake(path, f"is {_show(value)}{_quotes(known, value)}", expected)
         return
     low, high = _extra(known).get("range", (None, None))

@@ -124,6 +124,8 @@ def test_an_unknown_key_without_a_near_one_still_says_what_there_is() -> None:
     ("change", "path", "says"),
     [
         ("scale = 0", "registers.energy_active_import_total.scale", "not 0"),
+        ("scale = inf", "registers.energy_active_import_total.scale", "not 0"),
+        ("scale = nan", "registers.energy_active_import_total.scale", "not 0"),
         ("scale = 1000, resolution = 1e99", "registers.energy_active_import_total.resolution", "exponent"),
         ("type = 'uint16', not_available = [65536]", "registers.energy_active_import_total.not_available", "0xffff"),
         ("type = 'uint32', scale = 0.1", "registers.energy_active_import_total.resolution", "coarser"),
@@ -185,6 +187,7 @@ def test_the_default_list_names_registers_once() -> None:
 
 def test_text_that_is_no_toml_and_values_that_are_no_tables() -> None:
     assert "not TOML" in mistakes_of("model = ")["file"]
+    assert "not TOML" in mistakes_of("model = " + "[" * 5000)["file"]
     assert "not a table" in mistakes_of("limits = 3\n" + GOOD)["limits"]
     assert "at least one measurand" in mistakes_of(GOOD[: GOOD.index("[registers]")] + "registers = {}\n")["registers"]
 

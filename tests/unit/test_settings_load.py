@@ -137,6 +137,7 @@ endpoint = "mqtts://broker:8883"
         ('ca = "a\\u0000b"', "uplink.ca", "control character"),
         ("[batch]\nmax_age = '5 min'", "batch.max_age", 'is "5 min"; expected a duration'),
         ("[batch]\nmax_age = '2d'", "batch.max_age", "from 1s to 1d"),
+        (f"[batch]\nmax_age = '{'9' * 400}d'", "batch.max_age", "from 1s to 1d"),
         ("[batch]\nmax_bytes = 511", "batch.max_bytes", "from 512 to 131072"),
         ("[buffer]\nmax_size = '512'", "buffer.max_size", 'such as "512MB"'),
         ("[buffer]\nmax_size = '1kB'", "buffer.max_size", "from 1MB"),
@@ -203,6 +204,7 @@ def test_a_profile_beside_the_file_is_found(tmp_path: Path) -> None:
         (b"[box\n", 1, "is not valid TOML"),
         (b"[box]\nid = '\xff'\n", 2, "not UTF-8"),
         (b"[box]\nid =", 2, "is not valid TOML"),
+        (b"[box]\nid = " + b"[" * 5000, 2, "is not valid TOML"),
     ],
 )
 def test_what_is_not_toml_has_a_line(text: bytes, line: int, said: str) -> None:
