@@ -37,6 +37,7 @@ GATEWAY_SILENT = (10, 11)
 TRANSACTION_MAX = 0xFFFF
 RTU_OVERHEAD = 5  # unit, function, byte count, CRC
 MBAP_BYTES = 6
+TCP_LENGTH_MIN, TCP_LENGTH_MAX = 2, 254  # what the header may announce: unit and 1 to 253 bytes
 CHECK_WIRING = "check wiring (A/B, termination), unit number, baud rate and parity, and the meter's power"
 CHECK_NOISE = "check termination, shield and that no other master or meter with the same unit number is on the line"
 CHECK_GATEWAY = "check the gateway, and that it speaks Modbus TCP and not RTU over TCP"
@@ -156,7 +157,8 @@ class TcpFraming:
 
     def answer(self, buffer: bytes) -> Answer | None:
         while len(buffer) >= FramerSocket.MIN_SIZE:
-            if buffer[2:4] != b"\0\0":
+            length = int.from_bytes(buffer[4:6], "big")
+            if buffer[2:4] != b"\0\0" or not TCP_LENGTH_MIN <= length <= TCP_LENGTH_MAX:
                 return Answer(fault=f"no Modbus TCP header: {buffer[:16].hex(' ')}")
             used, unit, transaction, pdu = self._framer.decode(buffer)
             if not used:

@@ -23,11 +23,15 @@ from drivers.profile_model import Parity
 READ_BYTES = 1024
 TCP_PORT = 502
 # A peer that vanished without a word is noticed within about 10 s even while nothing is asked of it.
-KEEP_ALIVE = (
-    (socket.TCP_KEEPIDLE, 5),
-    (socket.TCP_KEEPINTVL, 2),
-    (socket.TCP_KEEPCNT, 3),
-    (socket.TCP_USER_TIMEOUT, 10_000),
+KEEP_ALIVE = tuple(
+    (getattr(socket, name), value)
+    for name, value in (
+        ("TCP_KEEPIDLE", 5),
+        ("TCP_KEEPINTVL", 2),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", 10_000),
+    )
+    if hasattr(socket, name)  # macOS has not all of them
 )
 GONE = {errno.ENOENT, errno.ENODEV, errno.ENXIO}
 HELD = {errno.EBUSY, errno.EAGAIN}

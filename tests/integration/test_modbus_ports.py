@@ -30,6 +30,13 @@ def test_a_missing_port() -> None:
     asyncio.run(scenario())
 
 
+def test_systems_without_all_keep_alive_options_read_meters_too() -> None:
+    """macOS has no TCP_USER_TIMEOUT."""
+    code = "import socket; del socket.TCP_USER_TIMEOUT; from drivers.port import KEEP_ALIVE; print(len(KEEP_ALIVE))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (run.stdout, run.stderr) == ("3\n", "")
+
+
 def test_a_port_that_is_no_serial_port(tmp_path: Path) -> None:
     async def scenario() -> None:
         (tmp_path / "file").write_text("")

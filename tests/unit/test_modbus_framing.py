@@ -115,6 +115,13 @@ def test_tcp_stream_that_is_none(tcp: TcpFraming) -> None:
     assert "no complete answer" in tcp.explain(b"\0\1")
 
 
+@pytest.mark.parametrize("length", [0, 1, 255, 65_535])
+def test_tcp_lengths_that_no_answer_has(tcp: TcpFraming, length: int) -> None:
+    answer = tcp.answer(b"\0\1\0\0" + length.to_bytes(2, "big") + b"\1\4\4" + DATA)
+    assert answer is not None
+    assert "no Modbus TCP header" in answer.fault
+
+
 def test_tcp_transaction_numbers_come_round(tcp: TcpFraming) -> None:
     numbers = {tcp.request(1, BLOCK)[:2] for _ in range(65_535)}
     assert len(numbers) == 65_535
