@@ -11,9 +11,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from broker import Authority, free_port, start_mosquitto
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+
+from broker import Authority, Mosquitto, free_port  # noqa: E402 - the tests' broker serves the benches too
+
 BOX = "apt-bench"
 WATTPOST = [sys.executable, "-m", "agent"]
 
@@ -76,7 +78,8 @@ class Rig:
     def _start(self) -> None:
         folder = self.folder
         self.authority = Authority(folder)
-        self.broker_port = free_port()
+        self._mosquitto = Mosquitto(folder, self.authority)
+        self.broker_port = self._mosquitto.port
         self.start_broker()
         meter_port = free_port()
         units = [word for unit in range(1, self.meters + 1) for word in ("--meter", f"eastron-sdm630:{unit}")]
@@ -90,7 +93,7 @@ class Rig:
         self.start_receiver()
 
     def start_broker(self) -> None:
-        self.broker = start_mosquitto(self.folder, self.authority, self.broker_port)
+        self.broker = self._mosquitto.start()
         self._stack.callback(end, self.broker)
 
     def start_receiver(self) -> None:

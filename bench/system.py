@@ -173,7 +173,9 @@ def table(result: dict[str, float]) -> str:
     rows = [head, ("---",) * len(head), ours, beside, TARGET, *PEERS]
     text = "\n".join(f"| {row[0]:<46} | " + " | ".join(f"{cell:>14}" for cell in row[1:]) + " |" for row in rows)
     device = f"{result['device_per_reading']:,.0f}" if "device_per_reading" in result else "not measured"
-    note = f"Told to the block device, journal included: {device} B/reading. Peers: measured in 2026-11, another machine."
+    note = (
+        f"Told to the block device, journal included: {device} B/reading. Peers: of 2026-11, another machine."
+    )
     return f"\n{text}\n\n{note}"
 
 

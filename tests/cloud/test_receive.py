@@ -2,112 +2,25 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from broker import PROGRAM, Authority, Mosquitto
 
-from cloud.local.ministack import free_port
 from cloud.receiver.export import readings
 from cloud.receiver.sqlite_folder import open_to_read
 from wire.codec import digest
 
 BOX = "apt-1"
 TOPIC = f"wattpost/{BOX}/batches"
-MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
-pytestmark = pytest.mark.skipif(MOSQUITTO is None, reason="needs mosquitto: apt-get install mosquitto")
-
-
-class Authority:
-    """A root and the certificates that it signs, as PEM files."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test root")])
-        self.ca = folder / "ca.pem"
-        root = self._builder("test root", self._key).add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
-        self.ca.write_bytes(root.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-
-    def _builder(self, name: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-        now = dt.datetime.now(dt.UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-            .issuer_name(self._name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(hours=1))
-            .not_valid_after(now + dt.timedelta(days=1))
-        )
-
-    def issue(self, name: str) -> tuple[Path, Path]:
-        key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
-        certificate = self._builder(name, key).add_extension(names, False).sign(self._key, hashes.SHA256())
-        cert_path, key_path = self._folder / f"{name}.pem", self._folder / f"{name}.key"
-        cert_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        key_path.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        key_path.chmod(0o600)
-        return cert_path, key_path
-
-
-@dataclass
-class Mosquitto:
-    """With access rules: a client is the name in its certificate, a box has its own topics, the receiver all."""
-
-    folder: Path
-    authority: Authority
-    port: int = field(default_factory=free_port)
-
-    def start(self) -> subprocess.Popen[bytes]:
-        cert, key = self.authority.issue("broker")
-        rights = self.folder / "acl"
-        rights.write_text(
-            "pattern write wattpost/%u/batches\npattern read wattpost/%u/receipts\n"
-            "user receiver\ntopic read wattpost/+/batches\ntopic write wattpost/+/receipts\n"
-        )
-        config = self.folder / "mosquitto.conf"
-        config.write_text(
-            f"listener {self.port} 127.0.0.1\ncafile {self.authority.ca}\ncertfile {cert}\nkeyfile {key}\n"
-            f"require_certificate true\nuse_identity_as_username true\nacl_file {rights}\nuser root\n"
-        )
-        with (self.folder / "mosquitto.log").open("wb") as log:
-            process = subprocess.Popen([str(MOSQUITTO), "-c", str(config)], stdout=log, stderr=log)
-        for _ in range(200):
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-            except ConnectionRefusedError:
-                assert process.poll() is None, (self.folder / "mosquitto.log").read_text()
-                process_wait(process, 0.05)
-            else:
-                return process
-        raise AssertionError("mosquitto did not listen")
-
-
-def process_wait(process: subprocess.Popen[Any], seconds: float) -> None:
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason="needs mosquitto: apt-get install mosquitto")
 
 
 @pytest.fixture(scope="module")
