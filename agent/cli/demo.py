@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from agent.demo.scenario import Scenario
 
 LEAST_S = 20.0
+EARLIER_DEMO = "cloud.log"  # the first file of a demo's folder
 
 
 class Seconds(click.ParamType[float]):
@@ -73,8 +74,7 @@ def command(*, for_s: float | None, plain: bool, outage_s: float, crash: bool, s
     from agent.demo.scenario import Plan, Scenario  # noqa: PLC0415
 
     folder = folder.resolve()
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    _empty(folder)
     say = click.echo if plain else lambda _text: None
     scenario = Scenario(Plan(for_s, outage_s, crash, seed), folder, say)
     try:
@@ -83,6 +83,19 @@ def command(*, for_s: float | None, plain: bool, outage_s: float, crash: bool, s
         click.echo(f"demo: {error}", err=True)
         code = os.EX_UNAVAILABLE
     raise click.exceptions.Exit(code)
+
+
+def _empty(folder: Path) -> None:
+    """Only what an earlier demo left is removed, never somebody's own files."""
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            if not (folder / EARLIER_DEMO).exists():
+                raise click.UsageError(f"--dir {folder} has files that no demo left there; name a new folder")
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        click.echo(f"Error: cannot make or empty {error.filename}: {error.strerror}; name another --dir", err=True)
+        raise click.exceptions.Exit(os.EX_CANTCREAT) from error
 
 
 async def _run(scenario: Scenario, *, plain: bool) -> int:
