@@ -35,6 +35,7 @@ from agent.version import VERSION
 log = logging.getLogger(__name__)
 
 STOP_S = 3.0
+RENEW_PAUSE_MS = 10 * 60_000  # a card that damages one file after another needs somebody to replace it
 
 
 class App:
@@ -54,8 +55,22 @@ class App:
 
     @classmethod
     async def main(cls, settings: Settings, config: Path) -> None:
-        """Make the daemon on the running event loop, and run it."""
-        await cls(settings, config).run()
+        """Make the daemon on the running event loop, and run it; anew where its buffer turned out to be damaged."""
+        app, renewed_ms = cls(settings, config), None
+        while not await app._ended_well(renewed_ms):
+            renewed_ms = app.clock.mono_ms()
+            app = cls(app.settings, config)
+
+    async def _ended_well(self, renewed_ms: int | None) -> bool:
+        """Run; False for a damaged buffer, which the next start repairs, unless one did so shortly before."""
+        try:
+            await self.run()
+        except BufferFileError as error:
+            again = renewed_ms is not None and self.clock.mono_ms() - renewed_ms < RENEW_PAUSE_MS
+            if not error.damaged or again:
+                raise
+            return False
+        return True
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT; raises `BufferFileError` when the buffer cannot be opened."""
@@ -154,7 +169,9 @@ class App:
 
     def _say_started(self, opening: Opening) -> None:
         if opening.moved_aside is not None:
-            log.error("buffer: damaged, kept as %s; a new one is in use", opening.moved_aside)
+            aside = opening.moved_aside
+            saved = f"{aside.batches} batches of it were whole and are in the new one"
+            log.error("buffer: damaged; kept as %s; %s", aside.path, saved)
         if opening.start.epoch_reason:
             log.info("buffer: new epoch %s (%s)", self.recorder.store.buffer.epoch.hex(), opening.start.epoch_reason)
         if not opening.clean:

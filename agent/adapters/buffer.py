@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from agent.adapters.buffer_file import BufferFile, BufferFileError
+from agent.adapters.buffer_file import Aside, BufferFile, BufferFileError
 from agent.adapters.open_groups import OpenGroups
 from agent.adapters.outbox import Oldest, Outbox
 from agent.adapters.space import Space, Thinned
@@ -54,7 +54,7 @@ class Opening:
     anchor: Anchor | None = None
     accounted_ms: Mapping[str, int] = field(default_factory=dict)
     previous: bytes | None = None
-    moved_aside: Path | None = None
+    moved_aside: Aside | None = None
     thinned: tuple[Thinned, ...] = ()
 
 
@@ -101,22 +101,32 @@ class Buffer:
         """
         file, moved_aside = BufferFile.open(path)
         try:
-            try:
-                return cls._opened_from(file, identity, moved_aside)
-            except BufferFileError as error:
-                if error.damaged:
-                    return cls._opened_from(file, identity, file.replace_damaged())
-                if not error.full:
-                    raise
+            found = cls._opened_unless_ill(file, identity, moved_aside)
+            if isinstance(found, tuple):
+                return found
+            if found == sqlite3.SQLITE_FULL:
                 room = Space(file).make_room(ROOM_BYTES)
                 buffer, opening = cls._opened_from(file, identity, moved_aside)
                 return buffer, replace(opening, thinned=room.thinned)
+            return cls._opened_from(file, identity, file.replace_damaged())
         except BaseException:
             file.close()
             raise
 
     @classmethod
-    def _opened_from(cls, file: BufferFile, identity: Identity, moved_aside: Path | None) -> tuple[Buffer, Opening]:
+    def _opened_unless_ill(
+        cls, file: BufferFile, identity: Identity, moved_aside: Aside | None
+    ) -> tuple[Buffer, Opening] | int:
+        """Or SQLite's code for an error that can be mended, once nothing of the error is left that holds the file."""
+        try:
+            return cls._opened_from(file, identity, moved_aside)
+        except BufferFileError as error:
+            if not (error.damaged or error.full):
+                raise
+            return error.code
+
+    @classmethod
+    def _opened_from(cls, file: BufferFile, identity: Identity, moved_aside: Aside | None) -> tuple[Buffer, Opening]:
         buffer = cls(file, identity)
         with file.translate("open"):
             try:
@@ -125,7 +135,7 @@ class Buffer:
                 # SQLite found nothing wrong, but what the rows say is not what was written.
                 raise BufferFileError("open", file.path, f"it is damaged: {error}", sqlite3.SQLITE_CORRUPT) from error
 
-    def _start(self, moved_aside: Path | None) -> Opening:
+    def _start(self, moved_aside: Aside | None) -> Opening:
         db = self.file.db
         self._layouts = {
             id_: Layout(meter, _columns(columns), descriptor)

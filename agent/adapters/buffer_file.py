@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+from agent.adapters.salvage import salvage
 from agent.adapters.schema import VERSION
 
 CHECKPOINT_PAGES = 300  # some 160 KB of WAL, overwritten again and again: measured as the least written per reading
 CACHE_KIB = 512
+CHECKED_BYTES_MAX = 16_000_000  # checked at each start: less than a second on a small box
 DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 NEXT_STEP = {
     sqlite3.SQLITE_FULL: "free space on its file system, or lower [buffer] max_size",
@@ -22,8 +26,17 @@ NEXT_STEP = {
     sqlite3.SQLITE_READONLY: "give the agent's user write access to the file and its folder",
     sqlite3.SQLITE_CANTOPEN: "create its folder and give it to the agent's user",
     sqlite3.SQLITE_BUSY: "another agent has it open: stop that one first",
-    sqlite3.SQLITE_CORRUPT: "restart the agent: it keeps the damaged file aside and begins a new one",
+    sqlite3.SQLITE_CORRUPT: "starting the agent anew keeps the file aside and saves what is whole in it",
+    sqlite3.SQLITE_NOTADB: "starting the agent anew keeps the file aside and saves what is whole in it",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """A damaged file that was moved to `path`, and how many of its batches were whole and are in the new one."""
+
+    path: Path
+    batches: int
 
 
 class BufferFileError(Exception):
@@ -56,38 +69,42 @@ class BufferFile:
         self._lock_fd = lock_fd
 
     @classmethod
-    def open(cls, path: Path) -> tuple[BufferFile, Path | None]:
-        """The migrated file, and where a damaged one was moved to. Raises `BufferFileError`."""
+    def open(cls, path: Path) -> tuple[BufferFile, Aside | None]:
+        """The migrated file, and what became of a damaged one. Raises `BufferFileError`."""
         if not path.parent.is_dir():
             raise BufferFileError("open", path, f"there is no folder {path.parent}", sqlite3.SQLITE_CANTOPEN)
         lock_fd = _lock(path)
         aside = None
         try:
-            try:
-                db = _connect(path)
-            except BufferFileError as error:
-                if not error.damaged:
-                    raise
-                aside = _move_aside(path)
-                db = _connect(path)
+            db = _connect_if_sound(path)
+            if db is None:
+                db, aside = _begin_anew(path)
         except BaseException:
             os.close(lock_fd)
             raise
         return cls(path, db, lock_fd), aside
 
-    def replace_damaged(self) -> Path:
-        """Move the file aside and begin a new one; returns where the old one went."""
+    def replace_damaged(self) -> Aside:
+        """Move the file aside and begin a new one with what can be saved of it."""
         self.db.close()
-        aside = _move_aside(self.path)
-        self.db = _connect(self.path)
+        self.db, aside = _begin_anew(self.path)
         return aside
 
     def close(self) -> None:
         self.db.close()
         os.close(self._lock_fd)
 
-    def translate(self, operation: str) -> AbstractContextManager[None]:
-        return translate(self.path, operation)
+    @contextmanager
+    def translate(self, operation: str) -> Iterator[None]:
+        """SQLite's errors as `BufferFileError`; damage is remembered, so that the next start repairs it."""
+        try:
+            with translate(self.path, operation):
+                yield
+        except BufferFileError as error:
+            if error.damaged:
+                with suppress(OSError):
+                    _suspect(self.path).touch()
+            raise
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -117,19 +134,44 @@ def _lock(path: Path) -> int:
     return lock_fd
 
 
+def _connect_if_sound(path: Path) -> sqlite3.Connection | None:
+    """None for a damaged file, once the error is gone: its frames keep the connection, and so its locks."""
+    try:
+        return _connect(path)
+    except BufferFileError as error:
+        if not error.damaged:
+            raise
+    return None
+
+
 def _connect(path: Path) -> sqlite3.Connection:
+    """The file, migrated and sound."""
+    if _suspect(path).exists():
+        raise BufferFileError("open", path, "it was found damaged", sqlite3.SQLITE_CORRUPT)
     with translate(path, "open"):
-        db = _open(path)
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version < VERSION:
-            db.close()
-            _migrate(path)
-            db = _open(path)
-        elif version > VERSION:
-            db.close()
+        with closing(_open(path)) as db:
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version > VERSION:
             cause = f"it was written by a newer version (schema {version}, this one knows {VERSION})"
             raise BufferFileError("open", path, cause, sqlite3.SQLITE_ERROR)
+        if version < VERSION:
+            _migrate(path)
+        db = _open(path)
+        try:
+            _check(path, db)
+        except BaseException:
+            db.close()
+            raise
         return db
+
+
+def _check(path: Path, db: sqlite3.Connection) -> None:
+    """Whether its pages hang together, unless it is large."""
+    if path.stat().st_size > CHECKED_BYTES_MAX:
+        return
+    (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise BufferFileError("open", path, f"it is damaged: {found}", sqlite3.SQLITE_CORRUPT)
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -141,6 +183,7 @@ def _open(path: Path) -> sqlite3.Connection:
     db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     db.execute(f"PRAGMA journal_size_limit = {CHECKPOINT_PAGES * 1024}")
     db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    db.text_factory = lambda text: text.decode(errors="replace")  # a damaged one must not raise what nobody expects
     return db
 
 
@@ -156,6 +199,23 @@ def _migrate(path: Path) -> None:
         raise BufferFileError("create or migrate", path, cause, code)
 
 
+def _suspect(path: Path) -> Path:
+    """A mark that the file was found damaged while in use: checking a large one at each start would take long."""
+    return path.with_name(path.name + ".suspect")
+
+
+def _begin_anew(path: Path) -> tuple[sqlite3.Connection, Aside]:
+    gc.collect()  # a cursor left behind by the error that led here would keep the damaged file locked
+    moved_to = _move_aside(path)
+    db = _connect(path)
+    try:
+        with translate(path, "save batches into"):
+            return db, Aside(moved_to, salvage(moved_to, db))
+    except BaseException:
+        db.close()
+        raise
+
+
 def _move_aside(path: Path) -> Path:
     """Rename the damaged file and its journals: what is in them may still be saved by hand."""
     number = 1
@@ -166,6 +226,7 @@ def _move_aside(path: Path) -> Path:
             old = path.with_name(path.name + suffix)
             if old.exists():
                 old.rename(path.with_name(aside.name + suffix))
+        _suspect(path).unlink(missing_ok=True)
     except OSError as error:
         cause = f"it is damaged, and cannot be renamed to {aside.name}: {error.strerror}"
         raise BufferFileError("open", path, cause, sqlite3.SQLITE_READONLY) from error

@@ -89,7 +89,10 @@ class Outbox:
             "SELECT id, first, last, sent, digests FROM batch WHERE epoch = ? AND first <= ? ORDER BY id",
             (receipt.epoch, highest),
         )
-        return [Unconfirmed(id_, first, last, bool(sent), tuple(d.split())) for id_, first, last, sent, d in rows]
+        return [
+            Unconfirmed(id_, first, last, bool(sent), tuple(str(digests).split()))
+            for id_, first, last, sent, digests in rows
+        ]
 
     def delete(self, batch_ids: Iterable[int]) -> int:
         """Delete confirmed batches; returns how many records they had."""
@@ -100,8 +103,17 @@ class Outbox:
         with self._file.translate("delete from"), self._file.transaction() as db:
             for batch_id in ids:
                 row = db.execute("DELETE FROM batch WHERE id = ? RETURNING records", batch_id).fetchone()
-                records += row[0] if row else 0
+                records += (row[0] or 0) if row else 0
         return records
+
+    def set_aside(self, batch_id: int, why: str) -> tuple[Sealed, int]:
+        """Keep a batch without sending it any more; returns it with the number of its records."""
+        with self._file.translate("set a batch aside in"), self._file.transaction() as db:
+            row = db.execute(
+                "UPDATE batch SET held = ? WHERE id = ? RETURNING epoch, first, last, size, records", (why, batch_id)
+            ).fetchone()
+        epoch, first, last, size, records = row
+        return Sealed(batch_id, epoch, first, last, size, confirm_wanted=False), records
 
     def oldest(self) -> Oldest | None:
         """The oldest record in a batch; None without batches, or where the oldest is damaged."""

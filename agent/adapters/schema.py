@@ -66,14 +66,16 @@ def migrate(path: Path) -> None:
     from sqlite_utils import Database  # noqa: PLC0415 - only this process pays for it
 
     db = Database(str(path))
-    db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-    db.execute("PRAGMA journal_mode = WAL")
-    for version in range(db.execute("PRAGMA user_version").fetchone()[0], VERSION):
-        with db.conn:
-            db.execute("BEGIN IMMEDIATE")
-            MIGRATIONS[version](db)
-            db.execute(f"PRAGMA user_version = {version + 1}")
-    db.close()
+    try:
+        db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        db.execute("PRAGMA journal_mode = WAL")
+        for version in range(db.execute("PRAGMA user_version").fetchone()[0], VERSION):
+            with db.conn:
+                db.execute("BEGIN IMMEDIATE")
+                MIGRATIONS[version](db)
+                db.execute(f"PRAGMA user_version = {version + 1}")
+    finally:
+        db.close()
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from agent.core.watchdog import Watchdog
 from agent.settings import Uplink
 from agent.tasks.progress import Progress
 from agent.tasks.recording import BufferThread, Recorder
+from wire.codec import peek
 from wire.errors import WireError
 from wire.receipt import Receipt, parse_receipt
 
@@ -31,6 +32,7 @@ STUCK_MS = 180_000
 EPOCH_PAUSE_MS = 60 * 60_000  # a far end that sends nonsense costs one epoch an hour, not one a message
 RENEW_MS = 10 * 60_000  # how soon a subscription that was not granted is tried again
 EVENTS_MAX = 10_000
+DAMAGED = "damaged on the box"
 
 
 @dataclass(slots=True)
@@ -85,7 +87,7 @@ class Courier:
                     await self._handle(event)
                 except BufferFileError as error:
                     # Nothing is lost: what could not be read or deleted now is still there.
-                    self._changes.say("buffer", str(error), logging.ERROR)
+                    self._buffer_failed(error)
         finally:
             await self._drop_connection()
 
@@ -153,12 +155,29 @@ class Courier:
             return self.delivery.on_published(self.clock.mono_ms(), batch_id, Outcome.LOST)
         if body is None or self._uplink is None:
             self.delivery.forget([batch_id])
-        else:
+        elif _is_whole(body):
             self._uplink.publish(batch_id, body)
+        else:
+            await self._set_aside(batch_id)
         return []
 
+    async def _set_aside(self, batch_id: int) -> None:
+        """The bytes of a batch are no longer what was sealed: nobody could read them, so they are kept, not sent."""
+        self.delivery.forget([batch_id])
+        buffer = self.store.buffer
+        batch, records = await self.store.run(lambda: buffer.outbox.set_aside(batch_id, DAMAGED))
+        numbers = f"{batch.first}..{batch.last}"
+        log.error("buffer: the bytes of batch %s are damaged; it is kept, not sent; the card fails: see dmesg", numbers)
+        self.progress.held_batches = await self.store.run(buffer.outbox.count_held)
+        if batch.epoch == buffer.epoch:
+            data = {"first": batch.first, "last": batch.last, "records": records, "reason": DAMAGED}
+            self._event("dropped", data)
+
     def _buffer_failed(self, error: BufferFileError) -> None:
+        """Say so; a damaged file is repaired by starting anew."""
         self._changes.say("buffer", str(error), logging.ERROR)
+        if error.damaged:
+            raise error
 
     def _say_published(self, event: Published) -> None:
         if event.outcome is Outcome.ACCEPTED:
@@ -302,3 +321,11 @@ class Courier:
         records = await self.recorder.with_room(lambda: self.store.buffer.outbox.delete([batch_id]))
         self.progress.confirmed_records += records
         await self._deleted(1, records)
+
+
+def _is_whole(body: bytes) -> bool:
+    try:
+        peek(body)
+    except WireError:
+        return False
+    return True

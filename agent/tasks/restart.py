@@ -23,7 +23,8 @@ def restart_records(opening: Opening, now_ms: int, config_rev: str) -> list[NewE
         records.append(NewEvent(now_ms, "numbers_skipped", None, {"first": first, "last": last}))
     records += [NewEvent(now_ms, "thinned", None, one.data()) for one in opening.thinned]
     if opening.moved_aside is not None:
-        data = {"reason": "damaged_buffer", "kept_as": opening.moved_aside.name}
+        aside = opening.moved_aside
+        data = {"reason": "damaged_buffer", "kept_as": aside.path.name, "batches_saved": aside.batches}
         records.append(NewEvent(now_ms, "dropped", None, data))
     return records
 

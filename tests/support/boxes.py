@@ -63,10 +63,12 @@ class TestBuffer:
     def seal(self, *, max_bytes: int = 3600, wanted: bool = False, handed_out: bool = True) -> SealResult:
         return self.buffer.seal(ANCHOR, max_bytes, everything=True, confirm_wanted=wanted, handed_out=handed_out)
 
-    def batches(self) -> list[Batch]:
+    def bodies(self) -> list[bytes]:
         """Everything that is sealed, oldest first."""
-        rows = self.buffer.file.db.execute("SELECT body FROM batch ORDER BY id").fetchall()
-        return [decode(body) for (body,) in rows]
+        return [body for (body,) in self.buffer.file.db.execute("SELECT body FROM batch ORDER BY id").fetchall()]
+
+    def batches(self) -> list[Batch]:
+        return [decode(body) for body in self.bodies()]
 
     def numbers(self) -> list[tuple[int, int]]:
         return [(batch.key.first, batch.key.last) for batch in self.batches()]

@@ -1,0 +1,72 @@
+"""What can be saved of a damaged buffer: each batch carries a checksum of its own, so that a whole one is known."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from wire.codec import decode, digest
+from wire.errors import WireError
+from wire.limits import SEQ_MAX
+
+GUESSES_MAX = 200_000  # ids of batches; what a full buffer has
+COLUMNS = "confirm_wanted, held, digests, body"
+
+
+def salvage(damaged: Path, db: sqlite3.Connection) -> int:
+    """Copy the whole batches of `damaged` into the new buffer `db`, in order; returns how many."""
+    saved = 0
+    with closing(sqlite3.connect(damaged, isolation_level=None)) as old:
+        old.text_factory = lambda text: text.decode(errors="replace")
+        db.execute("BEGIN IMMEDIATE")
+        for row in _whole(old):
+            saved += _insert(db, saved + 1, row)
+        db.execute("COMMIT")
+    return saved
+
+
+def _whole(old: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
+    """The rows before the first damage, those behind the last, and what can be found between them; ascending."""
+    first_part, last_part = list(_ids(old, "ASC")), list(_ids(old, "DESC"))
+    between = range(max(first_part, default=0) + 1, min(last_part, default=0))[:GUESSES_MAX]
+    for id_ in sorted({*first_part, *between, *last_part}):
+        try:
+            row = old.execute(f"SELECT {COLUMNS} FROM batch WHERE id = ?", (id_,)).fetchone()  # noqa: S608 - ours
+        except sqlite3.Error:
+            continue
+        if row is not None:
+            yield row
+
+
+def _ids(old: sqlite3.Connection, order: str) -> Iterator[int]:
+    """As many ids as can be read from one end."""
+    try:
+        for (id_,) in old.execute(f"SELECT id FROM batch ORDER BY id {order}"):  # noqa: S608 - ours
+            if isinstance(id_, int):
+                yield id_
+    except sqlite3.Error:
+        return
+
+
+def _insert(db: sqlite3.Connection, id_: int, row: tuple[Any, ...]) -> bool:
+    """Nothing of the row is believed but its bytes, which have a checksum, and what only makes it stay longer."""
+    wanted, held, digests, body = row
+    try:
+        batch = decode(bytes(body))
+    except (TypeError, WireError):
+        return False
+    key = batch.key
+    records = len(batch.events) + sum(len(series.readings) for series in batch.series)
+    known = {digest(bytes(body)), *(str(digests).split() if isinstance(digests, str) else ())}
+    db.execute("INSERT OR IGNORE INTO epoch VALUES (?, ?, ?)", (key.epoch, key.device, SEQ_MAX))
+    db.execute(
+        "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?)",
+        (
+            *(id_, key.epoch, key.first, key.last, key.rev, records, len(body)),
+            *(bool(wanted), held if isinstance(held, str) else None, " ".join(sorted(known)), bytes(body)),
+        ),
+    )
+    return True
