@@ -14,7 +14,7 @@ from cloud.cli.stopping import stop_signals
 from cloud.local.bring_up import CONNECTION, local_cloud
 from cloud.local.errors import LocalCloudError
 from wire.errors import WireError
-from wire.topics import check_client_id
+from wire.limits import check_device
 
 
 @click.command("local")
@@ -43,7 +43,7 @@ def command(folder: Path, box: str, mqtt_port: int | None, gateway_port: int | N
       wattpost cloud readings --local DIR
     """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
     try:
-        check_client_id(box)
+        check_device(box)
         with stop_signals() as stopping, local_cloud(folder, box, gateway_port, mqtt_port) as cloud:
             line = json.dumps(asdict(cloud.connection)) if as_json else f"ready {folder / CONNECTION}"
             click.echo(line)

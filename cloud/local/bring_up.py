@@ -86,10 +86,13 @@ def local_cloud(
     folder: Path, box: str, gateway_port: int | None = None, mqtt_port: int | None = None
 ) -> Iterator[LocalCloud]:
     """Up while in the context; `folder` then holds `connection.json`, the certificates and MiniStack's log."""
-    folder = folder.resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONNECTION).unlink(missing_ok=True)
-    running = ministack.start(folder, gateway_port, mqtt_port)
+    try:
+        folder = folder.resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONNECTION).unlink(missing_ok=True)
+        running = ministack.start(folder, gateway_port, mqtt_port)
+    except OSError as error:
+        raise LocalCloudError(f"make {folder}: {error.strerror}; name a folder that you can write") from error
     try:
         connection = _furnish(running, folder, box)
         write_private(folder / CONNECTION, json.dumps(asdict(connection), indent=2).encode())

@@ -74,8 +74,16 @@ def test_a_taken_port_is_named(tmp_path: Path, option: str) -> None:
     assert "taken" in result.output
 
 
-def test_a_box_that_cannot_be_a_client_id_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    assert "--box" in run("cloud", "local", "--dir", str(tmp_path / "x"), "--box", "$sys").output
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = run("cloud", "local", "--dir", str(tmp_path / "file" / "cloud"))
+    assert result.exit_code == os.EX_UNAVAILABLE
+    assert result.output.startswith(f"Error: make {tmp_path}/file/cloud: Not a directory; ")
+
+
+@pytest.mark.parametrize("name", ["$box", "a/b", "a b", ""])
+def test_a_box_that_cannot_be_a_thing_is_refused_before_anything_starts(tmp_path: Path, name: str) -> None:
+    assert "--box" in run("cloud", "local", "--dir", str(tmp_path / "x"), "--box", name).output
     assert not (tmp_path / "x").exists()
 
 
