@@ -246,10 +246,17 @@ class ModbusLine:
     async def ask(self, request: Request, deadline: float, *, again: bool = False) -> bytes:
         """The registers of the block, big-endian, exactly as many as asked for. The caller has claimed the line.
 
-        `again` says that the same was asked just before, so that an answer to that one will do.
+        `again` says that the same was asked just before, so that an answer to that one will do; `TimeoutError` when
+        the line came to rest too late for it.
         """
         loop = asyncio.get_running_loop()
         await self._settle(request, deadline, again=again)
+        if loop.time() >= deadline:
+            if again:
+                raise TimeoutError
+            operation, cause = f"read {_named(request.block)} of", "still waiting out the answer to the request before"
+            step = CHECK_WIRING
+            raise MeterError("silent", operation=operation, subject=request.subject, cause=cause, next_step=step)
         await self.open(max(deadline - loop.time(), 0))  # also where draining found the port gone
         frame = self._framing.request(request.unit, request.block)
         self._buffer = b""

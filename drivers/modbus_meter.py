@@ -103,6 +103,7 @@ class ModbusMeter:
         try:
             return await self.line.ask(request, deadline)
         except MeterError as error:
+            first = error
             if not _worth_retrying(error) or loop.time() > latest:
                 raise
         again = AsyncRetrying(
@@ -110,7 +111,10 @@ class ModbusMeter:
             stop=stop_after_attempt(RETRIES) | _StopAt(latest),
             reraise=True,
         )
-        return await again(self.line.ask, request, deadline, again=True)
+        try:
+            return await again(self.line.ask, request, deadline, again=True)
+        except TimeoutError:
+            raise first from None  # there was no time to ask again: what happened is the first error
 
 
 class _StopAt(stop_base):

@@ -29,6 +29,19 @@ FAILURE = 0x80
 OVERLOADED = frozenset({0x88, 0x89, 0x97, 0x9F})  # unavailable, busy, quota exceeded, connection rate exceeded
 TIMEOUT_NAMES = frozenset({"AWS_ERROR_MQTT_TIMEOUT", "AWS_ERROR_MQTT5_OPERATION_TIMEOUT"})
 REFUSED_NAMES = frozenset({"AWS_ERROR_MQTT5_PACKET_VALIDATION", "AWS_ERROR_MQTT5_PUBLISH_OPTIONS_VALIDATION"})
+# By a part of awscrt's error name, the more special first.
+NEXT_STEPS = (
+    ("DNS", "check the network, the name server and [uplink] endpoint"),
+    ("CONNECTION_REFUSED", "check [uplink] endpoint and port"),
+    (
+        "TLS_ERROR_NEGOTIATION",
+        "check that [uplink] ca signed the broker's certificate, and that ours is registered and active",
+    ),
+    ("TLS_ERROR_READ", "check that the broker knows our certificate: registered, active, not expired"),
+    ("NEGOTIATION_TIMEOUT", "the far end does not speak TLS as expected: check [uplink] endpoint, port and ca"),
+    ("SOCKET_TIMEOUT", "check the network and [uplink] endpoint"),
+    ("NO_ROUTE", "check the network"),
+)
 # Written once per process: one event loop thread instead of one per CPU (AWS.md, trap 10).
 _LOOP_GROUP: list[io.ClientBootstrap] = []
 
@@ -261,6 +274,7 @@ def _refusal(code: int) -> str:
 
 
 def _words(error: Exception | None) -> str:
-    """awscrt's message without its prefix `AWS_ERROR_...: `; the name follows, for searching."""
+    """awscrt's message, its name for searching, and the next step where there is one that helps."""
     name, message = getattr(error, "name", ""), getattr(error, "message", "") or str(error)
-    return f"{message.rstrip('.')} ({name})" if name else message
+    step = next((f"; {step}" for part, step in NEXT_STEPS if part in name), "")
+    return f"{message.rstrip('.')} ({name}){step}" if name else message

@@ -77,6 +77,20 @@ def test_one_disturbance_is_retried_within_the_budget(first: Script) -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("budget_ms", [40, 90, 170, 260])
+def test_a_silent_meter_is_said_to_have_been_waited_for(budget_ms: int) -> None:
+    """However the budget falls upon the retry: never "no answer within 0 ms"."""
+
+    async def scenario() -> None:
+        with scripted_terminal(lambda _asked: []) as terminal:
+            async with opened(terminal.path) as meter:
+                for _ in range(3):
+                    error = await failure(meter, budget_ms)
+                    assert "no answer within 0 ms" not in error.cause
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize(
     "parts",
     [
