@@ -21,7 +21,7 @@ from cloud.receiver.ingest import AddressedReceipt, Status, ingest
 from cloud.receiver.ports import StoreError, Stores
 from cloud.receiver.sqlite_folder import open_stores
 from wire.errors import WireError
-from wire.topics import expand
+from wire.topics import check_publish_topic, expand
 
 DEFAULT_PORT = 8883
 TAKE_S = 0.2
@@ -86,7 +86,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
     host, port = _address(broker)
     try:
-        expand(receipts, "box")
+        check_publish_topic(expand(receipts, "box"))
         door = MqttDoor(Broker(host, port, ca, cert, key), client_id, TopicPattern.parse(topic), receipts)
         stores = open_stores(store)
     except WireError as error:

@@ -187,11 +187,17 @@ def _message(taken: Message | DoorError) -> Message:
 
 
 def _tls_context(broker: Broker) -> io.ClientTlsContext:
+    """In two steps, since awscrt does not say which of the files it cannot use."""
+    failures = (OSError, RuntimeError, exceptions.AwsCrtError)  # RuntimeError: awscrt's native code
     try:
         options = io.TlsContextOptions.create_client_with_mtls_from_path(str(broker.cert), str(broker.key))
-        options.override_default_trust_store_from_path(None, str(broker.ca))
-        return io.ClientTlsContext(options)
-    except (OSError, RuntimeError, exceptions.AwsCrtError) as error:  # RuntimeError: awscrt's native code
+        io.ClientTlsContext(options)
+    except failures as error:
         raise DoorError(
             f"use certificate {broker.cert} and key {broker.key}: {error}; they must be PEM files that belong together"
         ) from error
+    try:
+        options.override_default_trust_store_from_path(None, str(broker.ca))
+        return io.ClientTlsContext(options)
+    except failures as error:
+        raise DoorError(f"use root certificate {broker.ca}: {error}; it must be a PEM file that can be read") from error

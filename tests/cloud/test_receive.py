@@ -184,6 +184,14 @@ def test_a_key_of_another_certificate_is_refused_at_once(receiver: Callable[...,
     assert "they must be PEM files that belong together" in error
 
 
+def test_a_root_certificate_that_is_none_is_named(receiver: Callable[..., Receiver], tmp_path: Path) -> None:
+    (tmp_path / "no-root.pem").touch()
+    running = receiver("--ca", str(tmp_path / "no-root.pem"))
+    _, error = running.process.communicate(timeout=20)
+    assert running.process.returncode == os.EX_CONFIG
+    assert f"use root certificate {tmp_path / 'no-root.pem'}: " in error
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -191,6 +199,7 @@ def test_a_key_of_another_certificate_is_refused_at_once(receiver: Callable[...,
         (["--broker", "mqtts://localhost:99999"], "Port out of range"),
         (["--topic", "wattpost/batches"], "exactly one `+`"),
         (["--receipts", "wattpost/{device}/receipts"], "unknown placeholder"),
+        (["--receipts", "wattpost/{box}/#"], "wildcards"),
         (["--ca", "/nowhere"], "/nowhere"),
     ],
 )
