@@ -22,6 +22,8 @@ from meter_sim.registers import RegisterMap
 USAGE_ERROR = 64
 CANNOT_SERVE = 69
 UNIT_MAX = 247
+PORT_MAX = 65_535
+LEAST, MOST = 0.001, 86_400  # of seconds between new values, and of how much faster time passes
 EPILOG = """examples:
   python hardware-sim --pty /tmp/meters --meter eastron-sdm630:1 --meter eastron-sdm120:2 --baud-pace
   python hardware-sim --tcp 127.0.0.1:5020 --meter schneider-iem3155:1 --seed 7 --served served.jsonl
@@ -85,8 +87,10 @@ def _meters(texts: Sequence[str] | None, folders: Sequence[Path]) -> dict[int, P
 
 
 def _line(profiles: dict[int, Profile], options: argparse.Namespace, served: TextIO | None) -> Line:
-    if options.refresh <= 0 or options.speed <= 0:
-        raise ValueError("--refresh and --speed must be above 0")
+    if not all(LEAST <= number <= MOST for number in (options.refresh, options.speed)):
+        raise ValueError(f"--refresh and --speed must be in {LEAST}..{MOST}")
+    if options.baud is not None and options.baud <= 0:
+        raise ValueError("--baud must be above 0")
     meters = {}
     for unit, profile in profiles.items():
         seed = f"{options.seed}:{unit}"
@@ -120,7 +124,7 @@ async def _serve(line: Line, options: argparse.Namespace, pace: Pace) -> int:
             places.append(await stack.enter_async_context(serve_pty(line, options.pty, pace)))
         if options.tcp:
             host, _, port = options.tcp.rpartition(":")
-            if not port.isdecimal():
+            if not port.isdecimal() or int(port) > PORT_MAX:
                 raise ValueError(f"--tcp {options.tcp}: expected HOST:PORT")
             places.append(await stack.enter_async_context(serve_tcp(line, host, int(port), pace)))
         if not places:

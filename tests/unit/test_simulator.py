@@ -177,8 +177,13 @@ def test_a_line_answers_for_its_units_and_logs_what_it_told() -> None:
         (["--meter", "eastron-sdm630"], "MODEL:UNIT"),
         (["--meter", "eastron-sdm630:1", "--meter", "eastron-sdm120:1"], "unit 1 is taken"),
         (["--meter", "eastron-sdm630:248"], "1..247"),
-        (["--refresh", "0"], "above 0"),
+        (["--refresh", "0"], "0.001..86400"),
+        (["--refresh", "nan"], "0.001..86400"),
+        (["--refresh", "1e-9"], "0.001..86400"),
+        (["--speed", "inf"], "0.001..86400"),
         (["--tcp", "somewhere"], "HOST:PORT"),
+        (["--tcp", "127.0.0.1:65536"], "HOST:PORT"),
+        (["--pty", "x", "--baud-pace", "--baud", "-5"], "--baud must be above 0"),
     ],
 )
 def test_wrong_options_are_named(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
