@@ -31,7 +31,7 @@ template:
 	else echo "cloud/infra/template.json is not checked: that needs node"; fi
 
 sim: dev-venv ## The seeded simulation of delivery, long
-	$(PY) -m pytest tests/simulation --timeout=0 -m "slow or not slow" $(ARGS)
+	SIM_LONG=1 $(PY) -m pytest tests/simulation --timeout=0 $(ARGS)
 
 torture: dev-venv programs ## kill -9 at random moments under load; nothing committed may be lost
 	$(PY) bench/torture.py $(ARGS)

@@ -242,7 +242,7 @@ class World:
         if not self._connected:
             return
         receipt = parse_receipt(payload)  # type: ignore[arg-type]
-        before = self._held_ranges(receipt)
+        before = self._batches_of(receipt)
         result = self.buffer.outbox.confirm(receipt, self.buffer.epoch, self.buffer.sealed_through)
         if result is None:
             return
@@ -272,16 +272,16 @@ class World:
                 for _ in range(copies):
                     self._later(self.random.randrange(self.faults.delay_max_ms), "receipt", addressed.receipt.to_json())
 
-    def _held_ranges(self, receipt: Receipt) -> dict[int, tuple[bytes, int, int]]:
-        rows = self.buffer.file.db.execute("SELECT id, epoch, first, last FROM batch WHERE epoch = ?", (receipt.epoch,))
-        return {row[0]: (row[1], row[2], row[3]) for row in rows}
+    def _batches_of(self, receipt: Receipt) -> dict[int, bytes]:
+        rows = self.buffer.file.db.execute("SELECT id, body FROM batch WHERE epoch = ?", (receipt.epoch,))
+        return dict(rows.fetchall())
 
-    def _check_stored(self, deleted: Sequence[int], before: dict[int, tuple[bytes, int, int]]) -> None:
+    def _check_stored(self, deleted: Sequence[int], before: dict[int, bytes]) -> None:
         """The promise, at the moment of each deletion: what the box deletes is in the store, byte for byte."""
         if not deleted:
             return
-        stored = {(b.key.epoch, b.key.first, b.key.last) for b in map(decode, self._stored_bytes())}
-        missing = [before[batch_id] for batch_id in deleted if before[batch_id] not in stored]
+        stored = set(self._stored_bytes())
+        missing = [decode(before[batch_id]).key for batch_id in deleted if before[batch_id] not in stored]
         assert not missing, f"deleted on the box and not stored: {missing}"
 
     def _stored_bytes(self) -> list[bytes]:
