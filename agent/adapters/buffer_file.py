@@ -106,6 +106,10 @@ class BufferFile:
                     _suspect(self.path).touch()
             raise
 
+    def checkpoint(self) -> None:
+        """Bring all of the WAL into the file, so that it is overwritten from its start and need not grow."""
+        self.db.execute("PRAGMA wal_checkpoint(RESTART)")
+
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All of it on the disk when it returns, or none of it."""

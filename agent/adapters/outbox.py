@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from wire.errors import WireError
 from wire.receipt import Receipt
 
 BATCH_ID_MAX = 2**62
+DELETED_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +97,27 @@ class Outbox:
         ]
 
     def delete(self, batch_ids: Iterable[int]) -> int:
-        """Delete confirmed batches; returns how many records they had."""
-        ids = [(batch_id,) for batch_id in batch_ids]
-        if not ids:
-            return 0
-        records = 0
-        with self._file.translate("delete from"), self._file.transaction() as db:
-            for batch_id in ids:
-                row = db.execute("DELETE FROM batch WHERE id = ? RETURNING records", batch_id).fetchone()
-                records += (row[0] or 0) if row else 0
+        """Delete confirmed batches; returns how many records they had.
+
+        A few at a time: what is deleted at once must fit into the WAL, which cannot grow on a full disk.
+        """
+        records, ids = 0, list(batch_ids)
+        with self._file.translate("delete from"):
+            for start in range(0, len(ids), DELETED_AT_ONCE):
+                records += self._delete(ids[start : start + DELETED_AT_ONCE])
         return records
+
+    def _delete(self, batch_ids: Sequence[int]) -> int:
+        try:
+            with self._file.transaction() as db:
+                statement = "DELETE FROM batch WHERE id = ? RETURNING records"
+                rows = [db.execute(statement, (batch_id,)).fetchone() for batch_id in batch_ids]
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL or len(batch_ids) == 1:
+                raise
+            self._file.checkpoint()
+            return sum(self._delete([batch_id]) for batch_id in batch_ids)
+        return sum(row[0] or 0 for row in rows if row)
 
     def set_aside(self, batch_id: int, why: str) -> tuple[Sealed, int]:
         """Keep a batch without sending it any more; returns it with the number of its records."""

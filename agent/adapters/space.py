@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -17,6 +18,8 @@ from wire.errors import WireError
 
 BALLAST_BYTES = 1_000_000
 FREE_AGAIN_BYTES = 4_000_000
+LOW_BYTES = 1_000_000
+RESERVE_BYTES = 400_000  # more than the WAL has between two checkpoints
 THIN_MAX = 100  # batches at once: some seconds on a small box, then commits have their turn
 
 
@@ -68,6 +71,16 @@ class Space:
             db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
         )
         return int((pages - free) * size)
+
+    def short_bytes(self) -> int:
+        """What is missing of a reserve of free pages within the file, where the disk is nearly full; else 0.
+
+        The file cannot grow then, and what is in the WAL could not be brought into it: too late even for thinning.
+        """
+        if _free_bytes(self._ballast.parent) >= LOW_BYTES:
+            return 0
+        free, size = (self._file.db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_size"))
+        return max(0, RESERVE_BYTES - int(free * size))
 
     def restore_ballast(self) -> None:
         """Put the ballast in place when there is plenty of room; a disk that is nearly full does without."""
@@ -121,12 +134,13 @@ class Space:
                 if not done:
                     raise
         if done:
-            self._checkpoint()
+            with suppress(sqlite3.Error):  # what was done must be told in any case
+                self._file.checkpoint()
         return tuple(_summed(done))
 
     def _checkpoint(self) -> None:
         with self._file.translate("tidy up"):
-            self._file.db.execute("PRAGMA wal_checkpoint(RESTART)")
+            self._file.checkpoint()
 
     def _candidates(self) -> Iterator[Candidate]:
         rows = self._file.db.execute(

@@ -212,12 +212,13 @@ class Recorder:
             self.add([NewEvent(self.clock.mono_ms(), "thinned", None, one.data())])
 
     async def _keep_within_limit(self) -> None:
-        """After a seal: the buffer's file must not outgrow its limit."""
+        """After a seal: the buffer's file must not outgrow its limit, nor wait for the disk to be full."""
         space, limit = self.store.buffer.space, self.policies.max_size_bytes
         await self.store.look(self.progress)
         used = self.progress.used_bytes
-        if used > limit:
-            self._note_thinned(await self.store.run(lambda: space.thin_oldest(used - int(limit * KEEP_WITHIN))))
+        over = used - int(limit * KEEP_WITHIN) if used > limit else await self.store.run(space.short_bytes)
+        if over:
+            self._note_thinned(await self.store.run(lambda: space.thin_oldest(over)))
         await self.store.run(space.restore_ballast)
 
     def _take_slots(self, records: Sequence[NewRecord]) -> dict[str, int]:

@@ -1,0 +1,130 @@
+"""A recorder with a real buffer, in virtual time, and meters whose slots it accounts for."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from virtual_time import InlineExecutor, LoopClock
+
+from agent.adapters.buffer import Buffer, BufferFileError, Identity, Opening
+from agent.core.delivery_actions import Sealed
+from agent.core.records import Layout, NewReading
+from agent.core.sealing import ConfirmPolicy, SealPolicy
+from agent.core.slots import MeterSlots
+from agent.core.timekeeper import Timekeeper
+from agent.core.watchdog import Watchdog
+from agent.tasks.progress import Progress
+from agent.tasks.recording import BufferThread, Policies, Recorder
+from wire.batch import Batch, Column
+from wire.codec import decode
+from wire.resolution import Resolution
+
+IDENTITY = Identity("apt-1", "machine", b"boot---1")
+NOISY = 20  # columns that nothing compresses
+COLUMNS = (
+    Column("energy_active_import_total", Resolution(1, 0)),
+    *(Column(f"noise_{number}", Resolution(1, 0)) for number in range(NOISY)),
+)
+
+
+def policies(
+    *, durability_ms: int = 5_000, max_size_bytes: int = 512_000_000, max_age_ms: int = 300_000, max_bytes: int = 3_600
+) -> Policies:
+    return Policies(
+        durability_ms, max_size_bytes, max_bytes, SealPolicy(max_age_ms, max_bytes), ConfirmPolicy(3_600_000)
+    )
+
+
+class Meter:
+    """Reads itself into the recorder, or fails, in the slots of its schedule."""
+
+    def __init__(self, rig: Rig, name: str, interval_ms: int) -> None:
+        self.rig = rig
+        self.name = name
+        self.slots = MeterSlots(name, interval_ms, rig.clock.mono_ms() + 1)
+        self.layout = rig.buffer.layout_id(Layout(name, COLUMNS))
+        self.silent = False
+        self.polled = 0
+        self._random = random.Random(1)
+
+    async def run(self) -> None:
+        clock, recorder = self.rig.clock, self.rig.recorder
+        while True:
+            await asyncio.sleep(max(self.slots.next_ms - clock.mono_ms(), 0) / 1000)
+            now_ms = clock.mono_ms()
+            start_ms, late = self.slots.take(now_ms)
+            self.polled += 1
+            recorder.add(late)
+            if self.silent:
+                recorder.add(self.slots.explain("silent", start_ms))
+            else:
+                values = (now_ms // 10, *self._random.randbytes(NOISY))
+                recorder.add([*self.slots.read(), NewReading(self.layout, now_ms, values)])
+
+
+class Rig:
+    """Use `running()`. `sealed` are the batches as the courier hears of them."""
+
+    def __init__(self, path: Path, given: Policies | None = None, identity: Identity = IDENTITY) -> None:
+        self.clock = LoopClock()
+        self.buffer: Buffer
+        self.opening: Opening
+        self.buffer, self.opening = Buffer.open(path, identity)
+        self.progress = Progress()
+        self.watchdog = Watchdog()
+        self.timekeeper = Timekeeper()
+        self.sealed: list[Sealed] = []
+        self.meters: list[Meter] = []
+        self.overdue: list[str] = []
+        self.recorder = Recorder(
+            BufferThread(self.buffer, InlineExecutor()),
+            self.clock,
+            self.timekeeper,
+            given or policies(),
+            self.progress,
+            self.watchdog,
+            on_sealed=self.sealed.append,
+        )
+
+    def add_meter(self, name: str = "main", interval_ms: int = 1_000) -> Meter:
+        self.meters.append(Meter(self, name, interval_ms))
+        self.recorder.meters = [meter.slots for meter in self.meters]
+        return self.meters[-1]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Rig]:
+        """Records and reads until the block ends; then everything is flushed, sealed and the file let go of."""
+        self.timekeeper.observe(self.clock.look())
+        tasks = [asyncio.create_task(work) for work in (self.recorder.run(), *(m.run() for m in self.meters))]
+        try:
+            yield self
+        finally:
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+            self.failed = [one for one in ended if not isinstance(one, asyncio.CancelledError)]
+            self.recorder.retire_meters(self.clock.mono_ms())
+            self.flushed = await self.recorder.flush()
+            with suppress(BufferFileError):  # the mark of a clean end may not fit on a full disk
+                self.buffer.close()
+        assert self.failed == []
+
+    async def pass_s(self, seconds: float) -> None:
+        """Let time pass, looking at the watchdog each ten seconds."""
+        end_s = asyncio.get_running_loop().time() + seconds
+        while (left_s := end_s - asyncio.get_running_loop().time()) > 0:
+            await asyncio.sleep(min(left_s, 10))
+            self.overdue += self.watchdog.overdue(self.clock.mono_ms())
+
+
+def batches_in(path: Path, identity: Identity = IDENTITY) -> list[Batch]:
+    """All that the file holds, sealed."""
+    buffer, _ = Buffer.open(path, identity)
+    try:
+        return [decode(body) for (body,) in buffer.file.db.execute("SELECT body FROM batch ORDER BY id")]
+    finally:
+        buffer.close()
