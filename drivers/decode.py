@@ -59,14 +59,20 @@ class Decoder:
 
     def __call__(self, answers: Sequence[bytes]) -> tuple[tuple[int | None, ...], tuple[int, ...]]:
         """Values and flags (empty when all are good). `answers[i]` are the registers of block i, big-endian."""
-        found: list[Steps] = []
+        values: list[int | None] = []
+        flags: list[int] = []
         for block, answer in zip(self._blocks, answers, strict=True):
             raws = block.layout.unpack(answer)
-            found += [convert(raw) for convert, raw in zip(block.converters, raws, strict=True)]
-        values = tuple([found[index][0] for index in self._in_order])
-        if not any(flag for _value, flag in found):
-            return values, ()
-        return values, tuple([found[index][1] for index in self._in_order])
+            quick = _all_at_once(block.floats, raws) if block.floats is not None else None
+            if quick is not None:
+                values += quick
+                flags += block.all_good
+                continue
+            found = [convert(raw) for convert, raw in zip(block.converters, raws, strict=True)]
+            values += [value for value, _flag in found]
+            flags += [flag for _value, flag in found]
+        ordered = tuple([values[index] for index in self._in_order])
+        return ordered, (tuple([flags[index] for index in self._in_order]) if any(flags) else ())
 
 
 def decode(
@@ -77,10 +83,22 @@ def decode(
 
 
 @dataclass(frozen=True, slots=True)
+class _Floats:
+    """A block of nothing but `_float_steps`: good values within `limit` need no look at each of them."""
+
+    numbers: tuple[int, ...]
+    divisors: tuple[int, ...]
+    codes: frozenset[float]
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
 class _CompiledBlock:
     layout: struct.Struct
     converters: tuple[Convert, ...]
     positions: tuple[int, ...]
+    floats: _Floats | None
+    all_good: list[int]
 
 
 def _compile_block(block: Block, entries: list[tuple[Register, int]], ct_ratio: float) -> _CompiledBlock:
@@ -94,7 +112,31 @@ def _compile_block(block: Block, entries: list[tuple[Register, int]], ct_ratio: 
         reached = register.end
     layout += "xx" * (block.end - reached)
     converters = tuple(converter(register, ct_ratio) for register, _position in ordered)
-    return _CompiledBlock(struct.Struct(layout), converters, tuple(position for _register, position in ordered))
+    positions = tuple(position for _register, position in ordered)
+    return _CompiledBlock(struct.Struct(layout), converters, positions, _floats(converters), [0] * len(positions))
+
+
+def _floats(converters: Sequence[Convert]) -> _Floats | None:
+    """What the converters say together, if all of them are `_float_steps`."""
+    if not all(isinstance(convert, partial) and convert.func is _float_steps for convert in converters):
+        return None
+    numbers, divisors, codes = zip(
+        *(convert.args for convert in converters if isinstance(convert, partial)), strict=True
+    )
+    return _Floats(numbers, divisors, frozenset().union(*codes), FAST_PRODUCT_MAX / max(map(abs, numbers)))
+
+
+def _all_at_once(floats: _Floats, raws: tuple[float, ...]) -> list[int] | None:
+    """As `_float_steps` for each, or None where one of them is missing, special or too large."""
+    if not (-floats.limit < min(raws) and max(raws) < floats.limit and floats.codes.isdisjoint(raws)):
+        return None
+    try:
+        return [
+            round(raw * number / divisor)
+            for raw, number, divisor in zip(raws, floats.numbers, floats.divisors, strict=True)
+        ]
+    except ValueError:  # NaN, which no comparison finds
+        return None
 
 
 def _native(register: Register) -> bool:

@@ -155,6 +155,21 @@ def test_flags_stand_beside_their_values() -> None:
     assert decode(asked, [Block(4, 0, 2)], [b"\x00\x01\xff\xff"]) == ((1, None), (0, Quality.NOT_AVAILABLE))
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("special", [math.nan, math.inf, -math.inf, 3e38])
+def test_one_special_float_among_good_ones_changes_none_of_them(place: int, special: float) -> None:
+    asked = [register("float32", address=2 * at) for at in range(3)]
+    raws = [230.0, 231.0, 232.0]
+    raws[place] = special
+    values, flags = decode(asked, [Block(4, 0, 6)], [struct.pack(">3f", *raws)])
+    alone = [
+        decode([each], [Block(4, each.address, 2)], [struct.pack(">f", raw)])
+        for each, raw in zip(asked, raws, strict=True)
+    ]
+    assert values == tuple(value for (value,), _flags in alone)
+    assert flags == tuple(flag[0] if flag else 0 for _values, flag in alone) or not any(flags)
+
+
 def test_a_register_without_a_block_is_a_mistake_of_the_caller() -> None:
     with pytest.raises(ValueError, match="no block holds voltage_l1_n at 0"):
         decode([register("uint32")], [Block(4, 0, 1)], [b"\0\0"])
