@@ -100,6 +100,7 @@ class Rig:
         """Records and reads until the block ends; then everything is flushed, sealed and the file let go of."""
         self.timekeeper.observe(self.clock.look())
         tasks = [asyncio.create_task(work) for work in (self.recorder.run(), *(m.run() for m in self.meters))]
+        await asyncio.sleep(0.5)  # so that nothing begins or ends just as a slot does
         try:
             yield self
         finally:
