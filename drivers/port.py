@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import serial  # type: ignore[import-untyped]
 
+from drivers.lookup import Lookup
 from drivers.meter import MeterError, Reason
 from drivers.profile_model import Parity
 
@@ -197,6 +198,7 @@ class TcpPort:
         parts = urlsplit(url)
         self.host = parts.hostname or ""
         self.tcp_port = parts.port or TCP_PORT
+        self._lookup = Lookup(self.host, self.tcp_port)
         self._connection: _Connection | None = None
 
     @property
@@ -204,15 +206,15 @@ class TcpPort:
         return self._connection is not None
 
     async def open(self, sink: Sink, timeout_s: float) -> None:
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout_s):
-                _transport, connection = await loop.create_connection(
-                    lambda: _Connection(self, sink), self.host, self.tcp_port
-                )
+                connection = await self._connected(sink)
         except TimeoutError as error:
             step = "check that the gateway is powered and reachable (`ping`)"
             cause = f"no answer within {timeout_s * 1000:.0f} ms"
+            if self._lookup.is_pending:
+                step = "write the host's address, or check the name server"
+                cause = f"its name was not resolved within {timeout_s * 1000:.0f} ms"
             raise open_error(self.name, self.url, "line_missing", cause, step) from error
         except ConnectionRefusedError as error:
             step = "check the port number, and that Modbus TCP is switched on at the gateway"
@@ -224,6 +226,15 @@ class TcpPort:
             step = "check network and address"
             raise open_error(self.name, self.url, "line_missing", error.strerror or str(error), step) from error
         self._connection = connection
+
+    async def _connected(self, sink: Sink) -> _Connection:
+        """To the first address that takes it."""
+        *others, last = await self._lookup.addresses()
+        loop = asyncio.get_running_loop()
+        for address in others:
+            with suppress(OSError):
+                return (await loop.create_connection(lambda: _Connection(self, sink), address, self.tcp_port))[1]
+        return (await loop.create_connection(lambda: _Connection(self, sink), last, self.tcp_port))[1]
 
     def forget(self, connection: _Connection) -> bool:
         """Whether `connection` was the one in use; it no longer is."""

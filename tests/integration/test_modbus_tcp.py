@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -102,13 +105,64 @@ def test_a_connection_that_stays_silent_is_opened_anew() -> None:
 
 @pytest.mark.parametrize(
     ("url", "says"),
-    [("tcp://127.0.0.1:1", "connection refused"), ("tcp://no-such-host.invalid:502", "unknown host name")],
+    [
+        ("tcp://127.0.0.1:1", "connection refused"),
+        ("tcp://localhost:1", "connection refused"),
+        ("tcp://no-such-host.invalid:502", "unknown host name"),
+        ("tcp://no..host:502", "unknown host name"),
+    ],
 )
 def test_a_tcp_line_that_cannot_be_opened(url: str, says: str) -> None:
     async def scenario() -> None:
         async with opened(url) as meter:
             error = await failure(meter, 3000)
             assert (error.reason, error.cause) == ("line_missing", says)
+
+    asyncio.run(scenario())
+
+
+def test_a_name_server_that_does_not_answer_keeps_nobody_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM ends the daemon within 5 s, and a name server may take 20."""
+    answered = threading.Event()
+    lookups = 0
+
+    def getaddrinfo(*_arguments: object, **_options: object) -> list[tuple[object, ...]]:
+        nonlocal lookups
+        lookups += 1
+        answered.wait(30)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 1))]
+
+    async def scenario() -> None:
+        async with opened("tcp://gateway.example:502") as meter:
+            for _ in range(2):
+                error = await failure(meter, 50)
+                assert (error.reason, error.cause) == ("line_missing", "its name was not resolved within 50 ms")
+            assert lookups == 1, "one thread at most"
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    started = time.monotonic()
+    asyncio.run(scenario())
+    assert time.monotonic() - started < 5
+    answered.set()
+
+
+def test_a_name_that_is_resolved_late_serves_the_next_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        answered = threading.Event()
+
+        async with scripted_server(tcp_good) as server:
+            port = int(server.url.rpartition(":")[2])
+
+            def getaddrinfo(*_arguments: object, **_options: object) -> list[tuple[object, ...]]:
+                answered.wait(30)
+                return [(0, 0, 0, "", ("127.0.0.2", port)), (0, 0, 0, "", ("127.0.0.1", port))]
+
+            monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+            async with opened(f"tcp://gateway.example:{port}") as meter:
+                assert "not resolved" in (await failure(meter, 50)).cause
+                loop.call_later(0.05, answered.set)
+                await works(meter)
 
     asyncio.run(scenario())
 
