@@ -312,11 +312,16 @@ class Recorder:
         """Wake the loop in `delay_ms` at the latest."""
         loop = asyncio.get_running_loop()
         at = loop.time() + max(delay_ms, 0) / 1000
-        if self._timer is not None and not self._timer.cancelled() and loop.time() < self._timer.when() <= at:
-            return
         if self._timer is not None:
+            if self._timer.when() <= at:
+                return
             self._timer.cancel()
-        self._timer = loop.call_at(at, self._wake.set)
+        self._timer = loop.call_at(at, self._fire)
+
+    def _fire(self) -> None:
+        # Forgotten here and not judged by the time: asyncio may call a moment before it.
+        self._timer = None
+        self._wake.set()
 
     def _wake_for_seal(self) -> None:
         if self._pending:
