@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -80,24 +81,21 @@ def run_main(folder: Path, minutes: float, interval: str) -> dict[str, float]:
 
 
 def run_traced(folder: Path, minutes: float, interval: str) -> dict[str, float]:
-    """fsync and fdatasync calls per reading, counted by strace -c from start to end."""
+    """fsync and fdatasync calls per reading, counted by strace -c from the end of the warm-up on."""
     with Rig.open(folder, interval=interval) as rig:
-        report = folder / "strace.txt"
-        wrapper = ["strace", "-f", "-c", "-e", "trace=fsync,fdatasync,pwrite64,write", "-o", str(report)]
-        agent = rig.start_agent(rig.write_config(), wrapper)
+        agent = rig.start_agent(rig.write_config())
         wait_until(lambda: readings(rig) > 0, 60, "the first reading")
+        time.sleep(WARM_UP_S)
+        log, start = folder / "strace.txt", rig.served()
+        command = ["strace", "-f", "-c", "-e", "trace=fsync,fdatasync", "-o", str(log), "-p", str(agent.pid)]
+        tracer = rig.spawn(command, "strace")
         time.sleep(minutes * 60)
-        count = readings(rig)
-        pid = int(rig.agent_status()["pid"])
-        os.kill(pid, 15)
-        agent.wait(30)
-        calls = {
-            name: int(n)
-            for n, name in re.findall(
-                r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(\w+)$", report.read_text(), re.MULTILINE
-            )
-        }
-    return {"fsyncs_per_reading": (calls.get("fsync", 0) + calls.get("fdatasync", 0)) / count}
+        count = rig.served() - start
+        tracer.send_signal(signal.SIGINT)
+        tracer.wait(30)
+        report = log.read_text()
+    calls = re.findall(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s.*sync$", report, re.MULTILINE)
+    return {"fsyncs_per_reading": sum(map(int, calls)) / count}
 
 
 @contextlib.contextmanager
@@ -173,9 +171,7 @@ def table(result: dict[str, float]) -> str:
     rows = [head, ("---",) * len(head), ours, beside, TARGET, *PEERS]
     text = "\n".join(f"| {row[0]:<46} | " + " | ".join(f"{cell:>14}" for cell in row[1:]) + " |" for row in rows)
     device = f"{result['device_per_reading']:,.0f}" if "device_per_reading" in result else "not measured"
-    note = (
-        f"Told to the block device, journal included: {device} B/reading. Peers: of 2026-11, another machine."
-    )
+    note = f"Told to the block device, journal included: {device} B/reading. Peers: of 2026-11, another machine."
     return f"\n{text}\n\n{note}"
 
 
