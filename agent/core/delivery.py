@@ -106,6 +106,13 @@ class Delivery:
         self._loading, self._load_from_ms = False, now_ms + self.limits.load_retry_ms
         return self.tick(now_ms)
 
+    def on_unreadable(self, now_ms: int, batch_id: int) -> list[Action]:
+        """The buffer could not give the bytes of a batch to be published: tried again after a while."""
+        entry = self._entries.get(batch_id)
+        if entry is not None and entry.state is _State.FLYING:
+            entry.state, entry.not_before_ms = _State.READY, now_ms + self.limits.load_retry_ms
+        return self.tick(now_ms)
+
     def on_published(self, now_ms: int, batch_id: int, outcome: Outcome) -> list[Action]:
         entry = self._entries.get(batch_id)
         if entry is None or entry.state is not _State.FLYING:

@@ -31,6 +31,7 @@ NAP_MS = 60_000
 STUCK_MS = 180_000
 EPOCH_PAUSE_MS = 60 * 60_000  # a far end that sends nonsense costs one epoch an hour, not one a message
 RENEW_MS = 10 * 60_000  # how soon a subscription that was not granted is tried again
+STABLE_MS = 30_000  # two boxes of one name throw each other out: a connection shorter than this is a failed attempt
 EVENTS_MAX = 10_000
 DAMAGED = "damaged on the box"
 
@@ -152,7 +153,7 @@ class Courier:
             body = await self.store.run(lambda: self.store.buffer.outbox.body(batch_id))
         except BufferFileError as error:
             self._buffer_failed(error)
-            return self.delivery.on_published(self.clock.mono_ms(), batch_id, Outcome.LOST)
+            return self.delivery.on_unreadable(self.clock.mono_ms(), batch_id)
         if body is None or self._uplink is None:
             self.delivery.forget([batch_id])
         elif _is_whole(body):
@@ -228,7 +229,6 @@ class Courier:
             self._events.put_nowait(Disconnected(f"{EVENTS_MAX} events waited to be handled"))
 
     async def _connected(self, event: Connected) -> None:
-        self._delays.connected()
         self.progress.connected, self.progress.connected_since_ms = True, self.clock.mono_ms()
         self._state(f"connected to {self.settings.endpoint}:{self.settings.port} as {self.box_id}", logging.INFO)
         if event.receipts is not None:
@@ -240,9 +240,11 @@ class Courier:
         await self._do(self.delivery.on_connected(self.clock.mono_ms()))
 
     async def _disconnected(self, event: Disconnected) -> None:
-        now_ms = self.clock.mono_ms()
+        now_ms, since_ms = self.clock.mono_ms(), self.progress.connected_since_ms
         self.progress.connected, self.progress.connected_since_ms = False, None
         self._renew_at_ms = None
+        if since_ms is not None and now_ms - since_ms >= STABLE_MS:
+            self._delays.connected()
         self.delivery.on_disconnected()
         if self._uplink is not None:
             await self._uplink.stop()

@@ -109,6 +109,18 @@ def test_a_load_that_fails_is_tried_again_later_and_at_once_after_a_reconnect() 
     assert isinstance(box.delivery.on_connected(box.now_ms)[0], Load)
 
 
+def test_a_batch_that_cannot_be_read_is_tried_again_later_and_never_parked_for_it() -> None:
+    box = Box(sealed(1))
+    assert box.connect() == [1]
+    for _ in range(10):
+        assert box.act(box.delivery.on_unreadable(box.now_ms, 1)) == []
+        assert box.sent_next() == (LIMITS.load_retry_ms + 1, 1)
+    box.answer(1)
+    assert box.act(box.delivery.on_unreadable(box.now_ms, 1)) == []
+    assert box.act(box.delivery.on_unreadable(box.now_ms, 99)) == []
+    assert box.counts == (0, 0, 1)
+
+
 def test_a_batch_that_was_loaded_before_the_news_of_it_came_is_not_sent_twice() -> None:
     box = Box(sealed(1))
     assert box.connect() == [1]

@@ -1,0 +1,421 @@
+"""The courier in virtual time: a real buffer, a network that does what the test says, and what the log says of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from courier_rig import SETTINGS, CourierRig
+from recording_rig import batches_in
+from virtual_time import run_virtual
+
+from agent.adapters.buffer_file import BufferFileError
+from agent.adapters.uplink import Connected, CredentialError, Disconnected, Received
+from agent.core.delivery_actions import Outcome
+from agent.tasks import delivering
+
+FAILING = BufferFileError("read from", Path("buffer.db"), "disk I/O error", sqlite3.SQLITE_IOERR)
+MINUTE_S = 60
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., CourierRig]:
+    return lambda settings=SETTINGS: CourierRig(tmp_path / "buffer.db", monkeypatch, settings)
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    caplog.set_level(logging.INFO)
+    return lambda: [f"{r.levelname} {r.getMessage()}" for r in caplog.records if "meter" not in r.getMessage()]
+
+
+CONNECTED = "INFO uplink: connected to broker:8883 as apt-1"
+
+
+def test_a_batch_goes_out_when_sealed_and_is_deleted_by_its_receipt(
+    make: Callable[..., CourierRig], log: Callable[[], list[str]]
+) -> None:
+    async def scenario() -> None:
+        rig = make()
+        async with rig.running():
+            await rig.pass_s(20 * MINUTE_S)
+            progress = rig.rig.progress
+            sent = len({batch_id for batch_id, _ in rig.network.published})
+            assert (sent, rig.waiting, progress.batches) == (progress.sealed, sent, sent)
+            assert sent > 3
+            assert progress.connected
+            records = progress.batch_records
+            await rig.confirm()
+            assert (rig.waiting, progress.batches, progress.batch_records) == (0, 0, 0)
+            assert progress.confirmed_records == records
+            assert sent <= progress.published == len(rig.network.published) <= sent + 6
+            assert progress.oldest is None
+
+    run_virtual(scenario())
+    assert log() == [CONNECTED]
+
+
+def test_without_receipts_nothing_is_deleted_however_long(make: Callable[..., CourierRig]) -> None:
+    async def scenario() -> None:
+        rig = make()
+        async with rig.running():
+            await rig.pass_s(6 * 3_600)
+            assert rig.waiting == rig.rig.progress.sealed
+            await rig.confirm()
+            assert rig.waiting == 0
+
+    run_virtual(scenario())
+
+
+def test_where_the_broker_is_enough_its_word_deletes(make: Callable[..., CourierRig]) -> None:
+    async def scenario() -> None:
+        rig = make(replace(SETTINGS, confirm="puback"))
+        async with rig.running():
+            await rig.pass_s(20 * MINUTE_S)
+            assert rig.waiting == 0
+            assert rig.rig.progress.confirmed_records == sum(
+                len(series.readings) for batch in rig.network.batches() for series in batch.series
+            )
+
+    run_virtual(scenario())
+
+
+# The connection
+
+
+def test_a_lost_connection_is_said_once_and_comes_back(
+    make: Callable[..., CourierRig], log: Callable[[], list[str]]
+) -> None:
+    async def scenario() -> None:
+        rig = make()
+        async with rig.running():
+            await rig.pass_s(MINUTE_S)
+            rig.network.connect = lambda: Disconnected("no route")
+            await rig.lose_connection("no route")
+            assert not rig.rig.progress.connected
+            await rig.pass_s(10 * MINUTE_S)
+            gaps = [b - a for a, b in zip(rig.network.attempts_ms[1:], rig.network.attempts_ms[2:], strict=False)]
+            assert len(gaps) > 50
+            assert max(gaps) <= 12_000
+            assert rig.network.published == []
+            rig.network.connect = lambda: Connected(None)
+            await rig.pass_s(15)
+            assert rig.rig.progress.connected
+            await rig.pass_s(10)
+            assert len({batch_id for batch_id, _ in rig.network.published}) == rig.waiting > 0
+            await rig.confirm()
+            assert rig.waiting == 0
+
+    run_virtual(scenario())
+    lost = "WARNING uplink: not connected to broker:8883: no route; readings are kept, trying again"
+    assert log() == [CONNECTED, lost, CONNECTED]
+
+
+def test_two_boxes_of_one_name_do_not_throw_each_other_out_at_network_speed(make: Callable[..., CourierRig]) -> None:
+    """The broker accepts the connection, and ends it as soon as the other one connects."""
+
+    async def scenario() -> None:
+        rig = make()
+
+        def connect() -> Connected:
+            asyncio.get_running_loop().call_later(0.05, rig.network.say, Disconnected("taken over"))
+            return Connected(None)
+
+        rig.network.connect = connect
+        async with rig.running():
+            await rig.pass_s(10 * MINUTE_S)
+            assert len(rig.network.attempts_ms) < 200
+
+    run_virtual(scenario())
+
+
+def test_credentials_that_cannot_be_used_are_said_once_and_looked_at_again(
+    make: Callable[..., CourierRig], log: Callable[[], list[str]]
+) -> None:
+    async def scenario() -> None:
+        rig = make()
+        rig.network.credentials = CredentialError("cannot read key: Permission denied; give the user access")
+        async with rig.running():
+            await rig.pass_s(5 * MINUTE_S)
+            assert rig.network.attempts_ms == []
+            rig.network.credentials = None
+            await rig.pass_s(31)
+            assert rig.rig.progress.connected
+
+    run_virtual(scenario())
+    problem = "ERROR uplink: no connection: cannot read key: Permission denied; give the user access; readings are kept"
+    assert log() == [problem, CONNECTED]
+
+
+def test_three_publishes_without_puback_renew_the_connection(make: Callable[..., CourierRig]) -> None:
+    async def scenario() -> None:
+        rig = make()
+        rig.network.answer = lambda _id, _body: (Outcome.TIMEOUT, "no PUBACK within 20 s")
+        async with rig.running():
+            await rig.pass_s(20 * MINUTE_S)
+            assert len(rig.network.attempts_ms) >= 2
+            rig.network.answer = lambda _id, _body: (Outcome.ACCEPTED, "")
+            await rig.pass_s(20 * MINUTE_S)
+            await rig.confirm()
+            assert rig.waiting == 0
+
+    run_virtual(scenario())
+
+
+def test_a_denied_publish_is_said_once_with_the_remedy(
+    make: Callable[..., CourierRig], log: Callable[[], list[str]]
+) -> None:
+    async def scenario() -> None:
+        rig = make()
+        rig.network.answer = lambda _id, _body: (Outcome.DENIED, "the broker denies it (PUBACK 0x87)")
+        async with rig.running():
+            await rig.pass_s(40 * MINUTE_S)
+            assert rig.waiting == rig.rig.progress.sealed
+            rig.network.answer = lambda _id, _body: (Outcome.ACCEPTED, "")
+            await rig.pass_s(15 * MINUTE_S)
+            await rig.confirm()
+            assert rig.waiting == 0
+            assert rig.rig.progress.troubles == {}
+
+    run_virtual(scenario())
+    denied = (
+        "ERROR publishing: the broker denies it (PUBACK 0x87); allow iot:Publish on wattpost/apt-1/batches in the "
+        "policy of this certificate; nothing is lost, it is tried again"
+    )
+    assert log() == [CONNECTED, denied]
+
+
+def test_receipts_that_are_not_granted_are_said_and_asked_for_again(
+    make: Callable[..., CourierRig], log: Callable[[], list[str]]
+) -> None:
+    async def scenario() -> None:
+        rig = make()
+        rig.network.connect = lambda: Connected("SUBACK 0x87")
+        async with rig.running():
+            await rig.pass_s(35 * MINUTE_S)
+            assert len(rig.network.attempts_ms) == 4
+            assert rig.network.published, "what can be sent is sent"
+            rig.network.connect = lambda: Connected(None)
+            await rig.pass_s(10 * MINUTE_S)
+            assert len(rig.network.attempts_ms) == 5
+            await rig.pass_s(60 * MINUTE_S)
+            assert len(rig.network.attempts_ms) == 5
+            assert rig.rig.progress.troubles == {}
+
+    run_virtual(scenario())
+    step = "allow iot:Subscribe and iot:Receive on wattpost/apt-1/receipts in the policy"
+    assert log() == [CONNECTED, f"ERROR receipts: not granted: SUBACK 0x87; {step}"]
+
+
+def test_a_reload_connects_afresh_with_the_new_settings(make: Callable[..., CourierRig]) -> None:
+    async def scenario() -> None:
+        rig = make()
+        async with rig.running():
+            await rig.pass_s(MINUTE_S)
+            await rig.courier.reconfigure(replace(SETTINGS, endpoint="other", confirm="puback"))
+            await rig.pass_s(15)
+            assert rig.network.uplink is not None
+            assert rig.network.uplink.settings.endpoint == "other"
+            assert rig.rig.progress.connected
+            await rig.pass_s(20 * MINUTE_S)
+            assert rig.waiting == 0
+
+    run_virtual(scenario())
+
+
+def test_a_flood_of_events_begins_anew_and_stops_nothing(
+    make: Callable[..., CourierRig], monkeypatch: pytest.MonkeyPatch, log: Callable[[], list[str]]
+) -> None:
+    async def scenario() -> None:
+        rig = make()
+        async with rig.running():
+            await rig.pass_s(20 * MINUTE_S)
+            for number in range(delivering.EVENTS_MAX + 10):
+                rig.network.say(Received(b"%d" % number))
+            await rig.pass_s(20 * MINUTE_S)
+            assert rig.rig.progress.connected
+            await rig.confirm()
+            assert rig.waiting == 0
+
+    run_virtual(scenario())
+    assert sum("10000 events waited" in line for line in log()) == 1
+
+
+# Receipts
+
+
+def test_what_is_no_receipt_is_said_once_and_recorded(
+    make: Callable[..., CourierRig], log: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        rig = make()
+        async with rig.running():
+            await rig.pass_s(6 * MINUTE_S)
+            for _ in range(3):
+                rig.network.say(Received(b"hello"))
+                await rig.pass_s(1)
+            assert rig.waiting > 0
+            await rig.confirm()
+            assert rig.waiting == 0
+            await rig.pass_s(6 * MINUTE_S)
+            events = [event for batch in rig.network.batches() for event in batch.events]
+            assert {(event.kind, event.seq) for event in events} == {("receipt_misfit", events[0].seq)}
+
+    run_virtual(scenario())
+    assert [line for line in log() if "not understood" in line] == [
+        "WARNING receipt: not understood and ignored: receipt is not JSON: Expecting value: line 1 column 1 (char 0)"
+    ]
+
+
+def test_a_receipt_of_an_epoch_that_is_not_ours_is_ignored(make: Callable[..., CourierRig]) -> None:
+    async def scenario() -> None:
+        rig = make()
+        async with rig.running():
+            await rig.pass_s(6 * MINUTE_S)
+            waiting = rig.waiting
+            await rig.confirm(epoch=b"unknown!")
+            assert rig.waiting == waiting > 0
+
+    run_virtual(scenario())
+
+
+def test_a_receipt_that_does_not_fit_begins_an_epoch_at_most_once_an_hour(
+    make: Callable[..., CourierRig], log: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        rig = make()
+        async with rig.running():
+            await rig.pass_s(6 * MINUTE_S)
+            epochs, waiting = {rig.rig.buffer.epoch}, rig.waiting
+            for _ in range(50):
+                await rig.confirm(through=10**9, digest="0" * 32)
+                epochs.add(rig.rig.buffer.epoch)
+            assert len(epochs) == 2
+            assert rig.waiting > waiting > 0
+            await rig.pass_s(61 * MINUTE_S)
+            await rig.confirm(through=10**9, digest="0" * 32)
+            assert rig.rig.buffer.epoch not in epochs
+
+    run_virtual(scenario())
+    kinds = [event.kind for batch in batches_in(tmp_path / "buffer.db") for event in batch.events]
+    assert sorted(set(kinds)) == ["epoch", "receipt_misfit"]
+    assert kinds.count("epoch") == 2
+    assert any("it claims number 1000000000" in line for line in log())
+
+
+def test_what_the_cloud_holds_is_shown_kept_and_no_longer_sent(
+    make: Callable[..., CourierRig], log: Callable[[], list[str]]
+) -> None:
+    async def scenario() -> None:
+        rig = make()
+        async with rig.running():
+            await rig.pass_s(12 * MINUTE_S)
+            key = rig.network.batches()[0].key
+            sent = len(rig.network.published)
+            for _ in range(3):
+                await rig.confirm(through=0, digest=None, held=((key.first, key.last, "conflict: other content"),))
+            assert rig.rig.progress.held_batches == 1
+            await rig.courier.reconfigure(SETTINGS)
+            await rig.pass_s(30)
+            assert [b.key.first for b in rig.network.batches()[sent:]].count(key.first) == 0
+            await rig.confirm()  # put right in the cloud
+            assert rig.rig.progress.held_batches == 0
+
+    run_virtual(scenario())
+    held = "ERROR held by the cloud: conflict: other content; its bytes are kept, see `wattpost buffer`"
+    assert log().count(held) == 1
+
+
+# A buffer that fails
+
+
+@pytest.mark.parametrize("method", ["load", "body", "confirm"])
+def test_a_buffer_that_cannot_be_read_for_a_while_delays_and_loses_nothing(
+    make: Callable[..., CourierRig], method: str, log: Callable[[], list[str]]
+) -> None:
+    async def scenario() -> None:
+        rig = make()
+        rig.network.connect = lambda: Disconnected("no route")
+        async with rig.running():
+            await rig.pass_s(60 * MINUTE_S)
+            outbox = rig.rig.buffer.outbox
+            healthy = getattr(outbox, method)
+
+            def fail(*_arguments: Any) -> None:
+                raise FAILING
+
+            setattr(outbox, method, fail)
+            rig.network.connect = lambda: Connected(None)
+            await rig.pass_s(2 * MINUTE_S)
+            if method == "confirm":
+                await rig.confirm()
+            assert rig.waiting > 8
+            setattr(outbox, method, healthy)
+            await rig.pass_s(5 * MINUTE_S)
+            assert {batch.key.first for batch in rig.network.batches()} >= {1}
+            await rig.confirm()
+            assert rig.waiting == 0
+
+    run_virtual(scenario())
+    assert f"ERROR buffer: {FAILING}" in log()
+
+
+def test_a_batch_whose_bytes_are_damaged_is_kept_stated_and_not_sent(
+    make: Callable[..., CourierRig], log: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    async def scenario() -> tuple[int, int]:
+        rig = make()
+        rig.network.connect = lambda: Disconnected("no route")
+        async with rig.running():
+            await rig.pass_s(30 * MINUTE_S)
+            db = rig.rig.buffer.file.db
+            body = bytearray(rig.rig.buffer.outbox.body(2) or b"")
+            body[100] ^= 1
+            db.execute("UPDATE batch SET body = ? WHERE id = 2", (bytes(body),))
+            first, last = db.execute("SELECT first, last FROM batch WHERE id = 2").fetchone()
+            rig.network.connect = lambda: Connected(None)
+            await rig.pass_s(MINUTE_S)
+            assert first not in [batch.key.first for batch in rig.network.batches()]
+            assert rig.rig.progress.held_batches == 1
+            await rig.confirm(through=0, digest=None, answers=())
+            assert rig.rig.buffer.outbox.body(2) is not None
+        return first, last
+
+    first, last = run_virtual(scenario())
+    assert (
+        f"ERROR buffer: the bytes of batch {first}..{last} are damaged; it is kept, not sent; the card fails: see dmesg"
+        in log()
+    )
+    with sqlite3.connect(tmp_path / "buffer.db") as db:
+        db.execute("DELETE FROM batch WHERE id = 2")
+    db.close()
+    events = [event for batch in batches_in(tmp_path / "buffer.db") for event in batch.events]
+    assert [(event.kind, event.data["first"], event.data["last"], event.data["records"]) for event in events] == [
+        ("dropped", first, last, last - first + 1)
+    ]
+
+
+def test_a_damaged_file_ends_the_courier_for_a_new_start(make: Callable[..., CourierRig]) -> None:
+    damaged = BufferFileError("read from", Path("b"), "database disk image is malformed", sqlite3.SQLITE_CORRUPT)
+
+    async def scenario() -> None:
+        rig = make()
+        outbox = rig.rig.buffer.outbox
+
+        def fail(*_arguments: Any) -> None:
+            raise damaged
+
+        outbox.load = fail  # type: ignore[method-assign, assignment]
+        task = asyncio.create_task(rig.courier.run())
+        await asyncio.sleep(10)
+        with pytest.raises(BufferFileError, match="malformed"):
+            await task
+        rig.rig.buffer.close()
+
+    run_virtual(scenario())

@@ -1,0 +1,129 @@
+"""The first records of a run, and the slots of the time in between."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.adapters.buffer import Opening
+from agent.adapters.buffer_file import Aside
+from agent.adapters.space import Thinned
+from agent.core.identity import Start
+from agent.core.records import NewEvent
+from agent.tasks.restart import downtime_gap, gap_since, restart_records
+from agent.version import VERSION
+from wire.batch import Anchor
+
+BOOT, OTHER_BOOT = b"boot---1", b"boot---2"
+ANCHOR = Anchor(1_790_000_000_000, 20)
+SAME = Opening(Start(None), clean=False, boot=BOOT, anchor=ANCHOR, accounted_ms={"main": 50_003})
+
+
+def gap(opening: Opening, next_ms: int, now_ms: int, anchor: Anchor | None = ANCHOR) -> NewEvent | None:
+    return downtime_gap(opening, "main", 10_000, next_ms, now_ms, BOOT, anchor)
+
+
+@pytest.mark.parametrize(
+    ("through_ms", "next_ms", "expected"),
+    [
+        (50_003, 60_000, None),  # the very next slot
+        (50_003, 70_000, (60_000, 70_000, 1)),
+        (50_000, 100_000, (60_000, 100_000, 4)),  # a read exactly at the start of its slot
+        (59_999, 80_000, (60_000, 80_000, 2)),  # a gap until 60 000
+        (60_000, 60_000, None),
+        (99_000, 60_000, None),  # what is accounted for lies ahead
+    ],
+)
+def test_slots_since_the_last_that_is_accounted_for(
+    through_ms: int, next_ms: int, expected: tuple[int, int, int] | None
+) -> None:
+    event = gap_since("main", 10_000, through_ms, next_ms, 59_000)
+    if expected is None:
+        assert event is None
+    else:
+        assert event is not None
+        assert (event.kind, event.meter, event.mono_ms) == ("gap", "main", 59_000)
+        from_ms, to_ms, slots = expected
+        assert event.data == {"reason": "not_running", "from_ms": from_ms, "to_ms": to_ms, "slots": slots}
+
+
+def test_within_a_boot_the_gap_is_on_its_clock() -> None:
+    event = gap(SAME, 90_000, 81_000)
+    assert event is not None
+    assert event.data == {"reason": "not_running", "from_ms": 60_000, "to_ms": 90_000, "slots": 3}
+
+
+def test_a_meter_that_was_never_read_and_a_new_buffer_have_no_gap() -> None:
+    assert downtime_gap(SAME, "other", 10_000, 90_000, 81_000, BOOT, ANCHOR) is None
+    assert gap(Opening(Start("new database")), 90_000, 81_000) is None
+
+
+def test_across_a_reboot_the_slots_are_counted_where_both_boots_know_utc() -> None:
+    """The boot before began a day earlier: its 50.003 s are long before this one's 10 s."""
+    day_ms = 86_400_000
+    before = Opening(
+        Start(None, (5, 9)),
+        clean=False,
+        boot=OTHER_BOOT,
+        anchor=Anchor(ANCHOR.boot_utc_ms - day_ms, 5),
+        accounted_ms={"main": 50_003},
+    )
+    event = gap(before, 10_000, 1_000)
+    assert event is not None
+    assert event.mono_ms == 1_000
+    assert event.data == {
+        "reason": "not_running",
+        "from_ms": 0,
+        "to_ms": 10_000,
+        "slots": (day_ms + 10_000 - 60_000) // 10_000,
+        "interval_ms": 10_000,
+        "from_boot": OTHER_BOOT.hex(),
+        "from_boot_ms": 50_004,
+        "from_utc_ms": ANCHOR.boot_utc_ms - day_ms + 50_004,
+    }
+
+
+@pytest.mark.parametrize(("known_before", "known_now"), [(True, False), (False, True), (False, False)])
+def test_across_a_reboot_without_utc_what_is_known_is_stated(known_before: bool, known_now: bool) -> None:
+    anchor = ANCHOR if known_before else None
+    before = Opening(Start(None), boot=OTHER_BOOT, anchor=anchor, accounted_ms={"main": 50_003})
+    event = gap(before, 10_000, 1_000, ANCHOR if known_now else None)
+    assert event is not None
+    assert event.data["slots"] is None
+    assert (event.data["from_boot"], event.data["from_boot_ms"]) == (OTHER_BOOT.hex(), 50_004)
+    assert ("from_utc_ms" in event.data) == known_before
+
+
+def test_a_reboot_faster_than_a_slot_leaves_no_gap() -> None:
+    before = Opening(
+        Start(None), boot=OTHER_BOOT, anchor=Anchor(ANCHOR.boot_utc_ms - 45_000, 5), accounted_ms={"main": 50_003}
+    )
+    assert gap(before, 10_000, 9_000) is None
+
+
+def kinds(opening: Opening) -> list[tuple[str, dict[str, object]]]:
+    records = restart_records(opening, 7, "cafe0123")
+    assert {record.mono_ms for record in records} == {7}
+    return [(record.kind, dict(record.data)) for record in records]
+
+
+def test_a_run_begins_with_its_start() -> None:
+    start = {"version": VERSION, "clean": False, "config_rev": "cafe0123"}
+    assert kinds(SAME) == [("start", start)]
+
+
+def test_what_became_of_the_numbers_is_said() -> None:
+    assert kinds(Opening(Start("new database")))[1:] == [("epoch", {"reason": "new database", "previous": None})]
+    foreign = Opening(Start("database of box apt-9"), previous=b"\0" * 8)
+    assert kinds(foreign)[1:] == [("epoch", {"reason": "database of box apt-9", "previous": "0" * 16})]
+    assert kinds(Opening(Start(None, (11, 4_096))))[1:] == [("numbers_skipped", {"first": 11, "last": 4_096})]
+
+
+def test_what_opening_had_to_give_up_is_said() -> None:
+    thinned = Thinned(b"\1" * 8, 1, 5, 90, batches=3, kept=80, removed=6, freed_bytes=999)
+    aside = Aside(Path("/somewhere/buffer.db.damaged-1"), 4)
+    assert kinds(Opening(Start(None), moved_aside=aside, thinned=(thinned,)))[1:] == [
+        ("thinned", {"epoch": "01" * 8, "first": 5, "last": 90, "rev": 1, "batches": 3, "kept": 80, "removed": 6}),
+        ("dropped", {"reason": "damaged_buffer", "kept_as": "buffer.db.damaged-1", "batches_saved": 4}),
+    ]
