@@ -27,9 +27,9 @@ def command(file: str, *, as_json: bool, as_csv: bool) -> None:
 
     \b
     Examples:
-      wattpost decode batch.wp
+      wattpost decode batch.wpb
       mosquitto_sub -t 'wattpost/+/batches' -C 1 -N | wattpost decode --csv -
-      wattpost decode batch.wp | jq '.readings[0].values'
+      wattpost decode batch.wpb | jq '.readings[0].values'
 
     Exit codes: 65 the input is not a batch, 66 it cannot be read.
     """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped

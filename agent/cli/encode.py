@@ -31,9 +31,9 @@ def command(file: str, output: str | None, device: str | None, epoch: str | None
 
     \b
     Examples:
-      wattpost encode batch.json -o batch.wp
-      wattpost decode batch.wp | jq '.rev = 1' | wattpost encode | wattpost decode
-      wattpost encode --csv --device apt-0123 --epoch 00112233445566aa readings.csv -o batch.wp
+      wattpost encode batch.json -o batch.wpb
+      wattpost decode batch.wpb | jq '.rev = 1' | wattpost encode | wattpost decode
+      wattpost encode --csv --device apt-0123 --epoch 00112233445566aa readings.csv -o batch.wpb
 
     Exit codes: 65 the input says no batch, 66 it cannot be read, 73 the output cannot be written.
     """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped

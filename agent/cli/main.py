@@ -97,8 +97,8 @@ def _unknown(name: str, known: Sequence[str]) -> str:
     cls=CommandGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Each command explains itself: wattpost COMMAND --help. Exit codes follow sysexits: 0 all is well, "
-    "64 wrong usage, 66 no such input, 69 something needed is not there, 74 input/output failed, "
-    "78 wrong configuration.",
+    "64 wrong usage, 65 input that says nothing valid, 66 no such input, 69 something needed is not there, 73 a file "
+    "cannot be written, 74 input/output failed, 78 wrong configuration.",
 )
 @click.version_option(VERSION, prog_name="wattpost")
 def cli() -> None:

@@ -35,8 +35,9 @@ def command(store: Path | None, local: Path | None, device: str | None, *, as_js
     date the reading later.
 
     \b
-    wattpost cloud readings --store /srv/wattpost --device apt-0123
-    wattpost cloud readings --local .demo --json | jq .values
+    Examples:
+      wattpost cloud readings --store /srv/wattpost --device apt-0123
+      wattpost cloud readings --local .demo/cloud --json | jq .values
     """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
     if (store is None) == (local is None):
         raise click.UsageError("give one of --store DIR and --local DIR")
