@@ -42,6 +42,7 @@ NEXT_STEPS = (
     ("SOCKET_TIMEOUT", "check the network and [uplink] endpoint"),
     ("NO_ROUTE", "check the network"),
 )
+TLS_ERRORS = (exceptions.AwsCrtError, RuntimeError)  # awscrt raises either for what OpenSSL or s2n refuses
 # Written once per process: one event loop thread instead of one per CPU (AWS.md, trap 10).
 _LOOP_GROUP: list[io.ClientBootstrap] = []
 
@@ -238,9 +239,21 @@ def _tls_context(settings: Uplink) -> io.ClientTlsContext:
         if settings.port == ALPN_PORT:
             options.alpn_list = [ALPN_PROTOCOL]
         return io.ClientTlsContext(options)
-    except exceptions.AwsCrtError as error:
-        cause = f"certificate {settings.cert} and key {settings.key} cannot be used together: {_words(error)}"
-        raise CredentialError(f"{cause}; put the pair that belongs together into their place") from error
+    except TLS_ERRORS as error:
+        if _is_pair(cert, key):
+            cause = f"the root CA {settings.ca} has no certificate that can be used; put the broker's root there"
+        else:
+            cause = f"certificate {settings.cert} and key {settings.key} are damaged or do not belong together"
+            cause += "; put the pair that was issued for this box into their place"
+        raise CredentialError(cause) from error
+
+
+def _is_pair(cert: bytes, key: bytes) -> bool:
+    try:
+        io.ClientTlsContext(io.TlsContextOptions.create_client_with_mtls(cert, key))
+    except TLS_ERRORS:
+        return False
+    return True
 
 
 def _outcome(future: Any) -> tuple[Outcome, str]:
