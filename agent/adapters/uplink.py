@@ -43,7 +43,7 @@ NEXT_STEPS = (
     ("NO_ROUTE", "check the network"),
 )
 TLS_ERRORS = (exceptions.AwsCrtError, RuntimeError)  # awscrt raises either for what OpenSSL or s2n refuses
-# Written once per process: one event loop thread instead of one per CPU (AWS.md, trap 10).
+# Written once per process: one event loop thread instead of one per CPU.
 _LOOP_GROUP: list[io.ClientBootstrap] = []
 
 
@@ -132,7 +132,7 @@ class MqttUplink:
                 client_id=client_id, keep_alive_interval_sec=settings.keep_alive_s, session_expiry_interval_sec=0
             ),
             session_behavior=mqtt5.ClientSessionBehaviorType.CLEAN,
-            # The buffer is the queue; awscrt's own is memory without bound (AWS.md, trap 4).
+            # The buffer is the queue; awscrt's own is memory without bound.
             offline_queue_behavior=mqtt5.ClientOperationQueueBehaviorType.FAIL_ALL_ON_DISCONNECT,
             # Never reached: this client is stopped after each failure. Long, so that it cannot race the stop.
             min_reconnect_delay_ms=120_000,
@@ -257,7 +257,7 @@ def _is_pair(cert: bytes, key: bytes) -> bool:
 
 
 def _outcome(future: Any) -> tuple[Outcome, str]:
-    """What became of a publish: awscrt resolves a PUBACK with an error code as success (AWS.md, trap 2)."""
+    """What became of a publish: awscrt resolves a PUBACK with an error code as success."""
     error = future.exception()
     if error is None:
         code = int(future.result().puback.reason_code or 0)

@@ -51,6 +51,9 @@ class ForeignCloud:
     def next_batch(self) -> Batch:
         return self._arrived.get(timeout=TIMEOUT_S)
 
+    def in_order(self) -> list[Batch]:
+        return [batch for _, (batch, _) in sorted(self.batches.items(), key=lambda item: item[0][1])]
+
     def numbers(self) -> list[int]:
         """The record numbers of all batches, ascending; all of one epoch."""
         assert len({epoch for epoch, _, _ in self.batches}) == 1
