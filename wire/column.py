@@ -52,7 +52,7 @@ def encode_column(values: Sequence[int | None], flags: Sequence[int] = (), what:
     if common == 0:
         return bytes([bits | ALL_ZERO | order]) + sparse + tail, b""
     packed = uvarint(common)
-    if len(residuals) * (common.bit_length() - 1) > 8 * len(packed):
+    if common <= INT64_MAX and len(residuals) * (common.bit_length() - 1) > 8 * len(packed):
         bits |= HAS_DIVISOR
         tail += packed
         residuals = [residual // common for residual in residuals]

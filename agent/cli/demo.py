@@ -101,7 +101,7 @@ def _empty(folder: Path) -> None:
 async def _run(scenario: Scenario, *, plain: bool) -> int:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # SIGHUP: the terminal is closed
         loop.add_signal_handler(number, stopped.set)
     work = asyncio.create_task(_play(scenario) if plain else _play_on_screen(scenario))
     stop = asyncio.create_task(stopped.wait())

@@ -23,7 +23,7 @@ class Limits:
     park_after: int = 5
     park_ms: int = 60 * MINUTE_MS
     load_retry_ms: int = 30_000
-    ack_timeouts_max: int = 3  # each leaks a receive-maximum slot in awscrt (AWS.md, trap 3)
+    ack_timeouts_max: int = 3  # each leaks a receive-maximum slot in awscrt
 
 
 @dataclass(frozen=True, slots=True)

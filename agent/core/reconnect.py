@@ -1,6 +1,6 @@
 """When to try the broker again: full jitter for one box, a window spread over the fleet for many.
 
-AWS IoT Core accepts 500 CONNECT/s per account (AWS.md, trap 8): a fleet that returns spreads itself over
+AWS IoT Core accepts 500 CONNECT/s per account: a fleet that returns spreads itself over
 `fleet_size / 200` seconds, and only rejections, which mean that the far end is overloaded, make the window grow.
 """
 

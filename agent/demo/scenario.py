@@ -89,7 +89,7 @@ class Scenario:
     connection: dict[str, Any] = field(default_factory=dict)
     stored: list[dict[str, Any]] = field(default_factory=list)
     link: str = "up"
-    started_s: float = 0.0
+    started_s: float = field(default_factory=time.monotonic)
     proxy: Child = field(init=False)
     meter: Child = field(init=False)
     agent: Child = field(init=False)

@@ -54,7 +54,7 @@ class Screen:
             line["values"]["power_active_total"] for line in served if "power_active_total" in line["values"]
         )
         return Group(
-            self._flow(scenario, status, len(self._power)),
+            self._flow(scenario, status, len(served)),
             self._meter(status),
             Panel(Text("\n".join(chart(self._power)), style="cyan"), title=_range(self._power), title_align="left"),
             Panel(Text("\n".join(self._news)), title="what happened", title_align="left"),

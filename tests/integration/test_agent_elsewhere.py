@@ -43,7 +43,7 @@ def test_only_the_receipt_deletes(box: AgentProcess, cloud: ForeignCloud) -> Non
 
     def emptied() -> bool:
         cloud.confirm(BOX)
-        return box.waiting() == 0
+        return (box.waiting() or 0) <= 1  # one may have been sealed a moment ago
 
     until(emptied, "deletion after the receipt")
     assert cloud.different == 0
@@ -66,9 +66,9 @@ def test_killed_and_cut_off_nothing_committed_is_lost(
     cloud.wait_subscribed()
 
     def drained() -> bool:
-        if cloud.batches:
-            cloud.confirm(BOX)
-        return box.waiting() == 0
+        if not cloud.batches or cloud.confirm(BOX) != cloud.numbers()[-1]:
+            return False  # there is still a gap
+        return (box.waiting() or 0) <= 1  # one may have been sealed a moment ago
 
     # What the broker took while nobody was subscribed is gone; the agent sends it again when no receipt comes.
     until(drained, "delivery of the backlog", timeout_s=75)

@@ -17,6 +17,7 @@ from wire.column import encode_column, read_head, read_values
 from wire.document import from_document, to_document
 from wire.errors import WireError
 from wire.header import open_batch
+from wire.limits import INT64_MIN
 from wire.measurand import VOCABULARY
 from wire.receipt import Receipt, parse_receipt
 from wire.resolution import EXPONENT_MAX, EXPONENT_MIN, MANTISSA_MAX, Resolution
@@ -103,6 +104,13 @@ def test_what_is_decoded_is_what_was_encoded(batch: Batch) -> None:
 def test_the_document_leads_back_to_the_same_bytes(batch: Batch) -> None:
     text = json.dumps(to_document(batch), allow_nan=False)
     assert encode(from_document(json.loads(text))) == encode(batch)
+
+
+def test_the_lowest_number_of_64_bits_is_no_common_divisor() -> None:
+    """Its amount has no place in a signed 64-bit number."""
+    head_bytes, planes = encode_column([0, INT64_MIN], [])
+    reader = Reader(head_bytes + planes)
+    assert read_values(reader, read_head(reader, 2, "column")) == [0, INT64_MIN]
 
 
 @given(st.lists(steps, max_size=40), st.data())
