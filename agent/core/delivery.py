@@ -43,6 +43,7 @@ class _Entry:
     failures: int = 0
     asks: int = 0  # times that it was sent again only to be answered
     missed: bool = False  # a receipt did not name it, but came too soon after it was sent to mean anything
+    gone: bool = False  # needs no more delivery, but its publish has not ended yet
 
 
 @dataclass(slots=True)
@@ -119,6 +120,8 @@ class Delivery:
             return self.tick(now_ms)
         if outcome is Outcome.ACCEPTED:
             return self._accepted(now_ms, entry)
+        if entry.gone:
+            del self._entries[batch_id]
         entry.state, entry.since_ms = _State.READY, now_ms
         self._failed(now_ms, entry, outcome)
         if outcome is Outcome.TIMEOUT and self._ack_timeouts >= self.limits.ack_timeouts_max:
@@ -135,17 +138,20 @@ class Delivery:
         was sent shortly before is sent again when the grace is over and no receipt has named it.
         """
         self._pace_per_s = pace_per_s
-        for batch_id in gone:
-            self._entries.pop(batch_id, None)
+        self.forget(gone)
         for entry in self._entries.values():
             if entry.state is _State.AWAITING and entry.batch.epoch == epoch and entry.batch.last < stored_to:
                 entry.missed = True
         return self.tick(now_ms)
 
     def forget(self, batch_ids: Iterable[int]) -> None:
-        """These batches were dropped, replaced or confirmed otherwise."""
+        """These batches need no more delivery. One that is on its way still holds its place with the client."""
         for batch_id in batch_ids:
-            self._entries.pop(batch_id, None)
+            entry = self._entries.get(batch_id)
+            if entry is not None and entry.state is _State.FLYING:
+                entry.gone = True
+            elif entry is not None:
+                del self._entries[batch_id]
 
     # What to do
 
@@ -153,6 +159,8 @@ class Delivery:
         """All that is due now."""
         if not self.connected:
             return []
+        if any(now_ms - since_ms >= self.limits.flying_max_ms for since_ms in self._flying_since()):
+            return [Reconnect("a publish got neither PUBACK nor time-out")]
         self._ask_again(now_ms)
         actions: list[Action] = []
         if now_ms >= self._paused_until_ms:
@@ -167,7 +175,7 @@ class Delivery:
         """When `tick` has something to do at the latest; None while only an event can bring work."""
         if not self.connected:
             return None
-        times: list[float] = []
+        times: list[float] = [since_ms + self.limits.flying_max_ms for since_ms in self._flying_since()]
         if self._room() > 0:
             halted = self._halted()
             for entry in self._entries.values():
@@ -192,7 +200,10 @@ class Delivery:
         self._cursor, self._exhausted, self._loading, self._load_from_ms = None, False, False, 0
 
     def _flying(self) -> int:
-        return sum(entry.state is _State.FLYING for entry in self._entries.values())
+        return len(self._flying_since())
+
+    def _flying_since(self) -> list[int]:
+        return [entry.since_ms for entry in self._entries.values() if entry.state is _State.FLYING]
 
     def _awaiting(self) -> int:
         return sum(entry.state is _State.AWAITING for entry in self._entries.values())
@@ -241,6 +252,9 @@ class Delivery:
 
     def _accepted(self, now_ms: int, entry: _Entry) -> list[Action]:
         self._denied = self._ack_timeouts = entry.failures = 0
+        if entry.gone:
+            del self._entries[entry.batch.id]
+            return self.tick(now_ms)
         if self.confirm_by_puback:
             del self._entries[entry.batch.id]
             return [Confirmed(entry.batch.id), *self.tick(now_ms)]

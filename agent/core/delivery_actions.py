@@ -23,6 +23,7 @@ class Limits:
     park_after: int = 5
     park_ms: int = 60 * MINUTE_MS
     load_retry_ms: int = 30_000
+    flying_max_ms: int = 120_000  # a publish without PUBACK or time-out for so long is stuck in the client
     ack_timeouts_max: int = 3  # each leaks a receive-maximum slot in awscrt
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from agent.core.delivery import Delivery
-from agent.core.delivery_actions import MINUTE_MS, Action, Limits, Load, Outcome, Publish, Sealed
+from agent.core.delivery_actions import MINUTE_MS, Action, Limits, Load, Outcome, Publish, Reconnect, Sealed
 
 EPOCH = b"epoch--1"
 LIMITS = Limits()
@@ -38,6 +38,8 @@ class Box:
                 queue += self.delivery.on_loaded(self.now_ms, action, self.below(action))
             elif isinstance(action, Publish):
                 sent.append(action.id)
+            elif isinstance(action, Reconnect):
+                self.delivery.on_disconnected()
         return sent
 
     def below(self, asked: Load) -> list[Sealed]:

@@ -192,6 +192,45 @@ def test_after_three_publishes_without_puback_the_connection_is_renewed() -> Non
     assert box.done[-1] == Reconnect("3 publishes got no PUBACK")
 
 
+def test_a_publish_that_ends_in_no_way_renews_the_connection() -> None:
+    """Once its receive maximum has leaked away, the client neither sends a publish nor times it out."""
+    box = Box()
+    box.connect()
+    box.seal(sealed(1))
+    assert box.delivery.wake_ms(box.now_ms) == START_MS + LIMITS.flying_max_ms + 1
+    box.pass_ms(LIMITS.flying_max_ms)
+    assert not [action for action in box.done if isinstance(action, Reconnect)]
+    box.pass_ms(1)
+    assert box.done[-1] == Reconnect("a publish got neither PUBACK nor time-out")
+    assert not box.delivery.connected
+    assert box.connect() == [1]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.ACCEPTED, Outcome.LOST, Outcome.DENIED])
+def test_a_batch_confirmed_while_its_puback_is_under_way_holds_its_place_till_then(outcome: Outcome) -> None:
+    box = Box(limits=replace(LIMITS, in_flight_max=1))
+    box.connect()
+    box.seal(sealed(1))
+    box.receipt(1, to=10)
+    assert box.counts == (0, 1, 0)
+    assert box.seal(sealed(2)) == []
+    box.answer(1, outcome)
+    assert box.counts[0] + box.counts[1] == 1
+    assert [batch_id for _, batch_id in box.pass_ms(LIMITS.denied_pause_ms + 1)] in ([], [2])
+    assert box.counts == (0, 1, 0)
+
+
+def test_time_outs_of_confirmed_batches_leak_slots_as_well() -> None:
+    box = Box()
+    box.connect()
+    for batch_id in (1, 2, 3):
+        box.seal(sealed(batch_id))
+        box.receipt(batch_id, to=10 * batch_id)
+    for batch_id in (1, 2, 3):
+        box.answer(batch_id, Outcome.TIMEOUT)
+    assert box.done[-1] == Reconnect("3 publishes got no PUBACK")
+
+
 def test_a_puback_between_them_starts_the_count_anew() -> None:
     box = Box()
     box.connect()
@@ -256,7 +295,8 @@ def test_a_refused_batch_is_parked_at_once_and_the_others_go_on() -> None:
     box.answer(2)
     box.answer(1)
     assert box.counts == (1, 0, 2)
-    assert (LIMITS.park_ms + 1, 3) in box.pass_ms(LIMITS.park_ms + 1)
+    box.receipt(1, 2, to=20)
+    assert box.sent_next() == (LIMITS.park_ms + 1, 3)
 
 
 def test_however_many_are_parked_the_rest_of_the_backlog_is_sent() -> None:

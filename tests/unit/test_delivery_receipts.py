@@ -122,6 +122,7 @@ def test_nothing_is_asked_after_when_all_of_the_backlog_was_confirmed_on_the_way
     box = Box(sealed(1))
     box.connect()
     box.receipt(1, to=10)
+    box.answer(1)
     assert box.delivery.wake_ms(box.now_ms) is None
 
 
