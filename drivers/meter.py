@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
 from wire.batch import Column
 
-Reason = Literal["silent", "garbage", "exception", "line_missing", "line_busy", "line_lost"]
+Reason = Literal["silent", "garbage", "exception", "line_missing", "line_busy", "line_lost", "lent"]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
@@ -27,12 +28,26 @@ class RawBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """What a driver has learnt of its meter and is to be recorded once: an event's kind and data, and a log line."""
+
+    kind: str
+    data: Mapping[str, Any]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
-    """One reading. `values[i]` counts steps of `columns[i]`, None is missing; `flags` are `Quality`, empty = good."""
+    """One reading. `values[i]` counts steps of `columns[i]`, None is missing; `flags` are `Quality`, empty = good.
+
+    `taken_s` is the event loop's time at which a telegram arrived by itself; None means that it was just read.
+    """
 
     values: tuple[int | None, ...]
     flags: tuple[int, ...] = ()
     words: tuple[RawBlock, ...] = ()
+    taken_s: float | None = None
+    notices: tuple[Notice, ...] = ()
 
 
 class Meter(Protocol):
@@ -46,8 +61,15 @@ class Meter(Protocol):
     def columns(self) -> tuple[Column, ...]:
         """What `Sample.values` count, in this order."""
 
+    @property
+    def read_max_ms(self) -> int:
+        """The longest that one reading may take; a meter that sends by itself needs its own interval for it."""
+
     async def read(self, budget_ms: int) -> Sample:
         """One reading of all columns; raises `MeterError`. Returns or raises within `budget_ms` and a small slack."""
+
+    async def identify(self, budget_ms: int) -> Mapping[str, str]:
+        """What the meter says of itself, such as `serial_number`; empty where it says nothing. Raises `MeterError`."""
 
 
 class MeterError(Exception):
@@ -55,7 +77,8 @@ class MeterError(Exception):
 
     `reason` is a stable slug: silent (no answer), garbage (bytes that are no answer to this request), exception (the
     meter refused), line_missing (no such port or host), line_busy (held by another program, no permission, or
-    no time left on a line that others use), line_lost (unplugged, closed or reset while in use).
+    no time left on a line that others use), line_lost (unplugged, closed or reset while in use), lent (the line is
+    with `wattpost scan` or `read` for a while).
     """
 
     def __init__(self, reason: Reason, *, operation: str, subject: str, cause: str, next_step: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 from tenacity.stop import stop_base
@@ -11,14 +11,17 @@ from tenacity.stop import stop_base
 from drivers.decode import Decoder
 from drivers.meter import MeterError, RawBlock, Sample
 from drivers.modbus import ModbusLine, ModbusRefusalError, Request
+from drivers.nameplate import nameplate_text
 from drivers.plan import Block, WireCost, plan_reads
 from drivers.profile_model import Limits, Profile
 from wire.batch import Column
 
+READ_MAX_MS = 5000
 RETRIES = 1
 RETRIED = ("silent", "garbage", "line_lost")
 NOT_READY = (5, 6)
 REFUSED_BLOCK = (2, 3)
+NOT_THERE = (1, 2, 3)
 
 
 class ModbusMeter:
@@ -56,23 +59,45 @@ class ModbusMeter:
         """The requests of one reading."""
         return self._blocks
 
+    @property
+    def read_max_ms(self) -> int:
+        return READ_MAX_MS
+
     def _plan(self, limits: Limits) -> None:
         timing, cost = self.profile.timing, self.line.cost
         meter_ms = timing.answer_typical_ms + timing.quiet_ms
         self._limits = limits
         self._blocks = plan_reads(self._registers, limits, WireCost(cost.character_ms, cost.silence_ms, meter_ms))
         self._decoder = Decoder(self._registers, self._blocks, self.ct_ratio)
-        self._requests = [
-            Request(
-                self.unit,
-                block,
-                typical_s=(timing.answer_typical_ms + cost.block_ms(block.count)) / 1000,
-                timeout_s=(timing.answer_timeout_ms + cost.block_ms(block.count)) / 1000,
-                quiet_s=timing.quiet_ms / 1000,
-                subject=self._subject,
-            )
-            for block in self._blocks
-        ]
+        self._requests = [self._request(block) for block in self._blocks]
+
+    def _request(self, block: Block) -> Request:
+        timing, wire_ms = self.profile.timing, self.line.cost.block_ms(block.count)
+        return Request(
+            self.unit,
+            block,
+            typical_s=(timing.answer_typical_ms + wire_ms) / 1000,
+            timeout_s=(timing.answer_timeout_ms + wire_ms) / 1000,
+            quiet_s=timing.quiet_ms / 1000,
+            subject=self._subject,
+        )
+
+    async def identify(self, budget_ms: int) -> Mapping[str, str]:
+        """The serial number, where the profile knows its registers and the meter has them."""
+        register = getattr(getattr(self.profile, "identity", None), "serial_number", None)
+        if register is None:
+            return {}
+        request = self._request(Block(register.function_code, register.address, register.count))
+        deadline = asyncio.get_running_loop().time() + budget_ms / 1000
+        async with self.line.claim(deadline):
+            try:
+                data = await self._read_block(request, deadline)
+            except ModbusRefusalError as refusal:
+                if refusal.code not in NOT_THERE:
+                    raise
+                return {}
+        text = nameplate_text(register.type, register.word_order, data)
+        return {"serial_number": text} if text else {}
 
     async def read(self, budget_ms: int) -> Sample:
         """One reading; see `drivers.meter.Meter`."""

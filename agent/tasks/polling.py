@@ -20,13 +20,12 @@ from drivers.meter import Meter, MeterError, Sample
 
 log = logging.getLogger(__name__)
 
-READ_MAX_MS = 5_000
 DOUBTFUL_READ_MAX_MS = 1_000  # what a meter that failed last time may cost its line
 READ_MIN_MS = 20
 SLACK_MS = 120_000
 NAP_MS = 60_000
 _DIGITS = re.compile(r"\d+")
-LINE_REASONS = frozenset({"line_missing", "line_busy", "line_lost"})  # no meter's fault: each slot tries again
+LINE_REASONS = frozenset({"line_missing", "line_busy", "line_lost", "lent"})  # no meter's fault: each slot tries again
 
 
 @dataclass(slots=True)
@@ -91,12 +90,13 @@ class LinePoller:
     def _budget_ms(self, polled: PolledMeter) -> int:
         """A read that starts late in its slot is not cut short for it, but a doubtful meter must leave others time."""
         interval_ms = polled.slots.interval_ms
-        budget_ms = min(interval_ms, READ_MAX_MS)
+        budget_ms = min(interval_ms, polled.meter.read_max_ms)
         if polled.backoff.failures:
             budget_ms = min(budget_ms, DOUBTFUL_READ_MAX_MS, interval_ms // len(self.meters))
         return max(budget_ms, READ_MIN_MS)
 
-    def _answered(self, polled: PolledMeter, read_ms: int, sample: Sample) -> None:
+    def _answered(self, polled: PolledMeter, asked_ms: int, sample: Sample) -> None:
+        read_ms = asked_ms if sample.taken_s is None else self._arrived_ms(sample.taken_s)
         silent_ms = polled.backoff.answered(read_ms)
         if silent_ms is not None:
             self.recorder.add([NewEvent(read_ms, "meter_back", polled.meter.name, {"silent_ms": silent_ms})])
@@ -104,10 +104,18 @@ class LinePoller:
         self.recorder.add([*ended, NewReading(polled.layout, read_ms, sample.values, sample.flags)])
         self._changes.say(f"line {self.line}", "works", logging.DEBUG)
         self._changes.say(f"meter {polled.meter.name}", "answers")
+        for notice in sample.notices:
+            self.recorder.add([NewEvent(read_ms, notice.kind, polled.meter.name, notice.data)])
+            log.warning("meter %s: %s", polled.meter.name, notice.text)
         progress = polled.progress
         progress.readings += 1
         progress.last_ms, progress.state, progress.error = read_ms, "ok", None
         progress.last_sample = sample
+
+    def _arrived_ms(self, taken_s: float) -> int:
+        """The boot clock's time of a moment of the event loop's, which need not be the same clock; never ahead."""
+        now_ms = self.clock.mono_ms()
+        return now_ms - max(round((asyncio.get_running_loop().time() - taken_s) * 1000), 0)
 
     def _failed(self, polled: PolledMeter, start_ms: int, error: MeterError) -> None:
         now_ms = self.clock.mono_ms()

@@ -15,7 +15,7 @@ from agent.core.slots import MeterSlots
 from agent.core.watchdog import Watchdog
 from agent.tasks.polling import LinePoller, PolledMeter
 from agent.tasks.progress import MeterProgress
-from drivers.meter import MeterError, Reason, Sample
+from drivers.meter import MeterError, Notice, Reason, Sample
 from wire.batch import Column
 from wire.resolution import Resolution
 
@@ -30,6 +30,7 @@ class ScriptedMeter:
     """Answers after `takes_ms` what `script` says for the moment of asking; a failure takes the whole budget."""
 
     columns = (Column("voltage_l1_n", Resolution(1, -1)),)
+    read_max_ms = 5_000
 
     def __init__(
         self, name: str, takes_ms: int = 50, script: Callable[[int], Answer | MeterError] | None = None
@@ -51,6 +52,10 @@ class ScriptedMeter:
         if answer in {"silent", "garbage"}:
             await asyncio.sleep(budget_ms / 1000)
         raise error(answer) if isinstance(answer, str) else answer
+
+    async def identify(self, budget_ms: int) -> dict[str, str]:
+        await asyncio.sleep(budget_ms / 1000)
+        return {}
 
 
 class Notebook:
@@ -224,3 +229,21 @@ def test_slots_of_different_lengths_on_one_line() -> None:
     line.run(120)
     assert len(line.notebook.readings(0)) == 120
     assert line.notebook.readings(1) == [60_000, 120_000]
+
+
+def test_a_telegram_is_dated_when_it_arrived() -> None:
+    """A meter that sends by itself: what came 400 ms ago is no reading of now."""
+    line = Line(ScriptedMeter("main", 0, lambda now_ms: Sample((1,), taken_s=now_ms / 1000 - 0.4))).run(5)
+    assert line.notebook.readings() == [600, 1_600, 2_600, 3_600, 4_600]
+
+
+def test_what_a_driver_learnt_is_an_event_and_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    notice = Notice("refused", {"address": 70}, "it refuses register 70")
+
+    def script(now_ms: int) -> Sample:
+        return Sample((1,), notices=(notice,) if now_ms == 2_000 else ())
+
+    with caplog.at_level(logging.WARNING):
+        line = Line(ScriptedMeter("main", script=script)).run(5)
+    assert [(e.mono_ms, e.meter, e.data) for e in line.notebook.events("refused")] == [(2_000, "main", {"address": 70})]
+    assert [record.getMessage() for record in caplog.records] == ["meter main: it refuses register 70"]
