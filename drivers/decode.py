@@ -1,21 +1,22 @@
 """Words -> integers in steps of a resolution. Pure, and fast: one `struct` call per block, no `Decimal`.
 
-A value is `raw * scale * ct_ratio / step`, rounded half to even, exactly: integers by whole-number division, floats by
-one exact product and one correctly rounded division (see `_float_steps`). NaN and the profile's own codes are missing
-with `NOT_AVAILABLE`, infinities and what does not fit 64 bits are missing with `OVERFLOW`.
+A value is `raw * scale * ct_ratio * vt_ratio / step`, rounded half to even, exactly: integers by whole-number division,
+floats by one exact product and one correctly rounded division (see `_float_steps`). NaN and the profile's own codes are
+missing with `NOT_AVAILABLE`, infinities and what does not fit 64 bits are missing with `OVERFLOW`. Where the meter says
+a power of ten itself (`Register.scale_register`), it counts for the answer that it came with.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from functools import partial
 
 from drivers.plan import Block
-from drivers.profile_model import DataType, Register
+from drivers.profile_model import DataType, Register, scale_registers
 from wire.batch import Quality
 from wire.resolution import INTEGER_MAX, INTEGER_MIN
 
@@ -35,6 +36,8 @@ OVERFLOW = int(Quality.OVERFLOW)
 # 2**51, the quotient is farther from every tie that it is not than the rounding of one division can carry it.
 FAST_FACTOR_MAX = 1 << 27
 FAST_PRODUCT_MAX = 1 << 51
+EXPONENT_MAX = 10  # of SunSpec's scale factors, either way
+DECODERS_MAX = 16  # kept for exponents that a meter has used; they hardly ever change
 
 Steps = tuple[int | None, int]  # value and flags
 Convert = Callable[[float], Steps]
@@ -43,9 +46,15 @@ Convert = Callable[[float], Steps]
 class Decoder:
     """Turns the answers of `blocks` into the values of `registers`, in their order."""
 
-    __slots__ = ("_blocks", "_in_order")
+    __slots__ = ("_blocks", "_in_order", "_scaled")
 
-    def __init__(self, registers: Sequence[Register], blocks: Sequence[Block], ct_ratio: float = 1) -> None:
+    def __init__(
+        self, registers: Sequence[Register], blocks: Sequence[Block], ct_ratio: float = 1, vt_ratio: float = 1
+    ) -> None:
+        self._scaled = None
+        if any(register.scale_register is not None for register in registers):
+            self._scaled = _Scaled(registers, blocks, ct_ratio, vt_ratio)
+            return
         places: dict[int, list[tuple[Register, int]]] = {index: [] for index in range(len(blocks))}
         for position, register in enumerate(registers):
             index = next((number for number, block in enumerate(blocks) if block.holds(register)), None)
@@ -53,12 +62,15 @@ class Decoder:
                 text = f"no block holds {register.measurand} at {register.address}"
                 raise ValueError(text)
             places[index].append((register, position))
-        self._blocks = [_compile_block(blocks[index], entries, ct_ratio) for index, entries in places.items()]
+        ratios = ct_ratio, vt_ratio
+        self._blocks = [_compile_block(blocks[index], entries, ratios) for index, entries in places.items()]
         positions = [position for block in self._blocks for position in block.positions]
         self._in_order = sorted(range(len(positions)), key=positions.__getitem__)
 
     def __call__(self, answers: Sequence[bytes]) -> tuple[tuple[int | None, ...], tuple[int, ...]]:
         """Values and flags (empty when all are good). `answers[i]` are the registers of block i, big-endian."""
+        if self._scaled is not None:
+            return self._scaled(answers)
         values: list[int | None] = []
         flags: list[int] = []
         for block, answer in zip(self._blocks, answers, strict=True):
@@ -75,11 +87,76 @@ class Decoder:
         return ordered, (tuple([flags[index] for index in self._in_order]) if any(flags) else ())
 
 
+class _Scaled:
+    """A `Decoder` for registers whose power of ten is read beside them: one for each set of exponents met."""
+
+    __slots__ = ("_blocks", "_by_exponents", "_exponents", "_places", "_ratios", "_registers")
+
+    def __init__(
+        self, registers: Sequence[Register], blocks: Sequence[Block], ct_ratio: float, vt_ratio: float
+    ) -> None:
+        scales = scale_registers(registers)
+        places = [(scale.function_code, scale.address) for scale in scales]
+        self._exponents = Decoder(scales, blocks)
+        self._places = [
+            None if each.scale_register is None else places.index((each.function_code, each.scale_register))
+            for each in registers
+        ]
+        self._registers = registers
+        self._blocks = blocks
+        self._ratios = ct_ratio, vt_ratio
+        self._by_exponents: dict[tuple[int | None, ...], Decoder] = {}
+
+    def __call__(self, answers: Sequence[bytes]) -> tuple[tuple[int | None, ...], tuple[int, ...]]:
+        """A value whose exponent is none is not available."""
+        exponents, _flags = self._exponents(answers)
+        values, flags = self._decoder(exponents)(answers)
+        missing = {
+            position
+            for position, place in enumerate(self._places)
+            if place is not None and not _is_exponent(exponents[place])
+        }
+        if not missing:
+            return values, flags
+        flags = flags or (0,) * len(values)
+        return (
+            tuple(None if position in missing else value for position, value in enumerate(values)),
+            tuple(NOT_AVAILABLE if position in missing else flag for position, flag in enumerate(flags)),
+        )
+
+    def _decoder(self, exponents: tuple[int | None, ...]) -> Decoder:
+        if exponents not in self._by_exponents:
+            if len(self._by_exponents) == DECODERS_MAX:
+                self._by_exponents.clear()
+            powers = [_power(each) for each in exponents]
+            registers = [
+                each if place is None else replace(each, scale=each.scale * powers[place], scale_register=None)
+                for each, place in zip(self._registers, self._places, strict=True)
+            ]
+            self._by_exponents[exponents] = Decoder(registers, self._blocks, *self._ratios)
+        return self._by_exponents[exponents]
+
+
+def _power(exponent: int | None) -> Fraction:
+    """10 to the exponent; 1 where it is none, for the value is not used then."""
+    if exponent is None or not _is_exponent(exponent):
+        return Fraction(1)
+    return Fraction(10**exponent) if exponent >= 0 else Fraction(1, 10**-exponent)
+
+
+def _is_exponent(number: int | None) -> bool:
+    return number is not None and -EXPONENT_MAX <= number <= EXPONENT_MAX
+
+
 def decode(
-    registers: Sequence[Register], blocks: Sequence[Block], answers: Sequence[bytes], ct_ratio: float = 1
+    registers: Sequence[Register],
+    blocks: Sequence[Block],
+    answers: Sequence[bytes],
+    ct_ratio: float = 1,
+    vt_ratio: float = 1,
 ) -> tuple[tuple[int | None, ...], tuple[int, ...]]:
     """`Decoder` for one use."""
-    return Decoder(registers, blocks, ct_ratio)(answers)
+    return Decoder(registers, blocks, ct_ratio, vt_ratio)(answers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +178,7 @@ class _CompiledBlock:
     all_good: list[int]
 
 
-def _compile_block(block: Block, entries: list[tuple[Register, int]], ct_ratio: float) -> _CompiledBlock:
+def _compile_block(block: Block, entries: list[tuple[Register, int]], ratios: tuple[float, float]) -> _CompiledBlock:
     """One `struct` format for all values of the block; gaps are pad bytes, values in little word order raw bytes."""
     layout = ">"
     reached = block.address
@@ -111,7 +188,7 @@ def _compile_block(block: Block, entries: list[tuple[Register, int]], ct_ratio: 
         layout += FORMATS[register.data_type] if _native(register) else f"{2 * register.count}s"
         reached = register.end
     layout += "xx" * (block.end - reached)
-    converters = tuple(converter(register, ct_ratio) for register, _position in ordered)
+    converters = tuple(converter(register, *ratios) for register, _position in ordered)
     positions = tuple(position for _register, position in ordered)
     return _CompiledBlock(struct.Struct(layout), converters, positions, _floats(converters), [0] * len(positions))
 
@@ -144,11 +221,13 @@ def _native(register: Register) -> bool:
     return register.word_order == "big" or register.count == 1
 
 
-def converter(register: Register, ct_ratio: float = 1) -> Convert:
+def converter(register: Register, ct_ratio: float = 1, vt_ratio: float = 1) -> Convert:
     """The function from the raw value of `register` to steps and flags."""
     factor = register.scale / Fraction(register.resolution.step)
     if register.scales_with_ct:
         factor *= Fraction(Decimal(str(ct_ratio)))
+    if register.scales_with_vt:
+        factor *= Fraction(Decimal(str(vt_ratio)))
     raw_codes = [_from_bits(register.data_type, code) for code in register.not_available]
     codes = frozenset(code for code in raw_codes if code == code)  # noqa: PLR0124 - NaN is not equal to itself
     number, divisor = factor.numerator, factor.denominator

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from drivers.profile_model import Limits, Register
+from drivers.profile_model import Limits, Register, scale_registers
 
 CHARACTERS_BESIDE_DATA = 13  # request 8, answer 5
 CHARACTERS_PER_REGISTER = 2
@@ -77,7 +77,9 @@ def plan_reads(registers: Iterable[Register], limits: Limits, cost: WireCost = D
 
     No block is longer than the limits, touches what is forbidden, or (without `gaps`) what is not asked for.
     """
-    ordered = sorted(registers, key=lambda register: (register.function_code, register.address, register.end))
+    asked = tuple(registers)
+    everything = (*asked, *scale_registers(asked))
+    ordered = sorted(everything, key=lambda register: (register.function_code, register.address, register.end))
     groups = groupby(ordered, key=lambda register: register.function_code)
     return tuple(block for _code, group in groups for block in _plan_one_function(list(group), limits, cost))
 

@@ -16,17 +16,38 @@ from drivers.profile_model import (
     WORDS,
     CtAppliedBy,
     DataType,
+    DeviceId,
+    Identity,
     Limits,
+    Mark,
     Mistake,
     Parity,
     Profile,
     ProfileError,
+    Protocol,
+    Rating,
     Register,
     SerialDefaults,
+    SunSpec,
+    TextRegister,
+    TextType,
     Timing,
     WordOrder,
+    scale_registers,
 )
-from drivers.profile_schema import DefaultsTable, LimitsTable, ProfileTable, RegisterTable, did_you_mean, read_table
+from drivers.profile_schema import (
+    DefaultsTable,
+    IdentityTable,
+    LimitsTable,
+    MarkTable,
+    ProfileTable,
+    RatingTable,
+    RegisterTable,
+    SerialNumberTable,
+    SunSpecTable,
+    did_you_mean,
+    read_table,
+)
 from wire.errors import WireError
 from wire.measurand import BY_NAME
 from wire.resolution import Resolution
@@ -34,13 +55,20 @@ from wire.resolution import Resolution
 __all__ = [
     "CtAppliedBy",
     "DataType",
+    "DeviceId",
+    "Identity",
     "Limits",
+    "Mark",
     "Mistake",
     "Parity",
     "Profile",
     "ProfileError",
+    "Protocol",
+    "Rating",
     "Register",
     "SerialDefaults",
+    "SunSpec",
+    "TextRegister",
     "Timing",
     "WordOrder",
     "find_profile",
@@ -50,6 +78,7 @@ __all__ = [
 ]
 
 SHIPPED = Path(__file__).parent / "profiles"
+TEXT_WORDS: dict[TextType, int] = {"ascii": 0, "uint16": 1, "uint32": 2, "uint64": 4}  # ascii says its own count
 
 
 def parse_profile(text: str, subject: str = "") -> Profile:
@@ -64,7 +93,9 @@ def parse_profile(text: str, subject: str = "") -> Profile:
     if table is None:
         raise ProfileError(str(name), tuple(mistakes))
     limits, fallback = _limits(table.limits, mistakes)
-    registers = _registers(table.registers, table.defaults, mistakes)
+    registers = _registers(table, mistakes)
+    rating = _rating(table.rating, mistakes)
+    identity = _identity(table.identity, mistakes)
     _check_fit(registers, [limits] if fallback is None else [limits, fallback], mistakes)
     _check_overlaps(registers, mistakes)
     default = _default(table, raw, mistakes)
@@ -81,6 +112,11 @@ def parse_profile(text: str, subject: str = "") -> Profile:
         fallback=fallback,
         serial=SerialDefaults(table.serial.baudrate, table.serial.parity, table.serial.stopbits, table.serial.unit),
         timing=Timing(table.timing.answer_typical_ms, table.timing.answer_timeout_ms, table.timing.quiet_ms),
+        vt=table.vt,
+        protocol=table.protocol,
+        rating=rating,
+        identity=identity,
+        sunspec=None if table.sunspec is None else SunSpec(tuple(table.sunspec.models), tuple(table.sunspec.bases)),
         sources=tuple(table.sources),
         caveats=tuple(table.caveats),
         digest=hashlib.sha256(text.encode()).hexdigest()[:32],
@@ -105,14 +141,60 @@ def _limits(table: LimitsTable, mistakes: list[Mistake]) -> tuple[Limits, Limits
     return limits, Limits(registers_max, limits.even, gaps, forbidden)
 
 
-def _registers(
-    table: Mapping[str, RegisterTable], defaults: DefaultsTable, mistakes: list[Mistake]
-) -> tuple[Register, ...]:
-    found = (_register(name, entry, defaults, mistakes) for name, entry in table.items())
+def _rating(table: RatingTable, mistakes: list[Mistake]) -> Rating:
+    ranges = {"voltage_range_v": table.voltage_range_v, "frequency_range_hz": table.frequency_range_hz}
+    for name, (lowest, highest) in ranges.items():
+        if not 0 <= lowest < highest:
+            problem = f"[{lowest}, {highest}] is no range"
+            mistakes.append(Mistake(f"rating.{name}", problem, "[lowest, highest], such as [80, 300]"))
+    (low_v, high_v), (low_hz, high_hz) = table.voltage_range_v, table.frequency_range_hz
+    return Rating(table.current_max_a, (low_v, high_v), (low_hz, high_hz))
+
+
+def _identity(table: IdentityTable, mistakes: list[Mistake]) -> Identity:
+    device = table.device_id
+    return Identity(
+        None if table.serial_number is None else _serial_number(table.serial_number, mistakes),
+        tuple(_mark(index, mark, mistakes) for index, mark in enumerate(table.marks)),
+        None if device is None else DeviceId(device.vendor, tuple(device.products)),
+    )
+
+
+def _serial_number(table: SerialNumberTable, mistakes: list[Mistake]) -> TextRegister:
+    words = TEXT_WORDS[table.type]
+    count = words if table.count is None else table.count
+    if count == 0 or (words and count != words):
+        expected = f"{words} registers, or no count" if words else "the number of registers of the text"
+        problem = "missing" if table.count is None else f"{count} registers of {table.type}"
+        mistakes.append(Mistake("identity.serial_number.count", problem, expected))
+    return TextRegister(table.function, table.address, count, table.type, table.word_order)
+
+
+def _mark(index: int, table: MarkTable, mistakes: list[Mistake]) -> Mark:
+    path = f"identity.marks[{index}]"
+    if bool(table.any_of) == bool(table.ascii):
+        mistakes.append(Mistake(path, "it must say what marks the model", "either any_of or ascii"))
+    if any(not 0 <= number < 1 << (16 * table.count) for number in table.any_of):
+        mistakes.append(Mistake(f"{path}.any_of", "a number does not fit", f"numbers of {16 * table.count} bits"))
+    if len(table.ascii) > 2 * table.count or not table.ascii.isascii():
+        mistakes.append(
+            Mistake(f"{path}.ascii", "the text does not fit", f"at most {2 * table.count} ASCII characters")
+        )
+    return Mark(table.function, table.address, table.count, tuple(table.any_of), table.ascii)
+
+
+def _registers(table: ProfileTable, mistakes: list[Mistake]) -> tuple[Register, ...]:
+    if table.registers is None:
+        if table.protocol == "modbus" and not any(mistake.path.startswith("registers") for mistake in mistakes):
+            mistakes.append(Mistake("registers", "missing", "a table of at least one measurand"))
+        return ()
+    found = (_register(name, entry, table.defaults, table.sunspec, mistakes) for name, entry in table.registers.items())
     return tuple(register for register in found if register is not None)
 
 
-def _register(name: str, entry: RegisterTable, defaults: DefaultsTable, mistakes: list[Mistake]) -> Register | None:
+def _register(
+    name: str, entry: RegisterTable, defaults: DefaultsTable, sunspec: SunSpecTable | None, mistakes: list[Mistake]
+) -> Register | None:
     path = f"registers.{name}"
     data_type = _first(entry.type, defaults.type)
     factor = Decimal(str(_first(entry.scale, defaults.scale)))
@@ -130,7 +212,10 @@ def _register(name: str, entry: RegisterTable, defaults: DefaultsTable, mistakes
     if not all(-1 << (bits - 1) <= code < 1 << bits for code in codes):
         expected = f"raw codes of {bits} bits, up to {(1 << bits) - 1:#x} or from {-1 << (bits - 1)}"
         mistakes.append(Mistake(f"{path}.not_available", "a code does not fit the type", expected))
-    whole_counter = BY_NAME[name].kind == "counter" and "int" in data_type
+    counter = BY_NAME[name].kind == "counter"
+    whole_counter = counter and "int" in data_type
+    if entry.rollover is not None and not counter:
+        mistakes.append(Mistake(f"{path}.rollover", f"{name} is no counter", "no rollover, or a counter"))
     if whole_counter and Fraction(resolution.step) > abs(scale):
         problem = f"{entry.resolution} is coarser than the meter's own step"
         mistakes.append(Mistake(f"{path}.resolution", problem, f"at most {float(abs(scale))}: counters lose nothing"))
@@ -143,10 +228,22 @@ def _register(name: str, entry: RegisterTable, defaults: DefaultsTable, mistakes
         scale=scale,
         word_order=_first(entry.word_order, defaults.word_order),
         not_available=tuple(code % (1 << bits) for code in codes),
+        rollover=_rollover(entry.rollover, data_type, scale) if counter and entry.scale_register is None else None,
+        scale_register=entry.scale_register,
+        relative=sunspec is not None,
     )
     if register.end - 1 > ADDRESS_MAX:
         mistakes.append(Mistake(f"{path}.address", "the value ends beyond 65535", "room for all its registers"))
     return register
+
+
+def _rollover(own: float | None, data_type: DataType, scale: Fraction) -> Fraction | None:
+    """Where the counter is 0 again: as the profile says, or where its integer type ends."""
+    if own is not None:
+        return Fraction(Decimal(str(own)))
+    if "float" in data_type:
+        return None
+    return (1 << (16 * WORDS[data_type] - (not data_type.startswith("u")))) * abs(scale)
 
 
 def _first(own: Any, default: Any) -> Any:
@@ -155,8 +252,7 @@ def _first(own: Any, default: Any) -> Any:
 
 def _check_fit(registers: Sequence[Register], limits: Sequence[Limits], mistakes: list[Mistake]) -> None:
     """Each value must be readable alone, within the limits and without touching what is forbidden."""
-    for register in registers:
-        path = f"registers.{register.measurand}.address"
+    for path, register in _by_path(registers):
         for limit in limits:
             start, end = register.address, register.end
             if limit.even:
@@ -172,16 +268,25 @@ def _check_fit(registers: Sequence[Register], limits: Sequence[Limits], mistakes
 
 
 def _check_overlaps(registers: Sequence[Register], mistakes: list[Mistake]) -> None:
-    ordered = sorted(registers, key=lambda register: (register.function_code, register.address))
-    for left, right in pairwise(ordered):
+    ordered = sorted(_by_path(registers), key=lambda entry: (entry[1].function_code, entry[1].address))
+    for (before, left), (path, right) in pairwise(ordered):
         if left.function_code == right.function_code and right.address < left.end:
-            path = f"registers.{right.measurand}.address"
-            problem = f"{right.address} lies inside {left.measurand} ({left.address}..{left.end - 1})"
+            name = before.split(".")[1]
+            problem = f"{right.address} lies inside {name} ({left.address}..{left.end - 1})"
             mistakes.append(Mistake(path, problem, "registers of its own"))
 
 
+def _by_path(registers: Sequence[Register]) -> list[tuple[str, Register]]:
+    """All that is read with the key that places it: values, and the powers of ten beside them."""
+    owners = {(each.function_code, each.scale_register): each.measurand for each in reversed(registers)}
+    return [(f"registers.{each.measurand}.address", each) for each in registers] + [
+        (f"registers.{owners[each.function_code, each.address]}.scale_register", each)
+        for each in scale_registers(registers)
+    ]
+
+
 def _default(table: ProfileTable, raw: Mapping[str, Any], mistakes: list[Mistake]) -> tuple[str, ...]:
-    names = raw["registers"]
+    names = raw.get("registers", {})
     if table.default is None:
         return tuple(names)
     if not table.default:

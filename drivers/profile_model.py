@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, get_args
@@ -13,12 +14,16 @@ DataType = Literal["uint16", "int16", "uint32", "int32", "uint64", "int64", "flo
 WordOrder = Literal["big", "little"]
 Parity = Literal["N", "E", "O"]
 CtAppliedBy = Literal["none", "meter", "box"]
+Protocol = Literal["modbus", "dsmr-p1", "sml", "iec62056-21", "dlms-hdlc", "mbus"]
+TextType = Literal["ascii", "uint16", "uint32", "uint64"]
 
 DATA_TYPES: tuple[DataType, ...] = get_args(DataType)
 WORDS: dict[DataType, int] = {name: int(name.lstrip("uintfloa")) // 16 for name in DATA_TYPES}
 ADDRESS_MAX = 0xFFFF
 REGISTERS_MAX = 125  # of one FC3/FC4 answer, Modbus application protocol V1.1b3
 CT_UNITS = frozenset({"A", "W", "var", "VA", "Wh", "varh", "VAh"})
+EXPONENT_STEP = Resolution(1, 0)
+VT_UNITS = CT_UNITS - {"A"} | {"V"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,9 @@ class Register:
     scale: Fraction = Fraction(1)
     word_order: WordOrder = "big"  # "little": least significant word first; bytes of a word are always big-endian
     not_available: tuple[int, ...] = ()  # raw codes as unsigned numbers; NaN always is one
+    rollover: Fraction | None = None  # of a counter: the value, in the vocabulary's unit, at which it is 0 again
+    scale_register: int | None = None  # where an int16 lies whose power of ten multiplies too (SunSpec's sunssf)
+    relative: bool = False  # `address` and `scale_register` count from the header of a SunSpec model
 
     @property
     def count(self) -> int:
@@ -53,6 +61,20 @@ class Register:
     def scales_with_ct(self) -> bool:
         """Whether a current transformer's factor multiplies it (currents, powers, energies)."""
         return self.meaning.unit in CT_UNITS
+
+    @property
+    def scales_with_vt(self) -> bool:
+        """Whether a voltage transformer's factor multiplies it (voltages, powers, energies)."""
+        return self.meaning.unit in VT_UNITS
+
+
+def scale_registers(registers: Iterable[Register]) -> tuple[Register, ...]:
+    """The exponents that `registers` need beside them, each once, as registers that can be planned and decoded."""
+    places = {(each.function_code, each.scale_register) for each in registers if each.scale_register is not None}
+    return tuple(
+        Register(f"scale_{address}", function_code, address, "int16", EXPONENT_STEP, not_available=(0x8000,))
+        for function_code, address in sorted(places)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +107,62 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
+class Rating:
+    """What the meter can measure at all; what lies outside is implausible. Voltages are between phase and neutral."""
+
+    current_max_a: float | None = None  # on the primary side where the meter multiplies by the ratio itself: None
+    voltage_range_v: tuple[float, float] = (80, 300)
+    frequency_range_hz: tuple[float, float] = (45, 65)
+
+
+@dataclass(frozen=True, slots=True)
+class TextRegister:
+    """Where a text or a number lies that a person reads, such as the serial number on the meter's face."""
+
+    function_code: int
+    address: int
+    count: int  # registers
+    type: TextType
+    word_order: WordOrder = "big"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Registers that say the model. One that matches is strong evidence: `any_of`, or a text that begins as `ascii`."""
+
+    function_code: int
+    address: int
+    count: int
+    any_of: tuple[int, ...] = ()  # all the registers as one unsigned number, most significant word first
+    ascii: str = ""  # "" = none
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceId:
+    """The texts of function 43/14 (read device identification); both are compared as prefixes."""
+
+    vendor: str
+    products: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """How the meter says who it is."""
+
+    serial_number: TextRegister | None = None
+    marks: tuple[Mark, ...] = ()
+    device_id: DeviceId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SunSpec:
+    """The map is found by SunSpec's rule: "SunS" at one of `bases`, then the chain of models up to one of `models`."""
+
+    models: tuple[int, ...]
+    bases: tuple[int, ...] = (40000, 50000, 0)
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """A meter model. `fallback` holds the limits to take when the meter refuses a block planned with `limits`."""
 
@@ -94,10 +172,15 @@ class Profile:
     registers: tuple[Register, ...]
     default: tuple[str, ...]  # measurands read when the configuration names none
     ct: CtAppliedBy = "none"
+    vt: CtAppliedBy = "none"
     limits: Limits = Limits()
     fallback: Limits | None = None
     serial: SerialDefaults = SerialDefaults()
     timing: Timing = Timing()
+    protocol: Protocol = "modbus"
+    rating: Rating = Rating()
+    identity: Identity = Identity()
+    sunspec: SunSpec | None = None
     sources: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
     digest: str = field(default="", compare=False)  # 32 hex digits of the SHA-256 of the file

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
 
-from drivers.profile_model import REGISTERS_MAX, CtAppliedBy, DataType, Mistake, Parity, WordOrder
+from drivers.profile_model import (
+    REGISTERS_MAX,
+    CtAppliedBy,
+    DataType,
+    Mistake,
+    Parity,
+    Protocol,
+    TextType,
+    WordOrder,
+)
 from wire.measurand import BY_NAME, VOCABULARY
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -22,6 +32,8 @@ Number = Annotated[float, Meta(description="a number; raw * scale is the value i
 Codes = Annotated[list[int], Meta(description="a list of raw codes, such as [0xFFFF] or [-32768]")]
 Step = Annotated[float, Meta(gt=0, description="a number above 0: the step in which the value is kept, such as 0.1")]
 RegistersMax = Annotated[int, Meta(ge=1, le=REGISTERS_MAX, description="registers of one request, 1..125")]
+Count = Annotated[int, Meta(ge=1, le=REGISTERS_MAX, description="registers, 1..125")]
+Range = Annotated[list[float], Meta(min_length=2, max_length=2, description="[lowest, highest], such as [80, 300]")]
 Flag = Annotated[bool, Meta(description="true or false")]
 Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
 Texts = Annotated[list[Text], Meta(min_length=1, description="a list of at least one text")]
@@ -39,6 +51,10 @@ class RegisterTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     word_order: Order | None = None
     scale: Number | None = None
     not_available: Codes | None = None
+    rollover: (
+        Annotated[float, Meta(gt=0, description="a number above 0: the value at which the counter is 0 again")] | None
+    ) = None
+    scale_register: Address | None = None
 
 
 class DefaultsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,6 +101,63 @@ class TimingTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quiet_ms: Annotated[int, Meta(ge=0, le=10_000, description="milliseconds, 0..10000")] = 0
 
 
+class RatingTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[rating]`: what the meter can measure at all; voltages are between phase and neutral."""
+
+    current_max_a: Annotated[float, Meta(gt=0, description="amperes, a number above 0")] | None = None
+    voltage_range_v: Range = msgspec.field(default_factory=lambda: [80, 300])
+    frequency_range_hz: Range = msgspec.field(default_factory=lambda: [45, 65])
+
+
+class SerialNumberTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[identity.serial_number]`: where the number on the meter's face lies."""
+
+    function: FunctionCode
+    address: Address
+    type: Annotated[TextType, Meta(description="one of ascii, uint16, uint32, uint64")]
+    count: Count | None = None
+    word_order: Order = "big"
+
+
+class MarkTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An entry of `identity.marks`: registers that say the model."""
+
+    function: FunctionCode
+    address: Address
+    count: Count = 1
+    any_of: Annotated[list[int], Meta(description="a list of numbers, such as [1648, 1649]")] = []
+    ascii: Annotated[str, Meta(description="the text that the registers begin with")] = ""
+
+
+class DeviceIdTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[identity.device_id]`: the texts of function 43/14, of which the beginning is compared."""
+
+    vendor: Text
+    products: Annotated[list[Text], Meta(description="a list of texts")] = []
+
+
+class IdentityTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[identity]`: how the meter says who it is."""
+
+    serial_number: Annotated[SerialNumberTable | None, Meta(description="a table")] = None
+    marks: Annotated[
+        list[MarkTable], Meta(description="a list of tables of function, address and any_of or ascii")
+    ] = []
+    device_id: Annotated[DeviceIdTable | None, Meta(description="a table")] = None
+
+
+class SunSpecTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[sunspec]`: the map is searched by SunSpec's rule, and addresses count from the header of the model."""
+
+    models: Annotated[
+        list[Annotated[int, Meta(ge=1, le=0xFFFE)]],
+        Meta(min_length=1, description="a list of model ids, such as [203]"),
+    ]
+    bases: Annotated[list[Address], Meta(min_length=1, description="a list of addresses of 0..65535")] = msgspec.field(
+        default_factory=lambda: [40000, 50000, 0]
+    )
+
+
 class ProfileTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A meter profile of wattpost (docs/profiles.md)."""
 
@@ -92,17 +165,26 @@ class ProfileTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vendor: Text
     description: Text
     sources: Texts
-    registers: Annotated[dict[str, RegisterTable], Meta(min_length=1, description="a table of at least one measurand")]
+    registers: (
+        Annotated[dict[str, RegisterTable], Meta(min_length=1, description="a table of at least one measurand")] | None
+    ) = None
+    protocol: Annotated[Protocol, Meta(description="one of modbus, dsmr-p1, sml, iec62056-21, dlms-hdlc, mbus")] = (
+        "modbus"
+    )
     ct: Annotated[
         CtAppliedBy,
         Meta(description='"none" (directly connected), "meter" (it multiplies by the CT ratio itself) or "box"'),
     ] = "none"
+    vt: Annotated[CtAppliedBy, Meta(description='"none" (no voltage transformer), "meter" or "box"')] = "none"
     caveats: Annotated[list[Text], Meta(description="a list of texts")] = []
     default: Annotated[list[str] | None, Meta(description="a list of measurands of [registers]")] = None
     defaults: DefaultsTable = DefaultsTable()
     limits: LimitsTable = LimitsTable()
     serial: SerialTable = SerialTable()
     timing: TimingTable = TimingTable()
+    rating: RatingTable = RatingTable()
+    identity: IdentityTable = IdentityTable()
+    sunspec: Annotated[SunSpecTable | None, Meta(description="a table")] = None
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
@@ -135,15 +217,27 @@ def read_table(kind: type[S], table: object, path: str, mistakes: list[Mistake])
 
 
 def _read_value(kind: Any, value: object, path: str, mistakes: list[Mistake]) -> Any:
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        return read_table(kind, value, path, mistakes)
+    structs = _structs(kind)
+    if structs is not None:
+        return read_table(structs, value, path, mistakes)
     if path == "registers" and isinstance(value, Mapping) and value:
         return _read_registers(value, mistakes)
+    if path == "identity.marks" and isinstance(value, list):
+        return [read_table(MarkTable, entry, f"{path}[{index}]", mistakes) for index, entry in enumerate(value)]
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError:
         mistakes.append(Mistake(path, f"{value!r} does not fit", _expected(kind)))
         return None
+
+
+def _structs(kind: Any) -> type[msgspec.Struct] | None:
+    """The table that a field is, also inside `Annotated` and `X | None`."""
+    if isinstance(kind, type):
+        return kind if issubclass(kind, msgspec.Struct) else None
+    if get_origin(kind) not in {Annotated, UnionType, Union}:
+        return None
+    return next((found for part in get_args(kind) if (found := _structs(part)) is not None), None)
 
 
 def _read_registers(table: Mapping[str, object], mistakes: list[Mistake]) -> dict[str, RegisterTable]:
@@ -172,6 +266,7 @@ def _join(path: str, name: str) -> str:
 def json_schema() -> dict[str, Any]:
     """The JSON schema of a profile file, for editors; `parse_profile` checks more than it can say."""
     schema = msgspec.json.schema(ProfileTable)
-    registers = schema["$defs"]["ProfileTable"]["properties"]["registers"]
+    choices = schema["$defs"]["ProfileTable"]["properties"]["registers"]["anyOf"]
+    registers = next(choice for choice in choices if choice["type"] == "object")
     registers["propertyNames"] = {"enum": [measurand.name for measurand in VOCABULARY]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "wattpost meter profile", **schema}

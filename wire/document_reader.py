@@ -48,6 +48,11 @@ DEFAULT_RESOLUTIONS = {
     "VA": Resolution(1, -1),
     "Hz": Resolution(1, -2),
     "1": Resolution(1, -3),
+    "%": Resolution(1, -1),
+    "deg": Resolution(1, -1),
+    "degC": Resolution(1, -2),
+    "m3": Resolution(1, -3),
+    "m3/h": Resolution(1, -3),
 }
 FINEST = Resolution(1, 0)
 _MANTISSA_E_EXPONENT = re.compile(r"([0-9]{1,7})e(-?[0-9]{1,2})")

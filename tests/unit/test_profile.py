@@ -10,7 +10,19 @@ import pytest
 
 from drivers.decode import Decoder
 from drivers.plan import plan_reads
-from drivers.profile import ProfileError, find_profile, load_profile, parse_profile, shipped_profiles
+from drivers.profile import (
+    DeviceId,
+    Identity,
+    Mark,
+    ProfileError,
+    Rating,
+    SunSpec,
+    TextRegister,
+    find_profile,
+    load_profile,
+    parse_profile,
+    shipped_profiles,
+)
 from drivers.profile_schema import json_schema
 from wire.measurand import BY_NAME
 from wire.resolution import Resolution
@@ -129,6 +141,8 @@ def test_an_unknown_key_without_a_near_one_still_says_what_there_is() -> None:
         ("scale = 1000, resolution = 1e99", "registers.energy_active_import_total.resolution", "exponent"),
         ("type = 'uint16', not_available = [65536]", "registers.energy_active_import_total.not_available", "0xffff"),
         ("type = 'uint32', scale = 0.1", "registers.energy_active_import_total.resolution", "coarser"),
+        ("rollover = 0", "registers.energy_active_import_total.rollover", "above 0"),
+        ("scale_register = 0", "registers.energy_active_import_total.scale_register", "inside"),
         ("address = 65535", "registers.energy_active_import_total.address", "beyond 65535"),
         ("address = 1", "registers.energy_active_import_total.address", "lies inside voltage_l1_n (0..1)"),
     ],
@@ -209,6 +223,70 @@ def test_an_installers_folder_comes_before_the_shipped_profiles(tmp_path: Path) 
 def test_an_unknown_model_is_told_what_is_near(tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match="did you mean 'eastron-sdm630'"):
         find_profile("eastron-sdm360", [tmp_path / "missing"])
+
+
+def test_where_a_counter_begins_anew() -> None:
+    def wraps_at(entry: str) -> Fraction | None:
+        text = f"{GOOD}[registers.energy_active_export_total]\naddress = 4\n{entry}"
+        return parse_profile(text).registers[2].rollover
+
+    assert wraps_at("resolution = 1\nscale = 1000") is None
+    assert wraps_at("resolution = 1\nrollover = 1e8") == 100_000_000
+    assert wraps_at("resolution = 10\ntype = 'uint32'\nscale = 10") == 10 << 32
+    assert wraps_at("resolution = 10\ntype = 'int32'\nscale = -10") == 10 << 31
+    found = mistakes_of(GOOD.replace("resolution = 0.1", "resolution = 0.1, rollover = 9"))
+    assert "no counter" in found["registers.voltage_l1_n.rollover"]
+
+
+IDENTITY = """
+[rating]
+current_max_a = 45
+voltage_range_v = [100, 280]
+[identity]
+serial_number = { function = 3, address = 9, type = "ascii", count = 7 }
+marks = [{ function = 3, address = 11, any_of = [71, 72] }, { function = 3, address = 8, count = 2, ascii = "B23" }]
+device_id = { vendor = "Acme", products = ["One"] }
+"""
+
+
+def test_rating_and_identity() -> None:
+    profile = parse_profile(GOOD + IDENTITY)
+    assert profile.rating == Rating(45, (100, 280), (45, 65))
+    assert profile.identity == Identity(
+        TextRegister(3, 9, 7, "ascii"), (Mark(3, 11, 1, (71, 72)), Mark(3, 8, 2, (), "B23")), DeviceId("Acme", ("One",))
+    )
+    assert parse_profile(GOOD).identity == Identity()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path"),
+    [
+        ("[100, 280]", "[280, 100]", "rating.voltage_range_v"),
+        ("[100, 280]", "[100]", "rating.voltage_range_v"),
+        (", count = 7", "", "identity.serial_number.count"),
+        ('"ascii", count = 7', '"uint32", count = 7', "identity.serial_number.count"),
+        ("any_of = [71, 72]", "any_of = [65536]", "identity.marks[0].any_of"),
+        ("any_of = [71, 72]", "count = 1", "identity.marks[0]"),
+        ('ascii = "B23"', 'ascii = "B23 X"', "identity.marks[1].ascii"),
+        ('ascii = "B23"', 'text = "B23"', "identity.marks[1].text"),
+        ('vendor = "Acme", products', "products", "identity.device_id.vendor"),
+    ],
+)
+def test_an_identity_that_cannot_be(old: str, new: str, path: str) -> None:
+    assert IDENTITY.count(old) == 1
+    assert path in mistakes_of(GOOD + IDENTITY.replace(old, new))
+
+
+def test_a_sunspec_map_counts_from_its_header() -> None:
+    profile = parse_profile(GOOD + "[sunspec]\nmodels = [203]\n")
+    assert profile.sunspec == SunSpec((203,), (40000, 50000, 0))
+    assert all(register.relative for register in profile.registers)
+
+
+def test_only_modbus_needs_registers() -> None:
+    text = GOOD[: GOOD.index("[registers]")]
+    assert mistakes_of(text) == {"registers": "missing; a table of at least one measurand"}
+    assert parse_profile(text + "protocol = 'sml'").registers == ()
 
 
 def test_a_file_is_named_as_its_model(tmp_path: Path) -> None:

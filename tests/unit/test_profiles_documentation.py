@@ -10,34 +10,43 @@ import msgspec
 from drivers.profile import parse_profile, shipped_profiles
 from drivers.profile_schema import (
     DefaultsTable,
+    DeviceIdTable,
     FallbackTable,
+    IdentityTable,
     LimitsTable,
+    MarkTable,
     ProfileTable,
+    RatingTable,
     RegisterTable,
+    SerialNumberTable,
     SerialTable,
+    SunSpecTable,
     TimingTable,
 )
 
 TEXT = (Path(__file__).parents[2] / "docs/profiles.md").read_text()
-TABLES = (ProfileTable, DefaultsTable, LimitsTable, FallbackTable, SerialTable, TimingTable, RegisterTable)
+TABLES = (
+    ProfileTable, DefaultsTable, LimitsTable, FallbackTable, SerialTable, TimingTable, RegisterTable, RatingTable,
+    IdentityTable, SerialNumberTable, MarkTable, DeviceIdTable, SunSpecTable,
+)  # fmt: skip
 
 
-def example() -> str:
-    found = re.search(r"```toml\n(.*?)```", TEXT, re.DOTALL)
-    assert found is not None
-    return found[1]
+EXAMPLES: list[str] = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
 
 
-def test_the_example_is_a_profile() -> None:
-    profile = parse_profile(example())
+def test_the_examples_are_profiles() -> None:
+    profile, relative = (parse_profile(example) for example in EXAMPLES)
     assert len(profile.registers) == 5
     assert profile.limits.forbidden == ((0x40, 0x43),)
+    assert profile.identity.device_id is not None
+    assert relative.sunspec is not None
+    assert relative.registers[0].relative
 
 
 def test_every_key_is_documented_and_in_the_example() -> None:
     keys = {field.name for table in TABLES for field in msgspec.structs.fields(table)}
     assert {key for key in keys if key not in TEXT} == set()
-    assert {key for key in keys if not re.search(rf"\b{key}\b", example())} == set()
+    assert {key for key in keys if not re.search(rf"\b{key}\b", "".join(EXAMPLES))} == set()
 
 
 def test_no_shipped_profile_is_without_its_facts() -> None:
