@@ -90,7 +90,7 @@ def read_credentials(settings: Uplink) -> tuple[bytes, bytes, bytes]:
         if key.stat().st_mode & OTHERS:
             cause = f"the private key {key} can be read by every user of this machine"
             raise CredentialError(f"{cause}; run: chmod 600 {key}")
-        return _read("root CA", settings.ca), _read("certificate", settings.cert), _read("private key", key)
+        return _read("root CA", settings.ca), _read("certificate", settings.cert), _read_key(key)
     except KeyReferenceError as error:
         raise CredentialError(str(error)) from error
     except OSError as error:
@@ -104,6 +104,14 @@ def _read(what: str, path: Path) -> bytes:
     data = path.read_bytes()
     if b"-----BEGIN" not in data:
         raise CredentialError(f"the {what} {path} is not in PEM form; put the file that AWS IoT gave into its place")
+    return data
+
+
+def _read_key(path: Path) -> bytes:
+    data = _read("private key", path)
+    if b"ENCRYPTED" in data:
+        cause = f"the private key {path} is protected by a password, which nobody is there to type"
+        raise CredentialError(f"{cause}; take it off: openssl pkey -in {path} -out {path}.plain")
     return data
 
 
@@ -244,7 +252,7 @@ def _tls_context(settings: Uplink) -> io.ClientTlsContext:
             cause = f"the root CA {settings.ca} has no certificate that can be used; put the broker's root there"
         else:
             cause = f"certificate {settings.cert} and key {settings.key} are damaged or do not belong together"
-            cause += "; put the pair that was issued for this box into their place"
+            cause += "; put the pair that was issued for this box into their place; which it is: wattpost check-config"
         raise CredentialError(cause) from error
 
 

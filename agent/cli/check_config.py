@@ -10,37 +10,43 @@ from typing import TYPE_CHECKING
 import click
 
 from agent.settings import DEFAULT_PATH, Mistake, Settings, SettingsError, describe, load
-from agent.settings.files import check_files
+from agent.settings.files import Look, check_files
 from agent.settings.quantities import format_duration, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-@click.command("check-config")
+@click.command("check-config", short_help="Say everything that is wrong with a configuration.")
+@click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--config",
     "-c",
     type=click.Path(path_type=Path),
     default=DEFAULT_PATH,
     show_default=True,
-    help="The configuration file.",
+    help="The configuration file; may be given as FILE, too.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
 @click.option("--no-files", is_flag=True, help="Do not look at certificates and key, for a file made for another box.")
-def command(config: Path, *, as_json: bool, no_files: bool) -> None:
+@click.pass_context
+def command(context: click.Context, file: Path | None, config: Path, *, as_json: bool, no_files: bool) -> None:
     """Check a configuration file and say everything that is wrong with it at once.
 
-    Each mistake comes as FILE:LINE: key: what is wrong; what would be right. Certificates and the key are looked at
-    too: whether they are there, readable, and the key not readable by others.
+    Each mistake comes as FILE:LINE: key: what is wrong; what would be right. Certificates and the key are looked
+    into, too: whether they are there, whole, not expired, belong together, and the key is readable by nobody else.
 
     Exit code: 0 if the file can be used (there may be warnings), 78 if not.
 
     \b
     Examples:
       wattpost check-config
-      wattpost check-config --config config/agent.example.toml --no-files
+      wattpost check-config config/agent.example.toml --no-files
     """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
+    if file is not None:
+        if context.get_parameter_source("config") is not click.core.ParameterSource.DEFAULT:
+            raise click.UsageError("give the configuration file once: as FILE, or with --config")
+        config = file
     settings, mistakes, warnings = _check(config, look_at_files=not no_files)
     if as_json:
         click.echo(json.dumps(_as_document(config, settings, mistakes, warnings), indent=2))
@@ -59,8 +65,22 @@ def _check(config: Path, *, look_at_files: bool) -> tuple[Settings | None, Seque
         settings = load(config)
     except SettingsError as error:
         return None, error.mistakes, ()
-    mistakes, warnings = check_files(settings, config, os.environ) if look_at_files else ((), ())
+    mistakes: Sequence[Mistake] = ()
+    warnings: Sequence[Mistake] = ()
+    if look_at_files:
+        mistakes, warnings = check_files(settings, config, os.environ, _look_inside(settings))
     return settings, mistakes, (*settings.warnings, *warnings)
+
+
+def _look_inside(settings: Settings) -> Look:
+    from agent.adapters.clock import SystemClock  # noqa: PLC0415 - as below
+    from agent.cli.credential_files import check_credentials  # noqa: PLC0415 - OpenSSL, for this command alone
+
+    def look(ca: Path | None, cert: Path | None, key: Path | None) -> tuple[Sequence[Mistake], Sequence[Mistake]]:
+        findings = check_credentials(ca, cert, key, SystemClock(settings.clock.source).look())
+        return findings.mistakes, findings.warnings
+
+    return look
 
 
 def _summary(config: Path, settings: Settings | None, mistake_count: int) -> str:

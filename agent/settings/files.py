@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from agent.settings.keys import CREDENTIAL_PREFIX, KeyReferenceError, key_file
@@ -17,23 +17,37 @@ OTHERS = stat.S_IRWXO
 GROUP_WRITE = stat.S_IWGRP
 
 
+Look = Callable[[Path | None, Path | None, Path | None], tuple[Sequence[Mistake], Sequence[Mistake]]]
+
+
 def check_files(
-    settings: Settings, config: Path, environment: Mapping[str, str]
+    settings: Settings, config: Path, environment: Mapping[str, str], look_inside: Look
 ) -> tuple[Sequence[Mistake], Sequence[Mistake]]:
-    """Mistakes and warnings about certificate files, key and serial ports, seen as the user who runs this."""
+    """Mistakes and warnings about certificate files, key and serial ports, seen as the user who runs this.
+
+    `look_inside` gets those of `(ca, cert, key)` that are there, readable and PEM.
+    """
     lines = scan(config.read_text("utf-8-sig"))
     uplink = settings.uplink
+    key: Path | None = None
     mistakes = [
         *_pem_mistakes("ca", uplink.ca, "CERTIFICATE"),
         *_pem_mistakes("cert", uplink.cert, "CERTIFICATE"),
     ]
-    warnings = []
+    warnings: list[Mistake] = []
     try:
         key = key_file(uplink.key, environment.get("CREDENTIALS_DIRECTORY"))
     except KeyReferenceError as error:
         warnings.append(Mistake("uplink.key", None, "was not looked at", str(error)))
     else:
-        mistakes += [*_pem_mistakes("key", key, "PRIVATE KEY"), *_key_mode_mistakes(key, uplink.key)]
+        mistakes += _pem_mistakes("key", key, "PRIVATE KEY")
+    unreadable = {mistake.path for mistake in mistakes}
+    files = {"uplink.ca": uplink.ca, "uplink.cert": uplink.cert, "uplink.key": key}
+    inside, soon = look_inside(*(None if path in unreadable else file for path, file in files.items()))
+    mistakes += inside
+    warnings += soon
+    if key is not None:
+        mistakes += _key_mode_mistakes(key, uplink.key)
     warnings += [
         Mistake(
             f"bus[{index}].port",

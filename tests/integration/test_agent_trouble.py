@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from agent_process import BOX, AgentProcess, meter_tables, until
 from broker import RULES, Authority, Mosquitto
+from cryptography.hazmat.primitives import serialization
 from foreign_cloud import ForeignCloud
 from modbus_peers import scripted_server
 
@@ -35,6 +36,13 @@ def goes_on(box: AgentProcess) -> None:
 # Credentials
 
 
+def with_password(key: str) -> str:
+    protection = serialization.BestAvailableEncryption(b"secret")
+    loaded = serialization.load_pem_private_key(key.encode(), None)
+    form = serialization.PrivateFormat.PKCS8
+    return loaded.private_bytes(serialization.Encoding.PEM, form, protection).decode()
+
+
 def test_a_key_that_others_can_read_is_not_used_until_that_is_put_right(
     make_box: Make, broker: Mosquitto, running_broker: object
 ) -> None:
@@ -50,6 +58,37 @@ def test_a_key_that_others_can_read_is_not_used_until_that_is_put_right(
     key.chmod(0o600)
     box.send(signal.SIGHUP)
     until(lambda: box.lines("uplink: connected"), "connecting with the mended key")
+    goes_on(box)
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "says"),
+    [
+        ("ca", lambda text: text[: len(text) // 2], "the root CA {ca} has no certificate that can be used"),
+        ("cert", lambda text: text[: len(text) // 2], "certificate {cert} and key {key} are damaged or do not belong"),
+        ("key", lambda text: text.replace("M", "!"), "certificate {cert} and key {key} are damaged or do not belong"),
+        ("key", with_password, "the private key {key} is protected by a password, which nobody is there to type"),
+        ("key", lambda _text: "", "the private key {key} is not in PEM form"),
+    ],
+    ids=["damaged ca", "damaged certificate", "damaged key", "key with a password", "empty key"],
+)
+def test_files_that_go_bad_while_it_runs_are_named_and_used_again_when_they_are_good(
+    file: str, damage: Callable[[str], str], says: str, make_box: Make, broker: Mosquitto, running_broker: object
+) -> None:
+    box = make_box()
+    box.start()
+    until(lambda: box.lines("uplink: connected"), "connecting")
+    path = Path(str(box.options[file]))
+    good = path.read_text()
+    path.write_text(damage(good))
+    box.send(signal.SIGHUP)
+    line = box.wait_for_line("ERROR", "uplink:")
+    assert line.startswith("ERROR   uplink: no connection: " + says.format(**box.options))
+    assert line.endswith("; readings are kept")
+    box.works()
+    path.write_text(good)
+    box.send(signal.SIGHUP)
+    until(lambda: len(box.lines("uplink: connected")) == 2, "connecting with the mended file")
     goes_on(box)
 
 

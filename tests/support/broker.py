@@ -17,6 +17,8 @@ from cryptography.x509.oid import NameOID
 
 PROGRAM = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 START_S = 10.0
+Days = tuple[float, float]  # from and to, seen from now
+VALID: Days = (-0.05, 365)
 # A client is the name in its certificate: a box has its own topics, the receiver all of them.
 RULES = """\
 pattern write wattpost/%u/batches
@@ -32,15 +34,15 @@ topic write tutorial/#
 class Authority:
     """A root and the certificates that it signs, as PEM files in `folder`."""
 
-    def __init__(self, folder: Path, name: str = "test root") -> None:
+    def __init__(self, folder: Path, name: str = "test root", days: Days = VALID) -> None:
         self._folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self.ca = folder / f"{name.replace(' ', '-')}.pem"
-        root = self._builder(name, self._key).add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
+        root = self._builder(name, self._key, days).add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
         self.ca.write_bytes(root.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def _builder(self, name: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    def _builder(self, name: str, key: ec.EllipticCurvePrivateKey, days: Days = VALID) -> x509.CertificateBuilder:
         now = dt.datetime.now(dt.UTC)
         return (
             x509.CertificateBuilder()
@@ -48,15 +50,15 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(hours=1))
-            .not_valid_after(now + dt.timedelta(days=2))
+            .not_valid_before(now + dt.timedelta(days[0]))
+            .not_valid_after(now + dt.timedelta(days[1]))
         )
 
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """Certificate and key of `name`, good for a server on localhost and for a client."""
+    def issue(self, name: str, days: Days = VALID) -> tuple[Path, Path]:
+        """Certificate and key of `name`, good for a server on localhost and for a client, `days` from now."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
-        certificate = self._builder(name, key).add_extension(names, False).sign(self._key, hashes.SHA256())
+        certificate = self._builder(name, key, days).add_extension(names, False).sign(self._key, hashes.SHA256())
         cert_path, key_path = self._folder / f"{name}.pem", self._folder / f"{name}.key"
         cert_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         key_path.write_bytes(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from broker import Authority, Days
 from click.testing import CliRunner, Result
+from cryptography.hazmat.primitives import serialization
 
 from agent.cli.check_config import command
 
@@ -14,12 +17,16 @@ PEM = "-----BEGIN {0}-----\nAAAA\n-----END {0}-----\n"
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Path:
-    (tmp_path / "ca.pem").write_text(PEM.format("CERTIFICATE"))
-    (tmp_path / "cert.pem").write_text(PEM.format("CERTIFICATE"))
-    key = tmp_path / "device.key"
-    key.write_text(PEM.format("EC PRIVATE KEY"))
-    key.chmod(0o600)
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def config(tmp_path: Path, authority: Authority) -> Path:
+    cert, key = authority.issue("apt-1")
+    authority.ca.rename(tmp_path / "ca.pem")
+    cert.rename(tmp_path / "cert.pem")
+    key.rename(tmp_path / "device.key")
     path = tmp_path / "agent.toml"
     path.write_text("""[box]
 id = "apt-1"
@@ -113,3 +120,90 @@ def test_a_line_that_is_not_there_is_a_warning(config: Path) -> None:
     result = run(config)
     assert result.exit_code == 0
     assert f'warning: {config}:5: bus[0].port: "/dev/ttyNOTHERE" is not there' in result.stderr
+
+
+def test_the_file_may_be_given_without_its_option(config: Path) -> None:
+    assert CliRunner().invoke(command, [str(config)]).exit_code == 0
+    twice = CliRunner().invoke(command, [str(config), "--config", str(config)])
+    assert twice.exit_code == 2
+    assert "once" in twice.stderr
+
+
+# What is inside of certificate, key and CA
+
+
+def only_line(result: Result) -> str:
+    """What is said of one thing that is wrong, without the summary."""
+    assert result.exit_code == 78, result.output
+    line, summary = result.stderr.splitlines()
+    assert "1 mistake" in summary
+    return line
+
+
+def replace(path: Path, source: Path) -> None:
+    path.write_bytes(source.read_bytes())
+    path.chmod(0o600)
+
+
+def test_a_key_of_another_certificate(config: Path, authority: Authority) -> None:
+    replace(config.with_name("device.key"), authority.issue("other")[1])
+    line = only_line(run(config))
+    assert line.startswith(f'{config}:14: uplink.key: "{config.with_name("device.key")}" is not the key of ')
+    assert line.endswith("; put the pair there that was issued for this box")
+
+
+@pytest.mark.parametrize(("name", "key"), [("ca.pem", "ca"), ("cert.pem", "cert"), ("device.key", "key")])
+@pytest.mark.parametrize("damage", [lambda s: s[: len(s) // 2] + "\n" + s[-30:], lambda s: s.replace("M", "!")])
+def test_a_damaged_file(config: Path, name: str, key: str, damage: Callable[[str], str]) -> None:
+    path = config.with_name(name)
+    path.write_text(damage(path.read_text()))
+    line = only_line(run(config))
+    assert f'uplink.{key}: "{path}" is damaged; copy it there again, whole, as it was issued' in line
+
+
+@pytest.mark.parametrize("form", [serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL])
+def test_a_key_with_a_password_is_said_and_nothing_is_asked(config: Path, form: serialization.PrivateFormat) -> None:
+    path = config.with_name("device.key")
+    key = serialization.load_pem_private_key(path.read_bytes(), None)
+    protection = serialization.BestAvailableEncryption(b"secret")
+    path.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, protection))
+    line = only_line(run(config))
+    assert "is protected by a password" in line
+    assert f"openssl pkey -in {path}" in line
+
+
+@pytest.mark.parametrize(
+    ("days", "says"),
+    [((-10, -1), "expired on 20"), ((5, 10), "is valid only from 20")],
+    ids=["expired", "not yet"],
+)
+@pytest.mark.parametrize("name", ["ca", "cert"])
+def test_a_certificate_out_of_its_time(config: Path, tmp_path: Path, name: str, days: Days, says: str) -> None:
+    config.write_text(config.read_text() + '[clock]\nsource = "system"\n')
+    (tmp_path / "new").mkdir()
+    authority = Authority(tmp_path / "new", days=days)
+    cert, key = authority.issue("apt-1", days)
+    if name == "ca":
+        replace(config.with_name("ca.pem"), authority.ca)
+    else:
+        replace(config.with_name("cert.pem"), cert)
+        replace(config.with_name("device.key"), key)
+    line = only_line(run(config))
+    assert f'uplink.{name}: "{config.with_name(name + ".pem")}" {says}' in line
+
+
+def test_a_certificate_that_expires_soon_is_a_warning(config: Path, authority: Authority) -> None:
+    cert, key = authority.issue("apt-1", (-1, 20.5))
+    replace(config.with_name("cert.pem"), cert)
+    replace(config.with_name("device.key"), key)
+    result = run(config)
+    assert result.exit_code == 0
+    assert f'warning: {config}:13: uplink.cert: "{cert.with_name("cert.pem")}" expires on 20' in result.stderr
+    assert "in 20 days; have a new one issued" in result.stderr
+
+
+def test_a_certificate_of_a_box_in_place_of_the_root_is_a_warning(config: Path) -> None:
+    replace(config.with_name("ca.pem"), config.with_name("cert.pem"))
+    result = run(config)
+    assert result.exit_code == 0
+    assert "may not sign others" in result.stderr
