@@ -26,6 +26,7 @@ from agent.lean import settle_memory
 from agent.settings import Settings, SettingsError, describe, load
 from agent.tasks.delivering import Courier
 from agent.tasks.housekeeping import Housekeeper
+from agent.tasks.lending import LendingDesk
 from agent.tasks.metering import Metering
 from agent.tasks.progress import Progress
 from agent.tasks.recording import BufferThread, Policies, Recorder
@@ -84,7 +85,8 @@ class App:
         self.recorder.add([*self._start_records(opening), *clock_events])
         await self.metering.start(self.settings, opening)
         tasks = [
-            asyncio.create_task(work) for work in (self.recorder.run(), self.courier.run(), self.housekeeper.run())
+            asyncio.create_task(work)
+            for work in (self.recorder.run(), self.courier.run(), self.housekeeper.run(), self.desk.run())
         ]
         self._say_started(opening)
         self.notifier.send("READY=1")
@@ -123,7 +125,8 @@ class App:
             progress,
             self.watchdog,
         )
-        self.metering = Metering(self.recorder, self.clock, self.timekeeper, progress, self.watchdog)
+        self.desk = LendingDesk(self.clock, progress, settings.status_path, self._on_lent)
+        self.metering = Metering(self.recorder, self.clock, self.timekeeper, progress, self.watchdog, self.desk)
         self.housekeeper = Housekeeper(
             self.clock,
             self.timekeeper,
@@ -139,6 +142,9 @@ class App:
 
     def _on_sealed(self, batch: Sealed) -> None:
         self.courier.sealed(batch)
+
+    def _on_lent(self) -> None:
+        self.housekeeper.write_status()  # the borrower waits for it
 
     def _about(self) -> dict[str, Any]:
         """What the status says of the program and of the settings in force."""

@@ -49,6 +49,20 @@ class MeterStatus(msgspec.Struct, frozen=True):
     values: dict[str, float | int | None]
 
 
+class LoanStatus(msgspec.Struct, frozen=True):
+    """The process that a line is lent to, until then (boot clock) at the latest."""
+
+    pid: int
+    until_ms: int
+
+
+class LineStatus(msgspec.Struct, frozen=True):
+    """`lent` None: the daemon has the line itself."""
+
+    port: str
+    lent: LoanStatus | None = None
+
+
 class BufferStatus(msgspec.Struct, frozen=True):
     """`pending` are in memory, `open` on the disk and not yet in a batch."""
 
@@ -93,6 +107,7 @@ class Status(msgspec.Struct, frozen=True):
     buffer: BufferStatus
     uplink: UplinkStatus
     troubles: dict[str, str]
+    lines: dict[str, LineStatus] = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ class Housekeeper:
             await self._look_at_clock()
             self.metering.state_descriptors()
             self._feed_watchdog()
-            self._write_status()
+            self.write_status()
             await asyncio.sleep(period_ms / 1000)
 
     async def _look_at_clock(self) -> None:
@@ -95,7 +95,8 @@ class Housekeeper:
         uplink = "connected" if progress.connected else "offline"
         return f"{len(progress.meters)} meters, {waiting} records not yet confirmed, {uplink}"
 
-    def _write_status(self) -> None:
+    def write_status(self) -> None:
+        """Now, also between the intervals; a disk that takes nothing is said once."""
         try:
             self.status_file.write(self._status())
         except OSError as error:
@@ -123,6 +124,13 @@ class Housekeeper:
                     "values": meter.last_values(),
                 }
                 for name, meter in progress.meters.items()
+            },
+            "lines": {
+                name: {
+                    "port": line.port,
+                    "lent": None if line.lent is None else {"pid": line.lent.pid, "until_ms": line.lent.until_ms},
+                }
+                for name, line in progress.lines.items()
             },
             "buffer": {
                 "pending_records": progress.pending_records,

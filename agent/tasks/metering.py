@@ -15,6 +15,7 @@ from agent.core.timekeeper import Timekeeper
 from agent.core.watchdog import Watchdog
 from agent.meters import ConfiguredLine, ConfiguredMeter, build_lines
 from agent.settings import Settings
+from agent.tasks.lending import LendingDesk
 from agent.tasks.polling import LinePoller, PolledMeter
 from agent.tasks.progress import MeterProgress, Progress
 from agent.tasks.recording import Recorder
@@ -33,6 +34,7 @@ class Metering:
     timekeeper: Timekeeper
     progress: Progress
     watchdog: Watchdog
+    desk: LendingDesk | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _lines: list[ConfiguredLine] = field(default_factory=list)
     _stated_day: dict[str, int] = field(default_factory=dict)
@@ -41,12 +43,14 @@ class Metering:
     async def start(self, settings: Settings, opening: Opening | None) -> None:
         """Build the lines and poll them; `opening`, or the end before this start, is where the account goes on."""
         self._lines = build_lines(settings)
-        self.progress.meters = {}
+        self.progress.meters, self.progress.lines = {}, {}
         slots: list[MeterSlots] = []
         for configured in self._lines:
             polled = [await self._polled(meter, opening) for meter in configured.meters]
             slots += [meter.slots for meter in polled]
-            poller = LinePoller(configured.line.name, polled, self.recorder, self.clock, self.watchdog)
+            line = configured.line
+            loan = self.desk.loan(line.name, line.port, line.close) if self.desk is not None else None
+            poller = LinePoller(line.name, polled, self.recorder, self.clock, self.watchdog, loan)
             self.tasks.append(asyncio.create_task(poller.run(), name=f"line {configured.line.name}"))
         self.recorder.meters = slots
         self.state_descriptors(force=True)

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from agent.adapters.clock import Clock
 from agent.adapters.logs import Changes
 from agent.core.backoff import MeterBackoff
+from agent.core.lending import Lease
 from agent.core.records import NewEvent, NewReading
 from agent.core.slots import MeterSlots
 from agent.core.watchdog import Watchdog
+from agent.tasks.lending import Loan
 from agent.tasks.progress import MeterProgress
 from agent.tasks.recording import Recorder
 from drivers.meter import Meter, MeterError, Sample
@@ -52,21 +54,46 @@ class LinePoller:
     recorder: Recorder
     clock: Clock
     watchdog: Watchdog
+    loan: Loan | None = None
     _changes: Changes = field(default_factory=lambda: Changes(log))
 
     async def run(self) -> None:
         """Poll until cancelled."""
         while True:
+            if self.loan is not None and self.loan.lease is not None:
+                await self._lend(self.loan)
             polled = min(self.meters, key=lambda m: (m.slots.next_ms, m.asked_ms))
             now_ms = self.clock.mono_ms()
             wait_ms = min(polled.slots.next_ms - now_ms, NAP_MS)
             self.watchdog.beat(f"line {self.line}", now_ms + max(wait_ms, 0) + SLACK_MS)
             if wait_ms > 0:
-                await asyncio.sleep(wait_ms / 1000)
+                await (asyncio if self.loan is None else self.loan).sleep(wait_ms / 1000)
             elif polled.backoff.resting(now_ms):
                 self._rest(polled, now_ms)
             else:
                 await self._poll(polled, now_ms)
+
+    async def _lend(self, loan: Loan) -> None:
+        """Leave the line to another program until it is back; slots that begin meanwhile are explained."""
+        async with loan.away():
+            while (lease := loan.lease) is not None:
+                polled = min(self.meters, key=lambda m: m.slots.next_ms)
+                now_ms = self.clock.mono_ms()
+                wait_ms = min(polled.slots.next_ms, lease.until_ms) - now_ms
+                self.watchdog.beat(f"line {self.line}", now_ms + max(wait_ms, 0) + SLACK_MS)
+                if polled.slots.next_ms <= now_ms:
+                    self._leave_out(polled, now_ms, lease)
+                else:
+                    await loan.sleep(max(wait_ms, READ_MIN_MS) / 1000)
+
+    def _leave_out(self, polled: PolledMeter, now_ms: int, lease: Lease) -> None:
+        start_ms, late = polled.slots.take(now_ms)
+        self.recorder.add(late + polled.slots.explain("lent", start_ms))
+        progress = polled.progress
+        progress.slots_missed += 1
+        progress.state = "lent"
+        left_s = max(lease.until_ms - now_ms, 0) // 1000
+        progress.error = f"its line {self.line} is lent to process {lease.pid}, for {left_s} s at most; nothing to do"
 
     def _rest(self, polled: PolledMeter, now_ms: int) -> None:
         start_ms, late = polled.slots.take(now_ms)

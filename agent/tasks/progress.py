@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from agent.adapters.outbox import Oldest
+from agent.core.lending import Lease
 from drivers.meter import Sample
 from wire.batch import Column
 
@@ -31,6 +32,14 @@ class MeterProgress:
 
 
 @dataclass(slots=True)
+class LineProgress:
+    """`lent` is who has the line instead of the daemon."""
+
+    port: str
+    lent: Lease | None = None
+
+
+@dataclass(slots=True)
 class Progress:
     """`open_records`, `batches`, `batch_records`, `oldest` and `used_bytes` say what is on the disk now.
 
@@ -39,6 +48,7 @@ class Progress:
 
     started_ms: int = 0
     meters: dict[str, MeterProgress] = field(default_factory=dict)
+    lines: dict[str, LineProgress] = field(default_factory=dict)
     pending_records: int = 0
     open_records: int = 0
     batches: int = 0
