@@ -1,23 +1,19 @@
-"""Modbus lines and meters, RTU and TCP: the only module that imports pymodbus.
+"""Modbus lines, RTU and TCP: one request at a time, answered by what fits exactly, or a named error in time.
 
-Of pymodbus this takes the framers (frame layout, CRC, MBAP) and not its clients: they do not say why a port cannot be
-opened, report silence and garbage alike, accept a short answer with a good CRC, lose a good one behind a noise byte,
-raise into the event loop on garbage, know one time-out per line, and cost 2 MB and about twice the CPU time.
+`modbus_framing` takes of pymodbus the framers (frame layout, CRC, MBAP) and nothing of its clients: they do not say why
+a port cannot be opened, report silence and garbage alike, accept a short answer with a good CRC, lose a good one behind
+a noise byte, raise into the event loop on garbage, know one time-out per line, and cost 2 MB and twice the CPU time.
 """
 
 from __future__ import annotations
 
 import asyncio
-import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Protocol
-
-from pymodbus.framer import FramerRTU, FramerSocket
-from pymodbus.pdu import DecodePDU
 
 from drivers.meter import MeterError, Reason
+from drivers.modbus_framing import Answer, Framing, RtuFraming, TcpFraming
 from drivers.plan import Block, WireCost
 from drivers.port import Port, SerialPort, TcpPort
 from drivers.profile_model import Parity
@@ -34,10 +30,6 @@ EXCEPTIONS = {
     11: "gateway target does not respond",
 }
 GATEWAY_SILENT = (10, 11)
-TRANSACTION_MAX = 0xFFFF
-RTU_OVERHEAD = 5  # unit, function, byte count, CRC
-MBAP_BYTES = 6
-TCP_LENGTH_MIN, TCP_LENGTH_MAX = 2, 254  # what the header may announce: unit and 1 to 253 bytes
 CHECK_WIRING = "check wiring (A/B, termination), unit number, baud rate and parity, and the meter's power"
 CHECK_NOISE = "check termination, shield and that no other master or meter with the same unit number is on the line"
 CHECK_GATEWAY = "check the gateway, and that it speaks Modbus TCP and not RTU over TCP"
@@ -74,116 +66,6 @@ class Request:
     def shape(self) -> tuple[int, int, int]:
         """What an RTU answer is known by: requests of one shape cannot tell each other's answers."""
         return self.unit, self.block.function_code, self.block.count
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a framer found: registers, or an exception code. `fault` says what is wrong with what came instead."""
-
-    registers: bytes = b""
-    exception: int = 0
-    fault: str = ""
-
-
-class Framing(Protocol):
-    """Requests to bytes, and bytes to the answer of exactly that request. No I/O."""
-
-    def request(self, unit: int, block: Block) -> bytes: ...
-    def answer(self, buffer: bytes) -> Answer | None: ...
-    def missing(self, buffer: bytes) -> int: ...
-    def explain(self, buffer: bytes) -> str: ...
-
-
-class RtuFraming:
-    """RTU: an answer is known by unit, function, byte count and CRC, wherever noise may have put it."""
-
-    def __init__(self) -> None:
-        self._framer = FramerRTU(DecodePDU(is_server=False))
-        self._good = self._refusal = b""
-        self._size = 0
-
-    def request(self, unit: int, block: Block) -> bytes:
-        code = block.function_code
-        self._good = bytes((unit, code, 2 * block.count))
-        self._refusal = bytes((unit, code | 0x80))
-        self._size = 2 * block.count + RTU_OVERHEAD
-        return self._framer.encode(struct.pack(">BHH", code, block.address, block.count), unit, 0)
-
-    def answer(self, buffer: bytes) -> Answer | None:
-        return self._find(buffer, self._good, self._size) or self._find(buffer, self._refusal, RTU_OVERHEAD)
-
-    def _find(self, buffer: bytes, start: bytes, size: int) -> Answer | None:
-        at = buffer.find(start)
-        while at >= 0 and len(buffer) - at >= size:
-            _used, _unit, _transaction, pdu = self._framer.decode(buffer[at : at + size])
-            if pdu:
-                return Answer(exception=pdu[1]) if pdu[0] & 0x80 else Answer(registers=pdu[2:])
-            at = buffer.find(start, at + 1)
-        return None
-
-    def missing(self, buffer: bytes) -> int:
-        return self._size - len(buffer)
-
-    def explain(self, buffer: bytes) -> str:
-        """What `buffer`, in which no answer was found, looks like."""
-        unit, code = self._refusal[0], self._refusal[1] & 0x7F
-        shown = f"{len(buffer)} bytes: {buffer[:16].hex(' ')}{' ...' if len(buffer) > 16 else ''}"  # noqa: PLR2004
-        if buffer.startswith(self._good) and len(buffer) < self._size:
-            return f"short answer, {len(buffer)} of {self._size} bytes"
-        if buffer.startswith(self._good):
-            return f"checksum error ({shown})"
-        if len(buffer) >= RTU_OVERHEAD and FramerRTU.compute_CRC(buffer[:-2]) == int.from_bytes(buffer[-2:], "big"):
-            if buffer[0] != unit:
-                return f"answer of unit {buffer[0]} instead of {unit}"
-            if buffer[1] != code:
-                return f"answer to function {buffer[1]} instead of {code}"
-            return f"answer with {buffer[2]} bytes of data instead of {self._good[2]}"
-        return f"no Modbus answer ({shown})"
-
-
-class TcpFraming:
-    """TCP: an answer is known by its transaction number, so a late one is never taken for the next."""
-
-    def __init__(self) -> None:
-        self._framer = FramerSocket(DecodePDU(is_server=False))
-        self._transaction = 0
-        self._unit = self._code = self._data_bytes = 0
-
-    def request(self, unit: int, block: Block) -> bytes:
-        self._transaction = self._transaction % TRANSACTION_MAX + 1
-        self._unit, self._code, self._data_bytes = unit, block.function_code, 2 * block.count
-        payload = struct.pack(">BHH", block.function_code, block.address, block.count)
-        return self._framer.encode(payload, unit, self._transaction)
-
-    def answer(self, buffer: bytes) -> Answer | None:
-        while len(buffer) >= FramerSocket.MIN_SIZE:
-            length = int.from_bytes(buffer[4:6], "big")
-            if buffer[2:4] != b"\0\0" or not TCP_LENGTH_MIN <= length <= TCP_LENGTH_MAX:
-                return Answer(fault=f"no Modbus TCP header: {buffer[:16].hex(' ')}")
-            used, unit, transaction, pdu = self._framer.decode(buffer)
-            if not used:
-                return None
-            if transaction == self._transaction:
-                return self._judge(unit, pdu)
-            buffer = buffer[used:]
-        return None
-
-    def _judge(self, unit: int, pdu: bytes) -> Answer:
-        if unit != self._unit:
-            return Answer(fault=f"answer of unit {unit} instead of {self._unit}")
-        if pdu[0] == self._code | 0x80 and len(pdu) > 1:
-            return Answer(exception=pdu[1])
-        if pdu[0] != self._code:
-            return Answer(fault=f"answer to function {pdu[0]} instead of {self._code}")
-        if len(pdu) != self._data_bytes + 2 or pdu[1] != self._data_bytes:
-            return Answer(fault=f"answer with {len(pdu) - 2} bytes of data instead of {self._data_bytes}")
-        return Answer(registers=pdu[2:])
-
-    def missing(self, buffer: bytes) -> int:
-        return MBAP_BYTES + 3 + self._data_bytes - len(buffer)
-
-    def explain(self, buffer: bytes) -> str:
-        return f"no complete answer to this request ({len(buffer)} bytes: {buffer[:16].hex(' ')})"
 
 
 class ModbusLine:

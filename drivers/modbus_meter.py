@@ -84,7 +84,7 @@ class ModbusMeter:
 
     async def identify(self, budget_ms: int) -> Mapping[str, str]:
         """The serial number, where the profile knows its registers and the meter has them."""
-        register = getattr(getattr(self.profile, "identity", None), "serial_number", None)
+        register = self.profile.identity.serial_number
         if register is None:
             return {}
         request = self._request(Block(register.function_code, register.address, register.count))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from drivers.modbus import RtuFraming, TcpFraming
+from drivers.modbus_framing import RtuFraming, TcpFraming
 from drivers.plan import Block
 from meter_sim.frames import Asked, answer_body, crc16, refusal_body, rtu_frame, take_rtu, take_tcp, tcp_frame
 
