@@ -224,9 +224,9 @@ def _native(register: Register) -> bool:
 def converter(register: Register, ct_ratio: float = 1, vt_ratio: float = 1) -> Convert:
     """The function from the raw value of `register` to steps and flags."""
     factor = register.scale / Fraction(register.resolution.step)
-    if register.scales_with_ct:
+    if ct_ratio != 1 and register.scales_with_ct:
         factor *= Fraction(Decimal(str(ct_ratio)))
-    if register.scales_with_vt:
+    if vt_ratio != 1 and register.scales_with_vt:
         factor *= Fraction(Decimal(str(vt_ratio)))
     raw_codes = [_from_bits(register.data_type, code) for code in register.not_available]
     codes = frozenset(code for code in raw_codes if code == code)  # noqa: PLR0124 - NaN is not equal to itself
@@ -238,6 +238,12 @@ def converter(register: Register, ct_ratio: float = 1, vt_ratio: float = 1) -> C
         convert = partial(_exact_float_steps, factor, codes)
     else:
         convert = partial(_integer_steps, number, divisor, codes)
+    if register.encoding == "four_quadrant":
+        convert = partial(_four_quadrant, convert)
+    elif register.encoding == "percent_or_one":
+        plain = replace(register, encoding="plain", word_order="big")
+        per_cent = converter(replace(plain, scale=register.scale / 100), ct_ratio, vt_ratio)
+        convert = partial(_percent_or_one, convert, per_cent, 1 / abs(register.scale))
     return convert if _native(register) else partial(_swapped, FORMATS[register.data_type], register.count, convert)
 
 
@@ -276,6 +282,18 @@ def _integer_steps(number: int, divisor: int, codes: frozenset[float], raw: int)
         steps, rest = divmod(steps, divisor)
         steps += 2 * rest > divisor or (2 * rest == divisor and steps & 1)
     return (steps, 0) if INTEGER_MIN <= steps <= INTEGER_MAX else (None, OVERFLOW)
+
+
+def _four_quadrant(convert: Convert, raw: float) -> Steps:
+    """Schneider's 4Q_FP_PF: beyond 1 and -1 the current leads, and the power factor is what is left to 2 and -2."""
+    if raw > 1:
+        return convert(2 - raw)
+    return convert(-2 - raw if raw < -1 else raw)
+
+
+def _percent_or_one(one: Convert, per_cent: Convert, limit: Fraction, raw: float) -> Steps:
+    """SunSpec's power factor is in percent; some vendors send -1..1. What is beyond 1 can only be percent."""
+    return per_cent(raw) if abs(raw) > limit else one(raw)
 
 
 def _swapped(form: str, count: int, convert: Convert, raw: bytes) -> Steps:

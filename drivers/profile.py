@@ -230,6 +230,7 @@ def _register(
         not_available=tuple(code % (1 << bits) for code in codes),
         rollover=_rollover(entry.rollover, data_type, scale) if counter and entry.scale_register is None else None,
         scale_register=entry.scale_register,
+        encoding=entry.encoding,
         relative=sunspec is not None,
     )
     if register.end - 1 > ADDRESS_MAX:

@@ -15,6 +15,7 @@ WordOrder = Literal["big", "little"]
 Parity = Literal["N", "E", "O"]
 CtAppliedBy = Literal["none", "meter", "box"]
 Protocol = Literal["modbus", "dsmr-p1", "sml", "iec62056-21", "dlms-hdlc", "mbus"]
+Encoding = Literal["plain", "four_quadrant", "percent_or_one"]
 TextType = Literal["ascii", "uint16", "uint32", "uint64"]
 
 DATA_TYPES: tuple[DataType, ...] = get_args(DataType)
@@ -40,6 +41,7 @@ class Register:
     not_available: tuple[int, ...] = ()  # raw codes as unsigned numbers; NaN always is one
     rollover: Fraction | None = None  # of a counter: the value, in the vocabulary's unit, at which it is 0 again
     scale_register: int | None = None  # where an int16 lies whose power of ten multiplies too (SunSpec's sunssf)
+    encoding: Encoding = "plain"  # how a power factor hides its meaning, see drivers.decode
     relative: bool = False  # `address` and `scale_register` count from the header of a SunSpec model
 
     @property

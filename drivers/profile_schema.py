@@ -14,6 +14,7 @@ from drivers.profile_model import (
     REGISTERS_MAX,
     CtAppliedBy,
     DataType,
+    Encoding,
     Mistake,
     Parity,
     Protocol,
@@ -55,6 +56,7 @@ class RegisterTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Annotated[float, Meta(gt=0, description="a number above 0: the value at which the counter is 0 again")] | None
     ) = None
     scale_register: Address | None = None
+    encoding: Annotated[Encoding, Meta(description="one of plain, four_quadrant, percent_or_one")] = "plain"
 
 
 class DefaultsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

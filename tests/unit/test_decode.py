@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import struct
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 
-from drivers.decode import converter, decode
-from drivers.plan import Block
-from drivers.profile_model import DataType, Register, WordOrder
+from drivers.decode import Decoder, converter, decode
+from drivers.plan import Block, plan_reads
+from drivers.profile_model import DataType, Limits, Register, WordOrder
 from wire.batch import Quality
 from wire.resolution import Resolution
 
@@ -175,3 +176,46 @@ def test_a_register_without_a_block_is_a_mistake_of_the_caller() -> None:
         decode([register("uint32")], [Block(4, 0, 1)], [b"\0\0"])
     with pytest.raises(ValueError, match="no block holds"):
         decode([register("uint32")], [Block(3, 0, 2)], [b"\0\0\0\0"])
+
+
+@pytest.mark.parametrize(("raw", "expected"), [(0.9, 900), (-0.9, -900), (1, 1000), (1.1, 900), (-1.25, -750), (2, 0)])
+def test_a_power_factor_in_four_quadrants(raw: float, expected: int) -> None:
+    each = replace(register("float32", "0.001", measurand="power_factor_total"), encoding="four_quadrant")
+    assert one(each, struct.pack(">f", raw).hex()) == (expected, 0)
+    assert one(each, struct.pack(">f", math.nan).hex()) == (None, Quality.NOT_AVAILABLE)
+
+
+@pytest.mark.parametrize(
+    ("raw", "scale", "expected"),
+    [(950, "0.001", 950), (9500, "0.01", 950), (-9500, "0.01", -950), (100, "0.01", 1000), (-32768, "0.01", None)],
+)
+def test_a_power_factor_in_percent_or_not(raw: int, scale: str, expected: int | None) -> None:
+    plain = register("int16", "0.001", scale=scale, codes=(0x8000,), measurand="power_factor_total")
+    assert one(replace(plain, encoding="percent_or_one"), struct.pack(">h", raw).hex())[0] == expected
+
+
+def test_a_power_of_ten_from_the_meter_counts_for_its_own_answer() -> None:
+    volts = replace(register("int16", "0.01", codes=(0x8000,)), scale_register=3)
+    hertz = register("uint16", "0.01", scale="0.01", address=1, measurand="frequency")
+    blocks = plan_reads([volts, hertz], Limits())
+    assert blocks == (Block(4, 0, 4),)
+    decoder = Decoder([hertz, volts], blocks)
+
+    def values(raw: int, exponent: int) -> tuple[tuple[int | None, ...], tuple[int, ...]]:
+        return decoder([struct.pack(">hHHh", raw, 5000, 0, exponent)])
+
+    assert values(2301, -1) == ((5000, 23010), ())
+    assert values(230, 0) == ((5000, 23000), ())
+    assert values(23, 1) == ((5000, 23000), ())
+    assert values(-32768, 0) == ((5000, None), (0, Quality.NOT_AVAILABLE))
+    for not_an_exponent in (-32768, 11, -11, 32767):
+        assert values(230, not_an_exponent) == ((5000, None), (0, Quality.NOT_AVAILABLE))
+    for exponent in range(-10, 11):  # more than are kept
+        assert values(0, exponent) == ((5000, 0), ())
+
+
+def test_a_voltage_transformer_multiplies_voltages_powers_and_energies() -> None:
+    words = struct.pack(">H", 100)
+    for measurand, expected in (("voltage_l1_n", 1000), ("current_l1", 200), ("power_active_total", 2000)):
+        each = register("uint16", measurand=measurand)
+        assert decode([each], [Block(4, 0, 1)], [words], 2, 10)[0] == (expected,)
