@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 POLYNOMIAL = 0xA001
 RTU_REQUEST_BYTES = 8
+READ_DEVICE_ID = 0x2B  # function 43: its request has no address and is a byte shorter
+READ_DEVICE_ID_BYTES = 7
 MBAP_BYTES = 7
 ADU_MAX = 260
 LENGTH_MIN = 2  # unit and function
@@ -20,7 +22,10 @@ for _byte in range(256):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request: `count` registers from `address`. `transaction` is TCP's and goes back with the answer."""
+    """A request: `count` registers from `address`. `transaction` is TCP's and goes back with the answer.
+
+    Of function 43 `address` has the two bytes after the function (14 and what to read), `count` the first object.
+    """
 
     unit: int
     function_code: int
@@ -39,6 +44,11 @@ def crc16(data: bytes) -> bytes:
 
 def take_rtu(buffer: bytes) -> tuple[Asked | None, bytes]:
     """The request that `buffer` begins with, and the rest; (None, buffer) where there is none (yet)."""
+    if buffer[1:2] == bytes((READ_DEVICE_ID,)):
+        frame = buffer[:READ_DEVICE_ID_BYTES]
+        if len(frame) < READ_DEVICE_ID_BYTES or crc16(frame[:-2]) != frame[-2:]:
+            return None, buffer
+        return Asked(*struct.unpack(">BBHB", frame[:-2])), buffer[READ_DEVICE_ID_BYTES:]
     frame = buffer[:RTU_REQUEST_BYTES]
     if len(frame) < RTU_REQUEST_BYTES or crc16(frame[:-2]) != frame[-2:]:
         return None, buffer
@@ -57,7 +67,8 @@ def take_tcp(buffer: bytes) -> tuple[Asked | None, bytes]:
     if len(buffer) < end:
         return None, buffer
     body = buffer[MBAP_BYTES:end].ljust(5, b"\0")
-    code, address, count = struct.unpack(">BHH", body[:5])
+    layout = ">BHB" if body[0] == READ_DEVICE_ID else ">BHH"
+    code, address, count = struct.unpack(layout, body[: struct.calcsize(layout)])
     return Asked(unit, code, address, count, transaction), buffer[end:]
 
 

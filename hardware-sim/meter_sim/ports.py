@@ -1,4 +1,4 @@
-"""Where masters reach the line: a pseudo-terminal as an RTU bus, and TCP."""
+"""A pseudo-terminal as an RTU bus, which can be unplugged; and what serial and TCP ports share."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from meter_sim.frames import ADU_MAX, Asked, refusal_body, rtu_frame, take_rtu, take_tcp, tcp_frame
-from meter_sim.line import Line
+from meter_sim.frames import Asked, take_rtu
+from meter_sim.line import Line, Outcome
+from meter_sim.spoil import Piece, RtuWire
 
-GATEWAY_TARGET_SILENT = 11
 SILENCE_CHARACTERS = 3.5
 FRAME_GAP_S = 0.02  # without pacing: bytes of one request come closer together than this
 CHUNK_CHARACTERS = 8  # what a UART hands over at a time
@@ -33,25 +34,84 @@ class Pace:
         return max(SILENCE_CHARACTERS * self.character_s, 0.00175) if self.character_s else 0
 
 
-class RtuPort:
-    """The meters' end of a pseudo-terminal. Masters may come and go; the terminal stays."""
+class SimulatedPort(Protocol):
+    """A way to the meters that can go away for a while."""
 
-    def __init__(self, line: Line, pace: Pace) -> None:
+    async def unplug(self, seconds: float) -> None:
+        """Go away now; returns when it has, and comes back by itself."""
+
+
+class Terminal:
+    """A pseudo-terminal that a link points to. Unplugged, link and terminal vanish; plugged in, there is a new one."""
+
+    def __init__(self, link: Path) -> None:
+        self._link = link
+        self._away: asyncio.TimerHandle | None = None
+        self._ends: tuple[int, int] | None = None
+        self._path = ""
+
+    def plug(self) -> None:
+        self._away = None
+        ours, masters = os.openpty()
+        tty.setraw(masters)
+        os.set_blocking(ours, False)
+        self._ends, self._path = (ours, masters), os.ttyname(masters)
+        try:
+            point(self._link, self._path)
+        except OSError:
+            self._close()
+            raise
+        asyncio.get_running_loop().add_reader(ours, self._readable, ours)
+
+    def _readable(self, end: int) -> None:
+        self.heard(os.read(end, READ_BYTES))
+
+    def heard(self, data: bytes) -> None:
+        """For those who care what masters say."""
+
+    def write(self, data: bytes) -> None:
+        """Nobody reads and the terminal's buffer is full, or it is unplugged: the bytes are gone."""
+        if self._ends is not None:
+            with suppress(BlockingIOError):
+                os.write(self._ends[0], data)
+
+    async def unplug(self, seconds: float) -> None:
+        if self._away is not None:
+            self._away.cancel()
+        self._pull()
+        self._away = asyncio.get_running_loop().call_later(seconds, self.plug)
+
+    def _pull(self) -> None:
+        unpoint(self._link, self._path)
+        if self._ends is not None:
+            asyncio.get_running_loop().remove_reader(self._ends[0])
+            self._close()
+
+    def _close(self) -> None:
+        for end in self._ends or ():
+            os.close(end)
+        self._ends = None
+
+    def close(self) -> None:
+        if self._away is not None:
+            self._away.cancel()
+        self._pull()
+
+
+class RtuPort(Terminal):
+    """The meters' end of a line. Masters may come and go; the terminal stays, but for being unplugged."""
+
+    def __init__(self, line: Line, link: Path, pace: Pace) -> None:
+        super().__init__(link)
         self._line = line
         self._pace = pace
-        self._buffer = b""
+        self._wire = RtuWire()
+        self._buffer = self._held = b""
         self._forget: asyncio.TimerHandle | None = None
         self._answering: asyncio.Task[None] | None = None
-        self._meters_end, self._masters_end = os.openpty()
-        tty.setraw(self._masters_end)
-        os.set_blocking(self._meters_end, False)
-        self.path = os.ttyname(self._masters_end)
+        self._others: set[asyncio.Task[None]] = set()
 
-    def start(self) -> None:
-        asyncio.get_running_loop().add_reader(self._meters_end, self._readable)
-
-    def _readable(self) -> None:
-        data = os.read(self._meters_end, READ_BYTES)
+    def heard(self, data: bytes) -> None:
         if self._answering is not None and not self._answering.done():
             return  # who talks while another does is not understood
         self._buffer += data
@@ -63,108 +123,91 @@ class RtuPort:
             gap_s = max(SILENCE_CHARACTERS * self._pace.character_s, FRAME_GAP_S)
             self._forget = loop.call_later(gap_s, self._drop)
             return
-        self._buffer = rest
-        self._answering = loop.create_task(self._answer(asked, loop.time()))
+        request, self._buffer = self._buffer[: len(self._buffer) - len(rest)], rest
+        self._answering = loop.create_task(self._answer(asked, request, loop.time()))
 
     def _drop(self) -> None:
         self._buffer = b""
 
-    async def _answer(self, asked: Asked, heard_s: float) -> None:
+    async def _answer(self, asked: Asked, request: bytes, heard_s: float) -> None:
         """Take the request's time on the wire, the silence, the meter's time, then the answer's time."""
         pace = self._pace
-        start_s = heard_s + 8 * pace.character_s + pace.silence_s + pace.answer_delay_s
-        await _until(start_s)
-        reply = self._line.answer(asked)
-        if reply is None:
+        delay_s = self._line.delay_s(asked.unit, pace.answer_delay_s)
+        start_s = heard_s + len(request) * pace.character_s + pace.silence_s + delay_s
+        await until(start_s)
+        if self._held:
+            held, self._held = self._held, b""
+            start_s = await self._send(held, start_s)
+        outcome = self._line.serve(self._wire, asked, request)
+        if outcome is None:
             return
-        frame = rtu_frame(asked.unit, reply.body)
-        step = CHUNK_CHARACTERS if pace.character_s else len(frame)
-        for at in range(0, len(frame), step):
-            chunk = frame[at : at + step]
-            await _until(start_s + (at + len(chunk)) * pace.character_s)
-            if at + step >= len(frame):  # first the log, then the last bytes: who has the answer finds it there
-                self._line.log(asked, reply)
-            with suppress(BlockingIOError):  # nobody reads and the terminal's buffer is full: the bytes are gone
-                os.write(self._meters_end, chunk)
-        self._buffer = b""
+        self._held = outcome.sent.held
+        if outcome.sent.pieces and outcome.sent.pieces[0].pause_s:  # the others of the line can be asked meanwhile
+            task = asyncio.get_running_loop().create_task(self._tell(asked, outcome, start_s))
+            self._others.add(task)
+            task.add_done_callback(self._others.discard)
+        else:
+            await self._tell(asked, outcome, start_s)
+            self._buffer = b""
+        if outcome.unplug_s:
+            await self.unplug(outcome.unplug_s)
+
+    async def _tell(self, asked: Asked, outcome: Outcome, start_s: float) -> None:
+        pieces = outcome.sent.pieces
+        if not pieces:
+            self._line.log(asked, outcome)
+        for number, piece in enumerate(pieces):
+            log = (asked, outcome) if number == len(pieces) - 1 else None
+            start_s = await self._send_piece(piece, start_s, log)
+
+    async def _send_piece(self, piece: Piece, start_s: float, log: tuple[Asked, Outcome] | None) -> float:
+        return await self._send(piece.data, start_s + piece.pause_s, log)
+
+    async def _send(self, data: bytes, start_s: float, log: tuple[Asked, Outcome] | None = None) -> float:
+        """Send at the wire's pace; returns when the last byte is over."""
+        character_s = self._pace.character_s
+        step = CHUNK_CHARACTERS if character_s else max(len(data), 1)
+        for at in range(0, max(len(data), 1), step):
+            chunk = data[at : at + step]
+            await until(start_s + (at + len(chunk)) * character_s)
+            if log is not None and at + step >= len(data):
+                self._line.log(*log)  # first the log, then the last bytes: who has the answer finds it there
+            self.write(chunk)
+        return start_s + len(data) * character_s
 
     def close(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._meters_end)
-        if self._answering is not None:
-            self._answering.cancel()
-        os.close(self._meters_end)
-        os.close(self._masters_end)
+        super().close()
+        for task in (self._answering, *self._others):
+            if task is not None:
+                task.cancel()
 
 
-async def _until(when_s: float) -> None:
+async def until(when_s: float) -> None:
+    """Wait for a moment of the loop's time; return at once where it is over."""
     delay = when_s - asyncio.get_running_loop().time()
     if delay > 0:
         await asyncio.sleep(delay)
 
 
 @asynccontextmanager
-async def serve_pty(line: Line, link: Path, pace: Pace) -> AsyncIterator[str]:
-    """Serve on a pseudo-terminal that `link` points to; yields where."""
-    port = RtuPort(line, pace)
-    _point(link, port.path)
-    port.start()
+async def serve_pty(line: Line, link: Path, pace: Pace) -> AsyncIterator[RtuPort]:
+    """Serve on a pseudo-terminal that `link` points to."""
+    port = RtuPort(line, link, pace)
+    port.plug()
     try:
-        yield str(link)
+        yield port
     finally:
-        _unpoint(link, port.path)
         port.close()
 
 
-def _point(link: Path, target: str) -> None:
+def point(link: Path, target: str) -> None:
     """Make `link` point to `target`, also where one of an earlier run is in the way; other files are left alone."""
     if link.is_symlink():
         link.unlink()
     link.symlink_to(target)
 
 
-def _unpoint(link: Path, target: str) -> None:
+def unpoint(link: Path, target: str) -> None:
+    """Remove `link`, if it still points to `target`."""
     if link.is_symlink() and str(link.readlink()) == target:
         link.unlink()
-
-
-@asynccontextmanager
-async def serve_tcp(line: Line, host: str, port: int, pace: Pace) -> AsyncIterator[str]:
-    """Serve on a TCP port (0: any free one), as a gateway with the line behind it; yields where."""
-    masters: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            masters.add(task)
-            task.add_done_callback(masters.discard)
-        try:
-            await _serve_master(line, reader, writer, pace)
-        except (ConnectionError, ValueError, asyncio.CancelledError):
-            pass  # a master that left or does not speak Modbus, or the end of the simulator
-        finally:
-            writer.transport.abort()
-
-    server = await asyncio.start_server(serve, host, port)
-    try:
-        yield "tcp://{}:{}".format(*server.sockets[0].getsockname()[:2])
-    finally:
-        server.close()
-        for task in masters:
-            task.cancel()
-        await asyncio.gather(*masters, return_exceptions=True)
-
-
-async def _serve_master(line: Line, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pace: Pace) -> None:
-    buffer = b""
-    while data := await reader.read(ADU_MAX):
-        buffer += data
-        asked, buffer = take_tcp(buffer)
-        while asked is not None:
-            await _until(asyncio.get_running_loop().time() + pace.answer_delay_s)
-            reply = line.answer(asked)
-            body = refusal_body(asked, GATEWAY_TARGET_SILENT) if reply is None else reply.body
-            if reply is not None:
-                line.log(asked, reply)
-            writer.write(tcp_frame(asked, body))
-            asked, buffer = take_tcp(buffer)
-        await writer.drain()

@@ -10,11 +10,12 @@ import pytest
 
 from drivers.profile import find_profile, shipped_profiles
 from meter_sim.cli import main
-from meter_sim.frames import Asked
+from meter_sim.frames import Asked, rtu_frame
 from meter_sim.household import Household, RecordedLoad
 from meter_sim.instrument import Instrument
 from meter_sim.line import Line, SimulatedMeter
 from meter_sim.registers import Refusal, RegisterMap, encode, reading
+from meter_sim.spoil import RtuWire
 from wire.measurand import BY_NAME
 
 HOURS_S = 6 * 3600
@@ -155,18 +156,23 @@ def test_a_line_answers_for_its_units_and_logs_what_it_told() -> None:
     log = io.StringIO()
     meter = SimulatedMeter(RegisterMap(find_profile("eastron-sdm630")), instrument())
     line = Line({1: meter}, lambda: 0.0, lambda: 1234.5, log)
-    assert line.answer(Asked(2, 4, 0, 2)) is None
+    assert line.serve(RtuWire(), Asked(2, 4, 0, 2), b"") is None
     asked = Asked(1, 4, 0, 2)
-    reply = line.answer(asked)
-    assert reply is not None
-    line.log(asked, reply)
+    outcome = line.serve(RtuWire(), asked, b"")
+    assert outcome is not None
+    assert outcome.sent.pieces[0].data == rtu_frame(1, outcome.reply.body)
+    line.log(asked, outcome)
     refused = Asked(1, 4, 1, 2)
-    refusal = line.answer(refused)
+    refusal = line.serve(RtuWire(), refused, b"")
     assert refusal is not None
-    assert refusal.body == bytes.fromhex("8402")
+    assert refusal.reply.body == bytes.fromhex("8402")
     line.log(refused, refusal)
-    (entry,) = [json.loads(text) for text in log.getvalue().splitlines()]
-    assert entry == {"t_ms": 1234, "unit": 1, "fc": 4, "address": 0, "count": 2, "values": reply.values}
+    entries = [json.loads(text) for text in log.getvalue().splitlines()]
+    request = {"t_ms": 1234, "unit": 1, "fc": 4, "count": 2}
+    assert entries == [
+        {**request, "address": 0, "values": outcome.reply.values, "good": True},
+        {**request, "address": 1, "values": {}, "good": False, "refused": 2},
+    ]
 
 
 @pytest.mark.parametrize(
