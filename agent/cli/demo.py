@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agent.demo.scenario import Scenario
 
 LEAST_S = 20.0
-EARLIER_DEMO = "cloud.log"  # the first file of a demo's folder
+NEEDED = ("boto3", "cryptography", "ministack")  # the extra `local`
 
 
 class Seconds(click.ParamType[float]):
@@ -39,9 +39,9 @@ class Seconds(click.ParamType[float]):
             self.fail(f"{value!r} is no duration; write for example 60s or 5min", param, ctx)
 
 
-@click.command("demo")
+@click.command("demo", short_help="See all of it run on this machine, without a meter.")
 @click.option("--for", "for_s", type=Seconds(), default=None, help="End after this long, and compare both ends.")
-@click.option("--plain", is_flag=True, help="Lines of text instead of the live screen, for scripts and CI.")
+@click.option("--plain", is_flag=True, help="Lines of text, as without a terminal, instead of the live screen.")
 @click.option("--outage", "outage_s", type=Seconds(), default=0.0, help="Cut the box from the cloud in the middle.")
 @click.option("--crash", is_flag=True, help="kill -9 the agent in the middle (of the outage, if there is one).")
 @click.option("--seed", default=1, show_default=True, help="Same seed, same household.")
@@ -70,32 +70,34 @@ def command(*, for_s: float | None, plain: bool, outage_s: float, crash: bool, s
     """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
     if for_s is not None and for_s < max(LEAST_S, outage_s + LEAST_S / 2):
         raise click.UsageError(f"--for must be at least {max(LEAST_S, outage_s + LEAST_S / 2):.0f}s for this")
-    from agent.demo.processes import ChildError  # noqa: PLC0415 - keeps `--help` fast
+    if any(find_spec(name) is None for name in NEEDED):
+        click.echo("Error: wattpost demo needs pip install 'wattpost[local]'", err=True)
+        raise click.exceptions.Exit(os.EX_UNAVAILABLE)
+    from agent.demo.folder import FolderError, own_folder  # noqa: PLC0415 - keeps `--help` fast
+    from agent.demo.processes import ChildError  # noqa: PLC0415
     from agent.demo.scenario import Plan, Scenario  # noqa: PLC0415
 
+    plain = plain or not _has_screen()
     folder = folder.resolve()
-    _empty(folder)
-    say = click.echo if plain else lambda _text: None
-    scenario = Scenario(Plan(for_s, outage_s, crash, seed), folder, say)
+    scenario = Scenario(Plan(for_s, outage_s, crash, seed), folder, click.echo if plain else lambda _text: None)
     try:
-        code = asyncio.run(_run(scenario, plain=plain))
+        with own_folder(folder):
+            code = asyncio.run(_run(scenario, plain=plain))
+    except FolderError as error:
+        click.echo(f"Error: {error}", err=True)
+        code = error.code
     except ChildError as error:
         click.echo(f"demo: {error}", err=True)
         code = os.EX_UNAVAILABLE
     raise click.exceptions.Exit(code)
 
 
-def _empty(folder: Path) -> None:
-    """Only what an earlier demo left is removed, never somebody's own files."""
-    try:
-        if folder.exists() and any(folder.iterdir()):
-            if not (folder / EARLIER_DEMO).exists():
-                raise click.UsageError(f"--dir {folder} has files that no demo left there; name a new folder")
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        click.echo(f"Error: cannot make or empty {error.filename}: {error.strerror}; name another --dir", err=True)
-        raise click.exceptions.Exit(os.EX_CANTCREAT) from error
+def _has_screen() -> bool:
+    """Whether standard output is a terminal that can show more than lines."""
+    from rich.console import Console  # noqa: PLC0415 - as above
+
+    console = Console()
+    return console.is_terminal and not console.is_dumb_terminal
 
 
 async def _run(scenario: Scenario, *, plain: bool) -> int:
@@ -111,12 +113,26 @@ async def _run(scenario: Scenario, *, plain: bool) -> int:
             work.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await work
-            click.echo("stopped; nothing is compared", err=True)
+            await _say_stopped(scenario)
             return os.EX_OK
         return work.result()
     finally:
         stop.cancel()
         await scenario.stop()
+
+
+async def _say_stopped(scenario: Scenario) -> None:
+    """The last counts, which the live screen took with it, and where to look on."""
+    from agent.demo.processes import ChildError  # noqa: PLC0415 - as below
+    from agent.demo.scenario import Counts, short  # noqa: PLC0415 - there is a scenario, so it is loaded
+
+    if scenario.connection:
+        with contextlib.suppress(ChildError):  # the cloud is gone before us; the last look has to do
+            await scenario.look()
+    counts, served = Counts.of(scenario, scenario.status()), len(scenario.power())
+    text = f"read {counts.read}, stored in the cloud {counts.stored}, confirmed {counts.confirmed} records"
+    click.echo(f"stopped after {scenario.elapsed_s:.0f} s: served {served}, {text}; not compared, as --for does")
+    click.echo(f"logs, configuration and buffer are in {short(scenario.folder)}")
 
 
 async def _play(scenario: Scenario) -> int:
@@ -131,15 +147,13 @@ async def _play(scenario: Scenario) -> int:
 
 async def _report(scenario: Scenario) -> None:
     """Say every ten seconds how far it is."""
+    from agent.demo.scenario import Counts  # noqa: PLC0415 - as above
+
     while True:
         await asyncio.sleep(10)
-        status = scenario.status()
-        buffer, uplink = status.get("buffer", {}), status.get("uplink", {})
-        read = status.get("meters", {}).get("main", {}).get("readings", 0)
-        waiting = buffer.get("pending_records", 0) + buffer.get("open_records", 0) + buffer.get("batch_records", 0)
-        confirmed, link = uplink.get("confirmed_records", 0), scenario.link
-        text = f"read {read}, on the box {waiting} records, confirmed {confirmed} (since the agent's start)"
-        scenario.say(f"{scenario.elapsed_s:4.0f} s  network {link}: {text}")
+        counts = Counts.of(scenario, scenario.status())
+        text = f"read {counts.read}, on the box {counts.waiting} records, confirmed {counts.confirmed}"
+        scenario.say(f"{scenario.elapsed_s:4.0f} s  network {scenario.link}: {text} (since the agent's start)")
 
 
 async def _finish(scenario: Scenario) -> int:
@@ -159,7 +173,7 @@ async def _play_on_screen(scenario: Scenario) -> int:
 
     screen = Screen()
     scenario.say = screen.say
-    with Live(screen.render(scenario), screen=True, auto_refresh=False) as live:
+    with Live(screen=True, auto_refresh=False) as live:
         painting = asyncio.create_task(_paint(scenario, screen, live))
         looking = asyncio.create_task(_look(scenario))
         try:
@@ -174,7 +188,8 @@ async def _play_on_screen(scenario: Scenario) -> int:
 
 async def _paint(scenario: Scenario, screen, live) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
     while True:
-        live.update(screen.render(scenario), refresh=True)
+        columns, lines = live.console.size
+        live.update(screen.render(scenario, columns, lines), refresh=True)
         await asyncio.sleep(0.5)
 
 

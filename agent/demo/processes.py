@@ -34,7 +34,7 @@ class Child:
     async def start(self) -> None:
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *self.command,
+                *_tied(self.command),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
@@ -95,10 +95,15 @@ class Child:
             await process.wait()
 
 
+def _tied(command: Sequence[str]) -> list[str]:
+    """So that it ends when this process is killed and cannot end it."""
+    return [sys.executable, "-m", "agent.demo.tied", str(os.getpid()), *command]
+
+
 async def output_of(command: Sequence[str], log: Path) -> bytes:
     """What a short command prints; raises `ChildError` when it fails."""
     with log.open("ab") as errors:
-        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=errors)
+        process = await asyncio.create_subprocess_exec(*_tied(command), stdout=asyncio.subprocess.PIPE, stderr=errors)
         try:
             output, _ = await process.communicate()
         except asyncio.CancelledError:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,7 @@ class Scenario:
 
     async def start(self) -> None:
         """Start all parts, each when what it needs is ready. Raises `ChildError`."""
-        self.say("starting a cloud: MiniStack with the deployed template, and a box registered there")
+        self.say("starting a cloud: MiniStack with our template deployed, a box registered")
         arguments = ["cloud", "local", "--dir", str(self.folder / "cloud"), "--box", BOX]
         cloud = self._child(Child.python("cloud", "agent", arguments, self._log("cloud")))
         await cloud.start()
@@ -220,6 +221,11 @@ class Scenario:
             return []
         return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
+    def power(self) -> list[float]:
+        """The active power of each round that the meter has answered."""
+        answers = (line["values"] for line in self.served())
+        return [values["power_active_total"] for values in answers if "power_active_total" in values]
+
     # Finish
 
     async def finish(self) -> Comparison:
@@ -247,6 +253,30 @@ class Scenario:
         """End every process, the agent first."""
         for child in reversed(self._children):
             await child.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How far the readings have come; those of the agent are since its start."""
+
+    read: int
+    waiting: int
+    sent: int
+    stored: int
+    confirmed: int
+
+    @classmethod
+    def of(cls, scenario: Scenario, status: Mapping[str, Any]) -> Counts:
+        buffer, uplink = status.get("buffer", {}), status.get("uplink", {})
+        waiting = (buffer.get(name, 0) for name in ("pending_records", "open_records", "batch_records"))
+        read = status.get("meters", {}).get("main", {}).get("readings", 0)
+        sent, confirmed = uplink.get("published_batches", 0), uplink.get("confirmed_records", 0)
+        return cls(read, sum(waiting), sent, len(scenario.stored), confirmed)
+
+
+def short(path: Path) -> str:
+    """As seen from here, where that is shorter."""
+    return min(str(path), os.path.relpath(path), key=len)
 
 
 def _utc_ms() -> int:

@@ -11,11 +11,14 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from agent.demo.scenario import Scenario
+from agent.demo.scenario import Counts, Scenario, short
 
-CHART_WIDTH = 60
-CHART_HEIGHT = 5
-NEWS_LINES = 6
+CHART_S_MAX = 300
+CHART_LINES_MAX = 10
+NEWS_LINES_MAX = 14
+CHART_SHARE = 0.4  # of the lines that are neither frame nor number; the news have the rest
+FIXED_LINES = 14  # all that is neither chart nor news, frames included
+FRAME_COLUMNS = 4
 BLOCKS = " ▁▂▃▄▅▆▇█"
 SHOWN = (
     ("power_active_total", "W", "power"),
@@ -26,59 +29,55 @@ SHOWN = (
 )
 
 
-def chart(values: Sequence[float], height: int = CHART_HEIGHT) -> list[str]:
+def chart(values: Sequence[float], width: int, height: int) -> list[str]:
     """`height` lines of block characters, the newest value at the right, from the smallest value to the largest."""
+    values = values[-width:]
     low, high = min(values, default=0), max(values, default=0)
     span = (high - low) or 1
     eighths = [1 + round((value - low) / span * (height * 8 - 1)) for value in values]
     return [
-        "".join(BLOCKS[max(0, min(8, part - row * 8))] for part in eighths).rjust(CHART_WIDTH)
+        "".join(BLOCKS[max(0, min(8, part - row * 8))] for part in eighths).rjust(width)
         for row in reversed(range(height))
     ]
 
 
 class Screen:
-    """Renders a `Scenario`; `say` takes a line of news."""
+    """Renders a `Scenario` to fit a terminal of 80x24 or more; `say` takes a line of news."""
 
     def __init__(self) -> None:
-        self._news: deque[str] = deque(maxlen=NEWS_LINES)
-        self._power: deque[float] = deque(maxlen=CHART_WIDTH)
+        self._news: deque[str] = deque(maxlen=NEWS_LINES_MAX)
 
     def say(self, text: str) -> None:
         self._news.append(text)
 
-    def render(self, scenario: Scenario) -> RenderableType:
-        status, served = scenario.status(), scenario.served()
-        self._power.clear()
-        self._power.extend(
-            line["values"]["power_active_total"] for line in served if "power_active_total" in line["values"]
-        )
+    def render(self, scenario: Scenario, columns: int, lines: int) -> RenderableType:
+        """What there is to see now; what a terminal has to spare goes to the chart and the news."""
+        free = max(2, lines - FIXED_LINES)
+        chart_lines = max(1, min(int(free * CHART_SHARE), CHART_LINES_MAX))
+        news_lines = min(free - chart_lines, NEWS_LINES_MAX)
+        width = columns - FRAME_COLUMNS
+        status, power = scenario.status(), scenario.power()
+        served, power = len(power), power[-min(width, CHART_S_MAX) :]
+        news = "\n".join(list(self._news)[-news_lines:])
         return Group(
-            self._flow(scenario, status, len(served)),
+            self._flow(scenario, status, served),
             self._meter(status),
-            Panel(Text("\n".join(chart(self._power)), style="cyan"), title=_range(self._power), title_align="left"),
-            Panel(Text("\n".join(self._news)), title="what happened", title_align="left"),
-            Text(_footer(scenario), style="dim"),
+            _panel(_line("\n".join(chart(power, width, chart_lines)), "cyan"), _range(power)),
+            _panel(_line(news + "\n" * (news_lines - 1 - news.count("\n"))), "what happened"),
+            _line(_footer(scenario), "dim"),
         )
 
     def _flow(self, scenario: Scenario, status: Mapping[str, Any], served: int) -> RenderableType:
-        buffer, uplink = status.get("buffer", {}), status.get("uplink", {})
-        table = Table(expand=True, show_edge=False)
-        for title in ("meter", "read", "buffered on the box", "network", "sent", "stored in the cloud", "confirmed"):
+        counts = Counts.of(scenario, status)
+        table = Table(box=None, expand=True, padding=(0, 1), header_style="dim")
+        for title in ("meter\nserved", "agent\nread", "records\non the box", "the\nnetwork", "batches\nsent"):
             table.add_column(title, justify="center")
-        waiting = buffer.get("pending_records", 0) + buffer.get("open_records", 0) + buffer.get("batch_records", 0)
-        network = Text("up", "green") if scenario.link == "up" else Text(scenario.link, "bold red")
-        agent = status.get("meters", {}).get("main", {}).get("readings", 0)
-        table.add_row(
-            f"{served} served",
-            str(agent),
-            f"{waiting} records",
-            network,
-            f"{uplink.get('published_batches', 0)} batches",
-            f"{len(scenario.stored)} readings",
-            f"{uplink.get('confirmed_records', 0)} records",
-        )
-        return Panel(table, title="[bold]wattpost[/bold] from the meter to the cloud and back", title_align="left")
+        for title in ("cloud\nstored", "records\nconfirmed"):
+            table.add_column(title, justify="center")
+        network = Text("up", "bold green") if scenario.link == "up" else Text(scenario.link, "bold red")
+        numbers = [served, counts.read, counts.waiting, network, counts.sent, counts.stored, counts.confirmed]
+        table.add_row(*(one if isinstance(one, Text) else Text(str(one), "bold") for one in numbers))
+        return _panel(table, "[bold]wattpost[/bold] from the meter to the cloud and back")
 
     def _meter(self, status: Mapping[str, Any]) -> RenderableType:
         values = status.get("meters", {}).get("main", {}).get("values", {})
@@ -87,14 +86,23 @@ class Screen:
             table.add_column(justify="center")
         table.add_row(*(f"[dim]{title}[/dim]" for _, _, title in SHOWN))
         table.add_row(*(f"[bold]{values.get(name, '-')}[/bold] {unit}" for name, unit, _ in SHOWN))
-        return Panel(table, title="Eastron SDM630, as the agent reads it", title_align="left")
+        return _panel(table, "Eastron SDM630, as the agent reads it")
+
+
+def _panel(content: RenderableType, title: str) -> Panel:
+    return Panel(content, title=title, title_align="left")
+
+
+def _line(text: str, style: str = "") -> Text:
+    """Lines that are cut rather than broken, so that the screen keeps its height."""
+    return Text(text, style, no_wrap=True, overflow="ellipsis")
 
 
 def _range(power: Sequence[float]) -> str:
     between = f", {min(power):.0f} to {max(power):.0f} W" if power else ""
-    return f"active power in the last minute{between}"
+    return f"active power, a column a second{between}"
 
 
 def _footer(scenario: Scenario) -> str:
     rest = f" of {scenario.plan.for_s:.0f}" if scenario.plan.for_s else ""
-    return f" {scenario.elapsed_s:.0f}{rest} s · logs and configuration in {scenario.folder} · Ctrl-C ends it"
+    return f" {scenario.elapsed_s:.0f}{rest} s · Ctrl-C ends it · logs are in {short(scenario.folder)}"

@@ -6,6 +6,8 @@ from importlib import import_module
 
 import click
 
+from cloud.cli.extra import LOCAL, is_there, stand_in
+
 COMMANDS = {"local": "cloud.cli.local", "readings": "cloud.cli.readings"}
 
 
@@ -18,6 +20,8 @@ class LazyGroup(click.Group):
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
+        if cmd_name == "local" and not is_there(*LOCAL):
+            return stand_in(cmd_name)
         command: click.Command = import_module(COMMANDS[cmd_name]).command
         return command
 

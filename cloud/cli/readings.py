@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from cloud.cli.extra import is_there, refuse
 from cloud.receiver.export import readings
 from cloud.receiver.ports import Readings, StoreError
 
@@ -54,6 +55,8 @@ def _open(store: Path | None, local: Path | None) -> Readings:
         from cloud.receiver.sqlite_folder import open_to_read  # noqa: PLC0415 - one of the two is needed
 
         return open_to_read(store)
+    if not is_there("boto3"):
+        refuse("cloud readings --local")
     from cloud.local.bring_up import Connection  # noqa: PLC0415 - boto3 takes 0.3 s to import
     from cloud.local.errors import LocalCloudError  # noqa: PLC0415
 

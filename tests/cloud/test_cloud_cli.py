@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -104,3 +105,17 @@ def test_the_box_is_at_the_plus(filter_: str, topic: str, box: str) -> None:
 def test_a_filter_needs_one_place_for_the_box(filter_: str) -> None:
     with pytest.raises(WireError):
         TopicPattern.parse(filter_)
+
+
+@pytest.mark.parametrize("words", [["local"], ["readings"]])
+def test_without_the_extra_it_says_what_to_install(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("boto3", "ministack"):
+        monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
+    result = run("cloud", *words, "--dir" if words == ["local"] else "--local", str(tmp_path))
+    assert result.exit_code == os.EX_UNAVAILABLE
+    (line,) = result.output.splitlines()
+    assert line.startswith("Error: wattpost cloud ")
+    assert line.endswith(" needs pip install 'wattpost[local]'")
+    assert run("cloud", "--help").exit_code == 0

@@ -2,37 +2,59 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from agent.cli import demo
+from agent.demo.folder import EARLIER_DEMO, own_folder
+from agent.demo.scenario import Plan, Scenario
+from agent.demo.screen import Screen
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+def started(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Nothing is started; `plain` of each run that would be."""
+    runs: list[bool] = []
+
     async def run(_scenario: object, *, plain: bool) -> int:
+        runs.append(plain)
         return os.EX_OK
 
     monkeypatch.setattr(demo, "_run", run)
+    return runs
 
 
 def test_a_folder_with_somebodys_files_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     result = CliRunner().invoke(demo.command, ["--dir", str(tmp_path)])
-    assert result.exit_code == click.UsageError.exit_code
+    assert result.exit_code == os.EX_USAGE
     assert "name a new folder" in result.output
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
 def test_what_an_earlier_demo_left_is_removed(tmp_path: Path) -> None:
-    (tmp_path / demo.EARLIER_DEMO).touch()
+    (tmp_path / EARLIER_DEMO).touch()
     (tmp_path / "buffer.db").write_text("old")
     assert CliRunner().invoke(demo.command, ["--dir", str(tmp_path)]).exit_code == os.EX_OK
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_demo_in_one_folder_is_refused_and_takes_nothing_away(tmp_path: Path) -> None:
+    with own_folder(tmp_path):
+        (tmp_path / EARLIER_DEMO).touch()
+        result = CliRunner().invoke(demo.command, ["--dir", str(tmp_path)])
+        assert (tmp_path / EARLIER_DEMO).exists()
+    assert result.exit_code == os.EX_UNAVAILABLE
+    assert result.stderr == (
+        f"Error: a demo is already running in {tmp_path}; end that one with Ctrl-C, or name another --dir\n"
+    )
+    assert CliRunner().invoke(demo.command, ["--dir", str(tmp_path)]).exit_code == os.EX_OK
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
@@ -40,3 +62,38 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     result = CliRunner().invoke(demo.command, ["--dir", str(tmp_path / "file" / "demo")])
     assert result.exit_code == os.EX_CANTCREAT
     assert "name another --dir" in result.output
+
+
+def test_without_a_terminal_it_speaks_in_lines(tmp_path: Path, started: list[bool]) -> None:
+    assert CliRunner().invoke(demo.command, ["--dir", str(tmp_path)]).exit_code == os.EX_OK
+    assert started == [True]
+
+
+def test_without_its_extra_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[bool]
+) -> None:
+    monkeypatch.setattr(demo, "find_spec", lambda name: None if name == "ministack" else object())
+    result = CliRunner().invoke(demo.command, ["--dir", str(tmp_path / "new")])
+    assert result.exit_code == os.EX_UNAVAILABLE
+    assert result.stderr == "Error: wattpost demo needs pip install 'wattpost[local]'\n"
+    assert not (tmp_path / "new").exists()
+    assert not started
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (120, 40), (200, 60), (80, 18)])
+def test_the_live_screen_fits_the_terminal(tmp_path: Path, columns: int, lines: int) -> None:
+    served = [{"t_ms": 1000 * at, "values": {"power_active_total": 500.0 + at % 7}} for at in range(400)]
+    (tmp_path / "served.jsonl").write_text("".join(json.dumps(line) + "\n" for line in served))
+    values = {"power_active_total": 12345.6, "voltage_l1_n": 230.1, "energy_active_import_total": 98_765_432}
+    status = {"meters": {"main": {"readings": 400, "values": values}}, "uplink": {"published_batches": 88}}
+    (tmp_path / "status.json").write_text(json.dumps(status))
+    screen, scenario = Screen(), Scenario(Plan(None), tmp_path, print)
+    for at in range(30):
+        screen.say(f"thing {at} happened " + "and it takes a long line to say all of it " * 4)
+    console = Console(width=columns, height=lines, force_terminal=True, file=io.StringIO(), record=True)
+    console.print(screen.render(scenario, columns, lines))
+    shown = console.export_text().splitlines()
+    assert min(lines, 38) == len(shown), shown
+    assert max(map(len, shown)) <= columns
+    assert any(line.startswith("│ thing 29 happened") for line in shown), shown
+    assert any("12345.6 W" in line for line in shown)
