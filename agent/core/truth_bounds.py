@@ -1,0 +1,121 @@
+"""What a value of a measurand can be at all: from the meter's rating to bounds in steps of a column.
+
+Wide on purpose: what lies outside is no unusual load but not true. Sources of the numbers: the profile's rating, else
+`CURRENT_UNKNOWN_A`, which no meter of a building reaches, and which still finds a register misread by a power of ten
+or two.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import inf
+
+from wire.batch import Column
+from wire.measurand import BY_NAME
+
+CURRENT_UNKNOWN_A = 10_000.0
+VOLTAGE_UNKNOWN_V = 400_000.0  # behind a voltage transformer whose ratio only the meter knows
+VOLUME_MAX_M3_PER_H = 1_000.0
+INSTANT_MARGIN = 2.0  # a motor's start is several times the load that the line can carry for long
+ENERGY_MARGIN = 1.2
+STEPS_ROUNDED = 2  # of the meter, between two rounded values
+LINE_TO_LINE = 3**0.5
+DEAD_SHARE = 1 / 8  # of the lowest voltage: what a phase that is not connected may pick up
+POWER_FACTOR_MAX = 1.005
+ANGLE_MAX_DEG = 360.5
+MS_PER_H = 3_600_000
+_ONE_PHASE = re.compile(r"_l[123](_f32)?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Ratings:
+    """The meter as it is installed, on the primary side: what its profile and the configuration say.
+
+    `phases` is 1 only where the meter surely has no more. `rollover`: where a counter is 0 again, in the unit of the
+    vocabulary. `factor`: of the transformers, by which one step of the meter's own counters grows.
+    """
+
+    current_max_a: float | None = None
+    voltage_range_v: tuple[float, float | None] = (80, 300)
+    frequency_range_hz: tuple[float, float] = (45, 65)
+    phases: int = 3
+    factor: float = 1
+    rollover: Mapping[str, Fraction] = field(default_factory=dict)
+
+    @property
+    def power_max(self) -> float:
+        """W, var or VA of one phase."""
+        voltage = self.voltage_range_v[1] or VOLTAGE_UNKNOWN_V
+        return (self.current_max_a or CURRENT_UNKNOWN_A) * voltage
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Inclusive, in steps. `dead`, of a voltage: as much may be read where the phase is not connected."""
+
+    low: float = -inf
+    high: float = inf
+    dead: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CounterBounds:
+    """How fast a counter can grow: `slack` steps and `rate` steps per ms; at `modulus` it is 0 again."""
+
+    rate: float
+    slack: int
+    modulus: int | None
+
+
+def is_counter(column: Column) -> bool:
+    """Whether the value may never get less."""
+    known = BY_NAME.get(column.measurand)
+    return known is not None and known.kind == "counter"
+
+
+def bounds(column: Column, ratings: Ratings) -> Bounds:
+    """Of any column; those without a known limit have none."""
+    known = BY_NAME.get(column.measurand)
+    if known is None:
+        return Bounds()
+    step = float(column.resolution.step)
+    if known.kind == "counter":
+        modulus = _modulus(column, ratings)
+        return Bounds(0, inf if modulus is None else modulus)
+    low, high = _range(known.name, known.unit, ratings)
+    return Bounds(low / step, high / step, low * DEAD_SHARE / step if known.unit == "V" else 0)
+
+
+def _range(name: str, unit: str, ratings: Ratings) -> tuple[float, float]:
+    """In the unit of the vocabulary."""
+    phases = 1 if _ONE_PHASE.search(name) or name.endswith(("_avg", "_n")) else ratings.phases
+    if unit == "V":
+        low, high = ratings.voltage_range_v
+        return low, (high or VOLTAGE_UNKNOWN_V) * (1 if name.endswith("_n") or "_ln_" in name else LINE_TO_LINE)
+    if unit == "Hz":
+        return ratings.frequency_range_hz
+    if name.startswith("power_factor"):
+        return -POWER_FACTOR_MAX, POWER_FACTOR_MAX
+    most = {
+        "deg": ANGLE_MAX_DEG,
+        "A": (ratings.current_max_a or CURRENT_UNKNOWN_A) * phases * INSTANT_MARGIN,
+        **dict.fromkeys(("W", "var", "VA"), ratings.power_max * phases * INSTANT_MARGIN),
+    }.get(unit, inf)
+    return -most, most
+
+
+def counter_bounds(column: Column, ratings: Ratings) -> CounterBounds:
+    """Of a counter: with the highest current at the highest voltage on all its phases, and some margin."""
+    known = BY_NAME[column.measurand]
+    phases = 1 if _ONE_PHASE.search(known.name) else ratings.phases
+    per_h = VOLUME_MAX_M3_PER_H if known.unit == "m3" else ratings.power_max * phases * ENERGY_MARGIN
+    rate = per_h / MS_PER_H / float(column.resolution.step)
+    return CounterBounds(rate, STEPS_ROUNDED * max(1, round(ratings.factor)), _modulus(column, ratings))
+
+
+def _modulus(column: Column, ratings: Ratings) -> int | None:
+    rollover = ratings.rollover.get(column.measurand)
+    return None if rollover is None else round(rollover / Fraction(column.resolution.step))
