@@ -136,6 +136,8 @@ class Line:
             entry["refused"] = reply.refused
         if outcome.faults:
             entry["faults"] = outcome.faults
+        if outcome.sent.late:
+            entry["late"] = reply.values
         if good and reply.true:
             entry["true"] = reply.true
         self._served.write(json.dumps(entry) + "\n")

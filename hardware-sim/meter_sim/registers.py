@@ -114,7 +114,8 @@ class RegisterMap:
         for constant in self._constants:
             if constant.function_code == function_code and not zeros:
                 _lay(words, 2 * (constant.address - address), constant.data)
-        return Served(bytes(words), self._lay_values(words, function_code, address, values, zeros=zeros))
+        told = self._lay_values(words, function_code, address, values, zeros=zeros)
+        return Served(bytes(words), told)
 
     def _lay_values(
         self, words: bytearray, function_code: int, address: int, values: Mapping[str, float], *, zeros: bool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,7 @@ def test_a_served_value_is_what_its_words_say() -> None:
     values = instrument().at(0)
     served = RegisterMap(profile).read(4, 72, 2, values)
     assert list(served.values) == ["energy_active_import_total"]
+    assert 1000 * struct.unpack(">f", served.data)[0] == served.values["energy_active_import_total"]
     assert served.values["energy_active_import_total"] == pytest.approx(values["energy_active_import_total"], abs=0.2)
     (volts,) = profile.select(("voltage_l1_n",))
     assert encode(volts, 230.2).hex() == "43663333"
