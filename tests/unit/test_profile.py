@@ -57,10 +57,17 @@ def test_every_shipped_profile_loads_plans_and_decodes(model: str) -> None:
 
 
 @pytest.mark.parametrize("model", sorted(shipped_profiles()))
-def test_shipped_counters_keep_every_watt_hour(model: str) -> None:
+def test_shipped_values_lose_nothing_that_the_meter_has(model: str) -> None:
+    """Whole numbers are kept as they are; floats in steps that are finer than any meter's accuracy."""
     for register in find_profile(model).registers:
-        if BY_NAME[register.measurand].kind == "counter":
-            assert register.resolution.step <= 1
+        step = Fraction(register.resolution.step)
+        if register.scale_register is not None:
+            continue  # the meter says its step in its answer
+        if "int" in register.data_type:
+            assert step <= abs(register.scale), register.measurand
+        else:
+            coarsest = {"V": 0.1, "A": 0.001, "1": 0.001, "Hz": 0.01, "Wh": 1, "varh": 1, "VAh": 1}
+            assert step <= Fraction(str(coarsest.get(register.meaning.unit, 0.1))), register.measurand
 
 
 def test_the_sdm630_reads_its_sixteen_default_values_in_one_request_on_tcp() -> None:
