@@ -1,7 +1,8 @@
-"""`wattpost read`: one reading of each meter, now."""
+"""`wattpost read`: one reading of each meter, now, or one after another."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -16,11 +17,27 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from agent.cli.reading import Taken
+    from drivers.modbus_meter import ModbusMeter
 
 SOME_SILENT = 1
-DEFAULT_STATUS = Path("/run/wattpost/status.json")
 UNIT_MAX = 247
+WATCH_S, WATCH_MIN_S, WATCH_MAX_S = 2.0, 0.1, 86_400.0
 STOPBITS: Mapping[str, Literal[1, 2]] = {"1": 1, "2": 2}
+
+
+class Period(click.ParamType[float]):
+    """Seconds between readings; a meter's name that click took for them is named."""
+
+    name = "seconds"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            seconds = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is no number of seconds; write --watch last, or --watch=2", param, ctx)
+        if not WATCH_MIN_S <= seconds <= WATCH_MAX_S:
+            self.fail(f"{seconds:g} s is not from {WATCH_MIN_S:g} to {WATCH_MAX_S:g}", param, ctx)
+        return seconds
 
 
 @click.command("read", short_help="Take one reading of each meter and print it as a table.")
@@ -34,6 +51,16 @@ STOPBITS: Mapping[str, Literal[1, 2]] = {"1": 1, "2": 2}
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list with one object per meter, for scripts.")
 @click.option("--raw", is_flag=True, help="Show the registers that each value was made of, too.")
+@click.option(
+    "--watch",
+    "-w",
+    "watch_s",
+    is_flag=False,
+    flag_value=str(WATCH_S),
+    type=Period(),
+    metavar="[SECONDS]",
+    help=f"Read again every SECONDS ({WATCH_S:g}) until Ctrl-C, and show what changes.",
+)
 @click.option(
     "--measurand", "-m", "measurands", multiple=True, metavar="NAME", help="Read this one only; may be repeated."
 )
@@ -60,20 +87,30 @@ def command(
     stopbits: str | None,
     as_json: bool,
     raw: bool,
+    watch_s: float | None,
     everything: bool,
 ) -> None:
     """Take one reading of the METERs of the configuration, or of all of them, and print it as a table.
 
     Nothing is stored or sent. A meter that does not answer stops no other; what failed, why, and the next step go to
     standard error. With --port, --model and --unit no configuration is needed: for trying out a meter, a cable, or
-    settings of the line. A serial line belongs to one program: while the daemon has it, this says so.
+    settings of the line.
 
-    Exit code: 0 all meters answered, 1 some did, 69 none did, 64 wrong usage, 78 wrong configuration.
+    A line belongs to one program. A running daemon is asked for it: it finishes its request, lends the line, and reads
+    on afterwards; what it misses meanwhile is recorded as lent. Of any other program this says which one it is.
+
+    With --watch a terminal shows one table that changes; a pipe gets a line per meter and reading, or with --json one
+    object per line. The daemon then lends the line for the moment of each reading.
+
+    Exit code: 0 all meters answered, or Ctrl-C ended --watch; 1 some did, 69 none did, 64 wrong usage, 78 wrong
+    configuration.
 
     \b
     Examples:
       wattpost read
       wattpost read main --raw
+      wattpost read main --watch
+      wattpost read --watch=10 --json >> readings.jsonl
       wattpost read --all --json | jq '.[].values.frequency'
       wattpost read --port /dev/ttyUSB0 --model eastron-sdm630 --unit 1
       wattpost read --port tcp://192.168.1.20:502 --model schneider-iem3155 -m voltage_l1_n
@@ -81,8 +118,8 @@ def command(
     """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
     if measurands and everything:
         raise click.UsageError("--measurand and --all exclude each other")
-    from agent.cli import reading, targets  # noqa: PLC0415 - keeps `--help` fast
-    from agent.cli.terminal import waiting  # noqa: PLC0415
+    from agent.cli import targets  # noqa: PLC0415 - keeps `--help` fast
+    from agent.cli.borrow import status_path as status_path_of  # noqa: PLC0415
 
     wanted = targets.Wanted(measurands, everything)
     if port is None:
@@ -96,10 +133,25 @@ def command(
             raise click.UsageError("--port needs --model, which names the meter's profile")
         line = targets.Line(port, baudrate, parity, STOPBITS.get(stopbits or ""))
         drivers = [targets.described(line, model, unit, wanted, config.parent / "profiles")]
-        status_path = DEFAULT_STATUS
-    with waiting(f"reading {count(len(drivers), 'meter')}"):
-        taken = reading.take_all(drivers)
-    _report(taken, status_path, as_json=as_json, raw=raw)
+        status_path = status_path_of(config)
+    if watch_s is not None:
+        from agent.cli.read_watch import follow  # noqa: PLC0415
+
+        follow(drivers, status_path, watch_s, as_json=as_json, raw=raw)
+        return
+    _report(_take(drivers, status_path), status_path, as_json=as_json, raw=raw)
+
+
+def _take(drivers: Sequence[ModbusMeter], status_path: Path) -> Sequence[Taken]:
+    from agent.cli.borrow import borrowed  # noqa: PLC0415 - keeps `--help` fast
+    from agent.cli.reading import take_all  # noqa: PLC0415
+    from agent.cli.terminal import waiting  # noqa: PLC0415
+
+    with (
+        borrowed([driver.line.port for driver in drivers], status_path) as refused,
+        waiting(f"reading {count(len(drivers), 'meter')}"),
+    ):
+        return asyncio.run(take_all(drivers, refused))
 
 
 def _without_port(**options: object) -> None:

@@ -20,23 +20,39 @@ MISSING = "missing"
 def show_readings(taken: Sequence[Taken], *, raw: bool) -> None:
     """One table for each meter that answered; `raw` adds the registers behind each value."""
     answered = [(one, one.sample) for one in taken if one.sample is not None]
-    blocks = [block for one, sample in answered for block in ("", _title(one), table(one, sample, raw=raw))]
+    blocks = [block for one, sample in answered for block in ("", title(one), table(one, sample, raw=raw))]
     if blocks:
         show(*blocks[1:])
 
 
-def table(taken: Taken, sample: Sample, *, raw: bool) -> RenderableType:
-    """Measurand, value, unit, quality; `raw`: function code and address, and the words in hexadecimal."""
+def table(taken: Taken, sample: Sample, *, raw: bool, before: Taken | None = None) -> RenderableType:
+    """Measurand, value, unit, quality; `raw`: function code and address, and the words in hexadecimal.
+
+    `before` is the reading that values are compared with.
+    """
     columns = [("l", "measurand"), ("r", "value"), ("l", "unit"), ("l", "quality")]
+    columns[2:2] = [("r", "change")] if before is not None else []
     made = listing(*columns, *([("r", "from"), ("L", "registers")] if raw else []))
     flags = sample.flags or (0,) * len(sample.values)
-    for column, register, steps, flag in zip(taken.meter.columns, taken.registers, sample.values, flags, strict=True):
+    old = before.sample.values if before is not None and before.sample is not None else sample.values
+    for number, (column, register) in enumerate(zip(taken.meter.columns, taken.registers, strict=True)):
+        steps = sample.values[number]
+        change = [_change(column, old[number], steps)] if before is not None else []
         where = [f"FC{register.function_code} {register.address}", _hex(taken.words(register))] if raw else []
-        made.add_row(column.measurand, _value(column, steps), unit_of(column.measurand), _quality(flag), *where)
+        quality = _quality(flags[number])
+        made.add_row(column.measurand, _value(column, steps), *change, unit_of(column.measurand), quality, *where)
     return made
 
 
-def _title(taken: Taken) -> Text:
+def _change(column: Column, before: int | None, steps: int | None) -> Text:
+    """What the value grew by since `before`; nothing where it did not change."""
+    if before is None or steps is None or before == steps:
+        return Text("")
+    return Text(f"{(steps - before) * column.resolution.step:+f}", "bold cyan")
+
+
+def title(taken: Taken) -> Text:
+    """Which meter, where, and how long it took."""
     meter, line = taken.meter, taken.meter.line
     model = "" if meter.name == meter.profile.model else f"{meter.profile.model}, "
     where = f"{model}unit {meter.unit} on {line.port} ({line.settings}), read in {taken.took_ms} ms"

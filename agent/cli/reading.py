@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,23 +48,21 @@ def _holds(block: RawBlock, register: Register) -> bool:
     return block.address <= register.address and register.end <= block.address + len(block.data) // 2
 
 
-def take_all(meters: Sequence[ModbusMeter]) -> list[Taken]:
-    """One reading of each, in their order; no failure stops the others."""
-    return asyncio.run(_take_all(meters))
-
-
-async def _take_all(meters: Sequence[ModbusMeter]) -> list[Taken]:
+async def take_all(meters: Sequence[ModbusMeter], refused: Mapping[str, MeterError]) -> list[Taken]:
+    """One reading of each, in their order; no failure stops the others. `refused` are the ports that are not ours."""
     lines = list(dict.fromkeys(meter.line for meter in meters))
-    taken = await asyncio.gather(*(_take_line([m for m in meters if m.line is line]) for line in lines))
+    taken = await asyncio.gather(
+        *(_take_line([m for m in meters if m.line is line], refused.get(line.port)) for line in lines)
+    )
     by_meter = {id(one.meter): one for of_line in taken for one in of_line}
     return [by_meter[id(meter)] for meter in meters]
 
 
-async def _take_line(meters: Sequence[ModbusMeter]) -> list[Taken]:
+async def _take_line(meters: Sequence[ModbusMeter], refused: MeterError | None) -> list[Taken]:
     taken: list[Taken] = []
     for meter in meters:
         missing = next((t.error for t in taken if t.error is not None and t.error.reason == "line_missing"), None)
-        taken.append(await _take(meter, missing))
+        taken.append(await _take(meter, refused or missing))
     await meters[0].line.close()
     return taken
 
@@ -88,7 +86,9 @@ def as_document(taken: Taken, *, raw: bool) -> dict[str, Any]:
     document: dict[str, Any] = {
         "meter": meter.name,
         "model": meter.profile.model,
+        "vendor": meter.profile.vendor,
         "port": meter.line.port,
+        "line": meter.line.settings,
         "unit": meter.unit,
         "at": format_utc(taken.utc_ms),
         "took_ms": taken.took_ms,

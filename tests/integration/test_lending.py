@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
@@ -185,3 +186,23 @@ def test_rubbish_in_the_fifo_and_a_daemon_that_was_killed(daemon: AgentProcess, 
     assert lender is not None
     lender.borrow(10)
     lender.give_back()
+
+
+def test_read_borrows_the_line_and_returns_it_after_ctrl_c(daemon: AgentProcess) -> None:
+    command = [sys.executable, "-m", "agent", "read", "--config", str(daemon.config), "--watch=0.1", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for _ in range(10):
+            assert json.loads(process.stdout.readline())["values"]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+        assert daemon.process is not None
+        assert process.stderr.read() == (
+            f"the daemon (pid {daemon.process.pid}) lends line lan, and reads on afterwards\n"
+        )
+    until(lambda: loan(daemon) is None, "the line's return")
+    daemon.works()
+    assert not daemon.lines("taken back")
+    once = [*command[:-2], "--json", "-m", "frequency"]
+    assert subprocess.run(once, capture_output=True, timeout=30, check=False).returncode == 0

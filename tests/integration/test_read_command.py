@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -144,6 +146,39 @@ def test_raw_words_in_json(tcp: str, read: Any) -> None:
     assert int.from_bytes(words, "big") == document["values"]["energy_active_import_total"]
 
 
+@pytest.mark.parametrize("as_json", [True, False])
+def test_reading_after_reading_until_ctrl_c(tcp: str, as_json: bool) -> None:
+    command = [sys.executable, "-m", "agent", "read", "--port", tcp, "--model", "eastron-sdm630", "-m", "frequency"]
+    command += ["--watch=0.2", *(["--json"] if as_json else [])]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        lines = [process.stdout.readline() for _ in range(3)]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+        assert process.stderr.read() == ""
+    if as_json:
+        assert [set(json.loads(line)["values"]) for line in lines] == [{"frequency"}] * 3
+    else:
+        for line in lines:
+            assert re.fullmatch(r"20\d\d-\S+Z eastron-sdm630 frequency=(49|50)\.\d+Hz\n", line)
+
+
+def test_a_table_that_changes_in_a_terminal(tcp: str) -> None:
+    command = [sys.executable, "-m", "agent", "read", "--port", tcp, "--model", "eastron-sdm630", "--watch=0.2"]
+    keyboard, screen = os.openpty()
+    with subprocess.Popen(command, stdin=screen, stdout=screen, stderr=screen, start_new_session=True) as process:
+        shown = ""
+        while shown.count("Ctrl-C ends") < 2:
+            shown += os.read(keyboard, 4096).decode()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+    os.close(screen)
+    os.close(keyboard)
+    assert "change" in shown
+    assert "Traceback" not in shown
+
+
 def test_several_meters_and_the_one_that_does_not_answer_stops_no_other(tcp: str, read: Any, tmp_path: Path) -> None:
     config = config_for(tmp_path, tcp)
     code, out, err = read("--config", config)
@@ -228,6 +263,8 @@ def test_a_terminal_that_another_program_has_locked(read: Any, tmp_path: Path) -
         (["--port", "tcp://", "--model", "eastron-sdm630"], "is not tcp://host:port"),
         (["--port", "/dev/null", "--model", "eastron-sdm630", "-m", "frequenci"], "did you mean 'frequency'?"),
         (["--port", "/dev/null", "--model", "eastron-sdm630", "-m", "x", "--all"], "exclude each other"),
+        (["--watch", "main"], "'main' is no number of seconds; write --watch last, or --watch=2"),
+        (["--watch=0"], "0 s is not from 0.1 to 86400"),
         (["--port", "/dev/null", "--model", "eastron-sdm630", "--unit", "248"], "248 is not in the range"),
     ],
     ids=str,

@@ -1,0 +1,58 @@
+"""Lines that a running daemon has, borrowed for as long as a command needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import click
+
+from agent.adapters.lend import Lender, LendError, find_lender
+from agent.cli.terminal import waiting
+from agent.settings import SettingsError, load
+from drivers.meter import MeterError
+
+DEFAULT_STATUS = Path("/run/wattpost/status.json")
+BORROW_S = 15.0  # the daemon finishes the reading under way first
+
+
+@contextmanager
+def borrowed(ports: Iterable[str], status_path: Path, *, quiet: bool = False) -> Iterator[Mapping[str, MeterError]]:
+    """Borrows what a daemon has of `ports` until the block ends, however it ends; gives what is refused, by port."""
+    lenders: list[Lender] = []
+    refused: dict[str, MeterError] = {}
+    try:
+        for port in dict.fromkeys(ports):
+            lender = find_lender(status_path, port)
+            if lender is None:
+                continue
+            try:
+                with nullcontext() if quiet else waiting(f"waiting for the daemon to lend line {lender.line}"):
+                    lender.borrow(BORROW_S)
+            except LendError as error:
+                refused[port] = _refused(lender, port, error)
+            else:
+                lenders.append(lender)
+                if not quiet:
+                    click.echo(
+                        f"the daemon (pid {lender.pid}) lends line {lender.line}, and reads on afterwards", err=True
+                    )
+        yield refused
+    finally:
+        for lender in lenders:
+            lender.give_back()
+
+
+def _refused(lender: Lender, port: str, error: LendError) -> MeterError:
+    cause = f"the running agent (pid {lender.pid}) has it: {error.cause}"
+    subject = f"line {lender.line} ({port})"
+    return MeterError("line_busy", operation="borrow", subject=subject, cause=cause, next_step=error.next_step)
+
+
+def status_path(config: Path) -> Path:
+    """Where the daemon of `config` writes its status; the usual place where that file says nothing usable."""
+    try:
+        return load(config).status_path
+    except SettingsError:
+        return DEFAULT_STATUS

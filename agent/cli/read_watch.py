@@ -1,0 +1,94 @@
+"""`wattpost read --watch`: reading after reading until Ctrl-C, as a table that changes, as lines, or as JSON lines."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import click
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from agent.cli.borrow import borrowed
+from agent.cli.read_table import table, title
+from agent.cli.reading import Taken, as_document, failures, take_all
+from agent.cli.terminal import console
+from agent.cli.texts import unit_of
+from drivers.modbus_meter import ModbusMeter
+from wire.utc import format_utc
+
+Show = Callable[[Sequence[Taken]], None]
+
+
+def follow(drivers: Sequence[ModbusMeter], status_path: Path, period_s: float, *, as_json: bool, raw: bool) -> None:
+    """Read every `period_s` until Ctrl-C. A daemon that has a line lends it for the moment of each reading."""
+    out = console()
+    with suppress(KeyboardInterrupt):
+        if as_json:
+            asyncio.run(_readings(drivers, status_path, period_s, lambda taken: _print_json(taken, raw=raw)))
+        elif not out.is_terminal:
+            asyncio.run(_readings(drivers, status_path, period_s, lambda taken: _print_lines(taken, status_path)))
+        else:
+            with Live(console=out, auto_refresh=False, vertical_overflow="crop") as live:
+                screen = Screen(live, status_path, period_s, raw=raw)
+                asyncio.run(_readings(drivers, status_path, period_s, screen.show))
+
+
+async def _readings(drivers: Sequence[ModbusMeter], status_path: Path, period_s: float, show: Show) -> None:
+    """Begins each round a whole number of periods after the first; rounds that a slow one took are left out."""
+    loop = asyncio.get_running_loop()
+    first_s, told = loop.time(), False
+    ports = [driver.line.port for driver in drivers]
+    while True:
+        with borrowed(ports, status_path, quiet=told) as refused:
+            taken = await take_all(drivers, refused)
+        told = True
+        show(taken)
+        await asyncio.sleep(period_s - (loop.time() - first_s) % period_s)
+
+
+def _print_json(taken: Sequence[Taken], *, raw: bool) -> None:
+    for one in taken:
+        click.echo(json.dumps(as_document(one, raw=raw)))
+
+
+def _print_lines(taken: Sequence[Taken], status_path: Path) -> None:
+    for one in taken:
+        document = as_document(one, raw=False)
+        pairs = (f"{name}={_shown(value)}{unit_of(name)}" for name, value in document["values"].items())
+        if one.sample is not None:
+            click.echo(f"{format_utc(one.utc_ms)} {one.meter.name} {' '.join(pairs)}")
+    for text in failures(taken, status_path):
+        click.echo(f"Error: {text}", err=True)
+
+
+def _shown(value: float | None) -> str:
+    return "missing" if value is None else f"{value}"
+
+
+class Screen:
+    """The last reading of each meter, and what it changed since the one before."""
+
+    def __init__(self, live: Live, status_path: Path, period_s: float, *, raw: bool) -> None:
+        self._live = live
+        self._status_path = status_path
+        self._period_s = period_s
+        self._raw = raw
+        self._before: dict[str, Taken] = {}
+
+    def show(self, taken: Sequence[Taken]) -> None:
+        blocks: list[RenderableType] = []
+        for one in taken:
+            if one.sample is None:
+                continue
+            before = self._before.get(one.meter.name)
+            blocks += [title(one), table(one, one.sample, raw=self._raw, before=before or one), ""]
+            self._before[one.meter.name] = one
+        blocks += [Text(f"Error: {text}", "yellow") for text in failures(taken, self._status_path)]
+        at = format_utc(max(one.utc_ms for one in taken))
+        blocks.append(Text(f"{at}, every {self._period_s:g} s; Ctrl-C ends", "dim"))
+        self._live.update(Group(*blocks), refresh=True)
