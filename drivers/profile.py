@@ -9,8 +9,9 @@ from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from drivers.profile_fields import fields_of
 from drivers.profile_model import (
     ADDRESS_MAX,
     WORDS,
@@ -77,6 +78,7 @@ __all__ = [
     "shipped_profiles",
 ]
 
+V = TypeVar("V")
 SHIPPED = Path(__file__).parent / "profiles"
 TEXT_WORDS: dict[TextType, int] = {"ascii": 0, "uint16": 1, "uint32": 2, "uint64": 4}  # ascii says its own count
 
@@ -94,6 +96,7 @@ def parse_profile(text: str, subject: str = "") -> Profile:
         raise ProfileError(str(name), tuple(mistakes))
     limits, fallback = _limits(table.limits, mistakes)
     registers = _registers(table, mistakes)
+    fields = fields_of(table.fields, table.protocol, mistakes)
     rating = _rating(table.rating, mistakes)
     identity = _identity(table.identity, mistakes)
     _check_fit(registers, [limits] if fallback is None else [limits, fallback], mistakes)
@@ -110,17 +113,24 @@ def parse_profile(text: str, subject: str = "") -> Profile:
         ct=table.ct,
         limits=limits,
         fallback=fallback,
-        serial=SerialDefaults(table.serial.baudrate, table.serial.parity, table.serial.stopbits, table.serial.unit),
-        timing=Timing(table.timing.answer_typical_ms, table.timing.answer_timeout_ms, table.timing.quiet_ms),
+        serial=_as(SerialDefaults, table.serial),
+        timing=_as(Timing, table.timing),
         vt=table.vt,
         protocol=table.protocol,
         rating=rating,
         identity=identity,
         sunspec=None if table.sunspec is None else SunSpec(tuple(table.sunspec.models), tuple(table.sunspec.bases)),
+        fields=fields,
+        push=table.push,
         sources=tuple(table.sources),
         caveats=tuple(table.caveats),
         digest=hashlib.sha256(text.encode()).hexdigest()[:32],
     )
+
+
+def _as(kind: type[V], table: Any) -> V:
+    """The value class of a table with the same keys."""
+    return kind(**{name: getattr(table, name) for name in table.__struct_fields__})
 
 
 def _limits(table: LimitsTable, mistakes: list[Mistake]) -> tuple[Limits, Limits | None]:
@@ -188,6 +198,8 @@ def _registers(table: ProfileTable, mistakes: list[Mistake]) -> tuple[Register, 
         if table.protocol == "modbus" and not any(mistake.path.startswith("registers") for mistake in mistakes):
             mistakes.append(Mistake("registers", "missing", "a table of at least one measurand"))
         return ()
+    if table.protocol != "modbus":
+        mistakes.append(Mistake("registers", f"a meter of {table.protocol} has none", "[fields]"))
     found = (_register(name, entry, table.defaults, table.sunspec, mistakes) for name, entry in table.registers.items())
     return tuple(register for register in found if register is not None)
 
@@ -287,15 +299,16 @@ def _by_path(registers: Sequence[Register]) -> list[tuple[str, Register]]:
 
 
 def _default(table: ProfileTable, raw: Mapping[str, Any], mistakes: list[Mistake]) -> tuple[str, ...]:
-    names = raw.get("registers", {})
+    table_name = "registers" if table.protocol == "modbus" else "fields"
+    names = raw.get(table_name, {})
     if table.default is None:
         return tuple(names)
     if not table.default:
         mistakes.append(Mistake("default", "an empty list", "at least one measurand"))
     for index, name in enumerate(table.default):
         if name not in names:
-            problem = f"{name!r} is not in [registers]{did_you_mean(name, list(names))}"
-            mistakes.append(Mistake(f"default[{index}]", problem, "a measurand of [registers]"))
+            problem = f"{name!r} is not in [{table_name}]{did_you_mean(name, list(names))}"
+            mistakes.append(Mistake(f"default[{index}]", problem, f"a measurand of [{table_name}]"))
         elif name in table.default[:index]:
             mistakes.append(Mistake(f"default[{index}]", f"{name!r} is listed twice", "each measurand once"))
     return tuple(table.default)

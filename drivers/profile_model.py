@@ -70,6 +70,22 @@ class Register:
         return self.meaning.unit in VT_UNITS
 
 
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One measurand of a telegram: the first of `sums` whose codes are all there, each with its sign, times `scale`."""
+
+    measurand: str
+    sums: tuple[tuple[tuple[int, str], ...], ...]
+    resolution: Resolution
+    scale: Fraction = Fraction(1)
+    rollover: Fraction | None = None  # of a counter: the value, in the vocabulary's unit, at which it is 0 again
+
+    @property
+    def meaning(self) -> Measurand:
+        """The entry of the vocabulary."""
+        return BY_NAME[self.measurand]
+
+
 def scale_registers(registers: Iterable[Register]) -> tuple[Register, ...]:
     """The exponents that `registers` need beside them, each once, as registers that can be planned and decoded."""
     places = {(each.function_code, each.scale_register) for each in registers if each.scale_register is not None}
@@ -97,6 +113,7 @@ class SerialDefaults:
     parity: Parity = "N"
     stopbits: int = 1
     unit: int = 1
+    databits: int = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +123,7 @@ class Timing:
     answer_typical_ms: int = 40
     answer_timeout_ms: int = 1000
     quiet_ms: int = 0  # silence asked for before the next request, beyond the 3.5 characters of the standard
+    telegram_interval_ms: int = 10_000  # of a meter that sends by itself: how long the next telegram may take
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +201,21 @@ class Profile:
     rating: Rating = Rating()
     identity: Identity = Identity()
     sunspec: SunSpec | None = None
+    fields: tuple[Field, ...] = ()  # of protocols with telegrams instead of registers
+    push: bool = False  # the meter sends telegrams by itself; otherwise it is asked
     sources: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
     digest: str = field(default="", compare=False)  # 32 hex digits of the SHA-256 of the file
+
+    @property
+    def measurands(self) -> tuple[str, ...]:
+        """All that the meter measures, in the order of the file."""
+        return tuple(each.measurand for each in self.registers) + tuple(each.measurand for each in self.fields)
+
+    def select_fields(self, measurands: tuple[str, ...] | None = None) -> tuple[Field, ...]:
+        """As `select`, for a meter with telegrams."""
+        by_name = {each.measurand: each for each in self.fields}
+        return tuple(by_name[name] for name in (self.default if measurands is None else measurands))
 
     def select(self, measurands: tuple[str, ...] | None = None) -> tuple[Register, ...]:
         """The registers of `measurands` in that order, or of the default set; `KeyError` names one that is not here."""

@@ -59,6 +59,20 @@ class RegisterTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     encoding: Annotated[Encoding, Meta(description="one of plain, four_quadrant, percent_or_one")] = "plain"
 
 
+class FieldTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[fields]`: one entry for each measurand of a meter with telegrams instead of registers."""
+
+    code: Annotated[
+        str | Annotated[list[Text], Meta(min_length=1)],
+        Meta(description="a code such as 1-0:1.8.0, a sum of codes, or a list of them: the first that is there counts"),
+    ]
+    resolution: Step
+    scale: Number = 1
+    rollover: (
+        Annotated[float, Meta(gt=0, description="a number above 0: the value at which the counter is 0 again")] | None
+    ) = None
+
+
 class DefaultsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[defaults]`: for registers that do not say it themselves."""
 
@@ -93,6 +107,7 @@ class SerialTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parity: Annotated[Parity, Meta(description='"N", "E" or "O"')] = "N"
     stopbits: Annotated[Literal[1, 2], Meta(description="1 or 2")] = 1
     unit: Annotated[int, Meta(ge=1, le=247, description="a Modbus unit of 1..247")] = 1
+    databits: Annotated[Literal[7, 8], Meta(description="7 or 8")] = 8
 
 
 class TimingTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,6 +116,7 @@ class TimingTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     answer_typical_ms: Annotated[int, Meta(ge=0, le=10_000, description="milliseconds, 0..10000")] = 40
     answer_timeout_ms: Annotated[int, Meta(ge=20, le=10_000, description="milliseconds, 20..10000")] = 1000
     quiet_ms: Annotated[int, Meta(ge=0, le=10_000, description="milliseconds, 0..10000")] = 0
+    telegram_interval_ms: Annotated[int, Meta(ge=100, le=3_600_000, description="milliseconds, 100..3600000")] = 10_000
 
 
 class RatingTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -187,6 +203,10 @@ class ProfileTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rating: RatingTable = RatingTable()
     identity: IdentityTable = IdentityTable()
     sunspec: Annotated[SunSpecTable | None, Meta(description="a table")] = None
+    fields: (
+        Annotated[dict[str, FieldTable], Meta(min_length=1, description="a table of at least one measurand")] | None
+    ) = None
+    push: Flag = False
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
@@ -222,8 +242,8 @@ def _read_value(kind: Any, value: object, path: str, mistakes: list[Mistake]) ->
     structs = _structs(kind)
     if structs is not None:
         return read_table(structs, value, path, mistakes)
-    if path == "registers" and isinstance(value, Mapping) and value:
-        return _read_registers(value, mistakes)
+    if path in {"registers", "fields"} and isinstance(value, Mapping) and value:
+        return _read_measurands(FieldTable if path == "fields" else RegisterTable, path, value, mistakes)
     if path == "identity.marks" and isinstance(value, list):
         return [read_table(MarkTable, entry, f"{path}[{index}]", mistakes) for index, entry in enumerate(value)]
     try:
@@ -242,14 +262,16 @@ def _structs(kind: Any) -> type[msgspec.Struct] | None:
     return next((found for part in get_args(kind) if (found := _structs(part)) is not None), None)
 
 
-def _read_registers(table: Mapping[str, object], mistakes: list[Mistake]) -> dict[str, RegisterTable]:
+def _read_measurands(
+    kind: type[S], table_path: str, table: Mapping[str, object], mistakes: list[Mistake]
+) -> dict[str, S]:
     entries = {}
     for name, entry in table.items():
-        path = f"registers.{name}"
+        path = f"{table_path}.{name}"
         if name not in BY_NAME:
             problem = f"unknown measurand{did_you_mean(name, list(BY_NAME))}"
             mistakes.append(Mistake(path, problem, "a name of docs/measurands.md"))
-        found = read_table(RegisterTable, entry, path, mistakes)
+        found = read_table(kind, entry, path, mistakes)
         if found is not None and name in BY_NAME:
             entries[name] = found
     return entries
@@ -268,7 +290,8 @@ def _join(path: str, name: str) -> str:
 def json_schema() -> dict[str, Any]:
     """The JSON schema of a profile file, for editors; `parse_profile` checks more than it can say."""
     schema = msgspec.json.schema(ProfileTable)
-    choices = schema["$defs"]["ProfileTable"]["properties"]["registers"]["anyOf"]
-    registers = next(choice for choice in choices if choice["type"] == "object")
-    registers["propertyNames"] = {"enum": [measurand.name for measurand in VOCABULARY]}
+    for table in ("registers", "fields"):
+        choices = schema["$defs"]["ProfileTable"]["properties"][table]["anyOf"]
+        entries = next(choice for choice in choices if choice["type"] == "object")
+        entries["propertyNames"] = {"enum": [measurand.name for measurand in VOCABULARY]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "wattpost meter profile", **schema}

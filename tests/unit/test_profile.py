@@ -24,7 +24,6 @@ from drivers.profile import (
     shipped_profiles,
 )
 from drivers.profile_schema import json_schema
-from wire.measurand import BY_NAME
 from wire.resolution import Resolution
 
 ROOT = Path(__file__).parents[2]
@@ -136,7 +135,9 @@ current_l1 = 7
 
 def test_an_unknown_key_without_a_near_one_still_says_what_there_is() -> None:
     found = mistakes_of(GOOD + "[timing]\nzzz = 1\n")
-    assert found == {"timing.zzz": "unknown key; one of answer_typical_ms, answer_timeout_ms, quiet_ms"}
+    assert found == {
+        "timing.zzz": "unknown key; one of answer_typical_ms, answer_timeout_ms, quiet_ms, telegram_interval_ms"
+    }
 
 
 @pytest.mark.parametrize(
@@ -293,7 +294,7 @@ def test_a_sunspec_map_counts_from_its_header() -> None:
 def test_only_modbus_needs_registers() -> None:
     text = GOOD[: GOOD.index("[registers]")]
     assert mistakes_of(text) == {"registers": "missing; a table of at least one measurand"}
-    assert parse_profile(text + "protocol = 'sml'").registers == ()
+    assert mistakes_of(text + "protocol = 'sml'") == {"fields": "missing; a table of at least one measurand"}
 
 
 def test_a_file_is_named_as_its_model(tmp_path: Path) -> None:

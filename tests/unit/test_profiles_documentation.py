@@ -12,6 +12,7 @@ from drivers.profile_schema import (
     DefaultsTable,
     DeviceIdTable,
     FallbackTable,
+    FieldTable,
     IdentityTable,
     LimitsTable,
     MarkTable,
@@ -27,7 +28,7 @@ from drivers.profile_schema import (
 TEXT = (Path(__file__).parents[2] / "docs/profiles.md").read_text()
 TABLES = (
     ProfileTable, DefaultsTable, LimitsTable, FallbackTable, SerialTable, TimingTable, RegisterTable, RatingTable,
-    IdentityTable, SerialNumberTable, MarkTable, DeviceIdTable, SunSpecTable,
+    IdentityTable, SerialNumberTable, MarkTable, DeviceIdTable, SunSpecTable, FieldTable,
 )  # fmt: skip
 
 
@@ -35,12 +36,13 @@ EXAMPLES: list[str] = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
 
 
 def test_the_examples_are_profiles() -> None:
-    profile, relative = (parse_profile(example) for example in EXAMPLES)
+    profile, relative, telegrams = (parse_profile(example) for example in EXAMPLES)
     assert len(profile.registers) == 5
     assert profile.limits.forbidden == ((0x40, 0x43),)
     assert profile.identity.device_id is not None
     assert relative.sunspec is not None
     assert relative.registers[0].relative
+    assert telegrams.fields[0].sums == (((1, "1-0:16.7.0"),), ((1, "1-0:1.7.0"), (-1, "1-0:2.7.0")))
 
 
 def test_every_key_is_documented_and_in_the_example() -> None:
