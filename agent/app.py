@@ -22,14 +22,16 @@ from agent.core.records import NewEvent
 from agent.core.sealing import ConfirmPolicy, SealPolicy
 from agent.core.timekeeper import Timekeeper
 from agent.core.watchdog import Watchdog
+from agent.core.words import count
 from agent.lean import settle_memory
 from agent.settings import Settings, SettingsError, describe, load
+from agent.tasks.buffer_thread import BufferThread
 from agent.tasks.delivering import Courier
 from agent.tasks.housekeeping import Housekeeper
 from agent.tasks.lending import LendingDesk
 from agent.tasks.metering import Metering
 from agent.tasks.progress import Progress
-from agent.tasks.recording import BufferThread, Policies, Recorder
+from agent.tasks.recording import Policies, Recorder
 from agent.tasks.restart import restart_records
 from agent.version import VERSION
 
@@ -47,6 +49,7 @@ class App:
         self.config = config
         self.clock = SystemClock(settings.clock.source)
         self.timekeeper = Timekeeper()
+        self.waiting_for_restart: list[str] = []
         self.progress = Progress(started_ms=self.clock.mono_ms())
         self.watchdog = Watchdog()
         self.notifier = Notifier()
@@ -157,6 +160,7 @@ class App:
             "settings": {
                 "config": str(self.config.absolute()),
                 "revision": settings.revision,
+                "waiting_for_restart": self.waiting_for_restart,
                 "status_interval_ms": settings.status_interval_ms,
                 "buffer_path": str(buffer.path),
                 "buffer_max_bytes": buffer.max_size_bytes,
@@ -184,7 +188,8 @@ class App:
             log.warning("start: the last run did not end cleanly; what it had committed is kept")
         for warning in self.settings.warnings:
             log.warning("config: %s", warning)
-        log.info("start: wattpost %s, box %s, %d meters", VERSION, self.settings.box.id, len(self.settings.meters))
+        meters = count(len(self.settings.meters), "meter")
+        log.info("start: wattpost %s, box %s, %s", VERSION, self.settings.box.id, meters)
 
     async def _until_stopped(self, tasks: list[asyncio.Task[None]]) -> None:
         """Wait for a signal; a loop that ends by itself is a bug and ends the agent, for systemd to restart."""
@@ -213,13 +218,17 @@ class App:
         self.notifier.send("READY=1")
 
     async def _apply(self, settings: Settings) -> None:
+        self.waiting_for_restart = [name for name, *_ in needing_restart(self.settings, settings)]
         settings = self.settings = _without_restart(self.settings, settings)
         self.recorder.policies = policies(settings, self.recorder.policies)
         await self.metering.stop()
         self.recorder.add([NewEvent(self.clock.mono_ms(), "config", None, {"config_rev": settings.revision})])
         await self.metering.start(settings, None)
-        await self.courier.reconfigure(settings.uplink)
-        log.info("reload: configuration revision %s is in force, %d meters", settings.revision, len(settings.meters))
+        self.courier.reconfigure(settings.uplink)
+        self.housekeeper.interval_ms = settings.status_interval_ms
+        self.housekeeper.write_status()
+        meters = count(len(settings.meters), "meter")
+        log.info("reload: configuration revision %s is in force, %s", settings.revision, meters)
 
     async def _shut_down(self, tasks: list[asyncio.Task[None]], buffer: Buffer) -> None:
         """Stop reading, write what is pending, close. The disk comes before the network."""
@@ -247,16 +256,21 @@ class App:
             log.error("stop: %d records could not be written", self.progress.pending_records)
 
 
-def _without_restart(old: Settings, new: Settings) -> Settings:
-    """`new`, but for what only a restart can change; a warning says what."""
-    for name, before, after in (
+def needing_restart(old: Settings, new: Settings) -> list[tuple[str, object]]:
+    """The keys that differ and that only a restart can change, with what stays in force."""
+    pairs: tuple[tuple[str, object, object], ...] = (
         ("box.id", old.box.id, new.box.id),
         ("clock.source", old.clock.source, new.clock.source),
         ("buffer.path", old.buffer.path, new.buffer.path),
         ("status.path", old.status_path, new.status_path),
-    ):
-        if before != after:
-            log.warning("reload: %s needs a restart to change; %s stays in force", name, before)
+    )
+    return [(name, before) for name, before, after in pairs if before != after]
+
+
+def _without_restart(old: Settings, new: Settings) -> Settings:
+    """`new`, but for what only a restart can change; a warning says what."""
+    for name, before in needing_restart(old, new):
+        log.warning("reload: %s needs a restart to change; %s stays in force", name, before)
     uplink = new.uplink
     if old.box.id != new.box.id:  # its topics are made for the new name
         uplink = replace(uplink, topic=old.uplink.topic, receipts=old.uplink.receipts)

@@ -18,8 +18,9 @@ from agent.core.reconnect import Reconnect as ReconnectDelays
 from agent.core.records import NewEvent
 from agent.core.watchdog import Watchdog
 from agent.settings import Uplink
+from agent.tasks.buffer_thread import BufferThread
 from agent.tasks.progress import Progress
-from agent.tasks.recording import BufferThread, Recorder
+from agent.tasks.recording import Recorder
 from wire.codec import peek
 from wire.errors import WireError
 from wire.receipt import Receipt, parse_receipt
@@ -36,6 +37,16 @@ EVENTS_MAX = 10_000
 DAMAGED = "damaged on the box"
 
 
+@dataclass(frozen=True, slots=True)
+class Reconfigured:
+    """The configuration was read again."""
+
+    settings: Uplink
+
+
+Event = UplinkEvent | Sealed | Reconfigured
+
+
 @dataclass(slots=True)
 class Courier:
     """One loop: events of the uplink and of the recorder in, publishes and deletions out."""
@@ -49,7 +60,7 @@ class Courier:
     progress: Progress
     watchdog: Watchdog
     random: random.Random = field(default_factory=random.Random)
-    _events: asyncio.Queue[UplinkEvent | Sealed] = field(default_factory=lambda: asyncio.Queue(EVENTS_MAX))
+    _events: asyncio.Queue[Event] = field(default_factory=lambda: asyncio.Queue(EVENTS_MAX))
     _changes: Changes = field(init=False)
     _uplink: MqttUplink | None = None
     _delays: ReconnectDelays = field(init=False)
@@ -66,15 +77,9 @@ class Courier:
         if not self._events.full():
             self._events.put_nowait(batch)
 
-    async def reconfigure(self, settings: Uplink) -> None:
-        """Take new settings. Connects afresh also when they are the same: the certificate may be a new one."""
-        self.settings = settings
-        self._delays = ReconnectDelays(settings.fleet_size)
-        self.delivery.confirm_by_puback = settings.confirm == "puback"
-        await self._drop_connection()
-        self.delivery.on_disconnected()
-        self._connect_at_ms = 0
-        self._emit(Disconnected("the configuration was reloaded"))
+    def reconfigure(self, settings: Uplink) -> None:
+        """Take new settings. A connection that would be made the same way again is left in peace."""
+        self._emit(Reconfigured(settings))
 
     async def run(self) -> None:
         """Deliver until cancelled."""
@@ -92,7 +97,7 @@ class Courier:
         finally:
             await self._drop_connection()
 
-    async def _next_event(self) -> UplinkEvent | Sealed | None:
+    async def _next_event(self) -> Event | None:
         """The next event, or None when it is time to do something."""
         if not self._events.empty():
             return self._events.get_nowait()
@@ -106,7 +111,7 @@ class Courier:
         except TimeoutError:
             return None
 
-    async def _handle(self, event: UplinkEvent | Sealed | None) -> None:
+    async def _handle(self, event: Event | None) -> None:
         now_ms, delivery = self.clock.mono_ms(), self.delivery
         match event:
             case None:
@@ -120,6 +125,8 @@ class Courier:
                 await self._connected(event)
             case Disconnected():
                 await self._disconnected(event)
+            case Reconfigured():
+                await self._reconfigured(event.settings)
             case Received():
                 await self._received(event.payload)
 
@@ -219,13 +226,29 @@ class Courier:
             await self._uplink.stop()
             self._connect_at_ms = now_ms
 
-    def _emit(self, event: UplinkEvent) -> None:
+    async def _reconfigured(self, settings: Uplink) -> None:
+        self.settings = settings
+        self._delays = ReconnectDelays(settings.fleet_size)
+        self.delivery.confirm_by_puback = settings.confirm == "puback"
+        if self.progress.connected and self._uplink is not None and self._uplink.serves(settings):
+            return
+        self._changes.forget("uplink")  # what is still so is worth saying to somebody who has just changed it
+        if self.progress.connected:
+            self._state("connecting anew, with the changed settings; readings are kept", logging.INFO)
+        await self._drop_connection()
+        self.delivery.on_disconnected()
+        self._renew_at_ms = None
+        self._connect_at_ms = self.clock.mono_ms() + self._delays.delay_ms(self.random.random())
+
+    def _emit(self, event: Event) -> None:
         try:
             self._events.put_nowait(event)
         except asyncio.QueueFull:
             # Without one of its events the machine would wait for ever: all are dropped, and it begins anew.
-            while not self._events.empty():
-                self._events.get_nowait()
+            dropped = [self._events.get_nowait() for _ in range(self._events.qsize())]
+            for one in (*dropped, event):
+                if isinstance(one, Reconfigured):
+                    self._events.put_nowait(one)
             self._events.put_nowait(Disconnected(f"{EVENTS_MAX} events waited to be handled"))
 
     async def _connected(self, event: Connected) -> None:
@@ -257,7 +280,7 @@ class Courier:
         if self._uplink is not None:
             await self._uplink.stop()
             self._uplink = None
-        self.progress.connected = False
+        self.progress.connected, self.progress.connected_since_ms = False, None
 
     def _state(self, state: str, level: int) -> None:
         self.progress.uplink_state = state

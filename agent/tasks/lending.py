@@ -14,6 +14,7 @@ from agent.adapters.lend import FIFO_NAME, RequestPipe
 from agent.adapters.process import is_running
 from agent.core.lending import Ending, Lease, Lend, LendingBook, Return
 from agent.tasks.progress import LineProgress, Progress
+from drivers.prompt import Prompt
 
 log = logging.getLogger(__name__)
 
@@ -33,16 +34,17 @@ class Loan:
     book: LendingBook
     progress: LineProgress
     on_change: Callable[[], None]
-    _sleeper: asyncio.Future[None] | None = None
+    _sleeper: Prompt[None] | None = None
 
     @property
     def lease(self) -> Lease | None:
         return self.book.lease(self.line)
 
     async def sleep(self, seconds: float) -> None:
-        """As asyncio.sleep, and no dearer; ends at once when something changed."""
+        """As asyncio.sleep, and cheaper; ends at once when something changed."""
         loop = asyncio.get_running_loop()
-        self._sleeper = sleeper = loop.create_future()
+        sleeper: Prompt[None] = Prompt(loop)
+        self._sleeper = sleeper
         timer = loop.call_later(seconds, self.wake)
         try:
             await sleeper
@@ -51,7 +53,7 @@ class Loan:
             self._sleeper = None
 
     def wake(self) -> None:
-        if self._sleeper is not None and not self._sleeper.done():
+        if self._sleeper is not None:
             self._sleeper.set_result(None)
 
     @asynccontextmanager

@@ -10,11 +10,10 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from agent.adapters.buffer import ROOM_BYTES, Buffer, BufferFileError
+from agent.adapters.buffer import ROOM_BYTES, BufferFileError
 from agent.adapters.clock import Clock
 from agent.adapters.logs import Changes
 from agent.adapters.space import Thinned
@@ -26,6 +25,8 @@ from agent.core.sealing import ConfirmPolicy, SealPolicy
 from agent.core.slots import MeterSlots
 from agent.core.timekeeper import Timekeeper
 from agent.core.watchdog import Watchdog
+from agent.tasks.bell import Bell
+from agent.tasks.buffer_thread import BufferThread
 from agent.tasks.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -38,21 +39,6 @@ RETRY_MS = 5_000
 SEAL_RETRY_MS = 30_000
 STUCK_MS = 120_000
 KEEP_WITHIN = 0.95  # of the limit, once it was reached: room is made rarely, and then enough
-
-
-class BufferThread:
-    """Runs the buffer's methods on one thread, so that a slow card never delays a poll."""
-
-    def __init__(self, buffer: Buffer, executor: Executor) -> None:
-        self.buffer = buffer
-        self._executor = executor
-
-    async def run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
-
-    async def look(self, progress: Progress) -> None:
-        """Note in `progress` what is on the disk, after that has changed."""
-        progress.oldest, progress.used_bytes = await self.run(self.buffer.look)
 
 
 @dataclass(slots=True)
@@ -83,7 +69,7 @@ class Recorder:
     _losses: Losses = field(default_factory=Losses)
     _oldest_open_ms: int | None = None
     _seal_from_ms: int = 0
-    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _wake: Bell = field(default_factory=Bell)
     _timer: asyncio.TimerHandle | None = None
     _changes: Changes = field(init=False)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -102,7 +88,7 @@ class Recorder:
             self.watchdog.beat("recording", now_ms + self.policies.durability_ms + STUCK_MS)
             self._wake_in(self.policies.durability_ms - COMMIT_MARGIN_MS)
         if at_once or self.policies.durability_ms <= COMMIT_MARGIN_MS or len(self._pending) >= GROUP_MAX:
-            self._wake.set()
+            self._wake.ring()
         while len(self._pending) > PENDING_MAX:
             self._losses.add(self._pending.popleft(), self.layout_meter)
             self.progress.dropped_records += 1
@@ -129,8 +115,7 @@ class Recorder:
         """Commit and seal until cancelled."""
         while True:
             self._wake_for_seal()
-            await self._wake.wait()
-            self._wake.clear()
+            await self._wake.heard()
             async with self._lock:
                 if await self._commit():
                     await self._seal_if_due()
@@ -321,7 +306,7 @@ class Recorder:
     def _fire(self) -> None:
         # Forgotten here and not judged by the time: asyncio may call a moment before it.
         self._timer = None
-        self._wake.set()
+        self._wake.ring()
 
     def _wake_for_seal(self) -> None:
         if self._pending:

@@ -17,8 +17,9 @@ from agent.core.sealing import ConfirmPolicy, SealPolicy
 from agent.core.slots import MeterSlots
 from agent.core.timekeeper import Timekeeper
 from agent.core.watchdog import Watchdog
+from agent.tasks.buffer_thread import BufferThread
 from agent.tasks.progress import Progress
-from agent.tasks.recording import BufferThread, Policies, Recorder
+from agent.tasks.recording import Policies, Recorder
 from wire.batch import Batch, Column
 from wire.codec import decode
 from wire.resolution import Resolution
