@@ -13,6 +13,7 @@ from drivers.modbus import ModbusLine
 from drivers.modbus_meter import ModbusMeter
 from drivers.profile import find_profile
 from drivers.profile_model import Profile
+from drivers.sunspec_meter import modbus_meter
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def _line(bus: Bus, settings: Settings) -> ConfiguredLine:
 
 
 def _meter(line: ModbusLine, meter: Meter, profile: Profile, settings: Settings) -> ConfiguredMeter:
-    driver = ModbusMeter(line, meter.unit, profile, meter.name, meter.measurands, meter.ct_ratio)
+    driver = modbus_meter(line, meter.unit, profile, meter.name, meter.measurands, meter.ct_ratio)
     descriptor = {
         "model": profile.model,
         "profile": profile.digest,

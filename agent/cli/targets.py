@@ -18,6 +18,7 @@ from drivers.modbus import ModbusLine
 from drivers.modbus_meter import ModbusMeter
 from drivers.profile import ProfileError, find_profile
 from drivers.profile_model import Parity, Profile
+from drivers.sunspec_meter import modbus_meter
 
 TCP = "tcp://"
 
@@ -85,7 +86,7 @@ def described(line: Line, model: str, unit: int | None, wanted: Wanted, folder: 
         line.parity or default.parity,
         line.stopbits or default.stopbits,
     )
-    return ModbusMeter(modbus, unit or default.unit, profile, model, wanted.of(profile, None))
+    return modbus_meter(modbus, unit or default.unit, profile, model, wanted.of(profile, None))
 
 
 def _check_port(port: str) -> None:

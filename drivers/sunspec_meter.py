@@ -1,0 +1,136 @@
+"""A SunSpec meter: finds its model before it reads, and again after a failure; else a `ModbusMeter`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from drivers.meter import MeterError, Sample
+from drivers.modbus import ModbusLine, ModbusRefusalError
+from drivers.modbus_meter import ModbusMeter
+from drivers.plan import Block
+from drivers.profile import find_profile
+from drivers.profile_model import Profile, SunSpec
+from drivers.sunspec import Found, NotFoundError, Search, common_block, is_laid_out_as, nameplate, placed, search
+
+ABSENT = (1, 2, 3)  # exceptions with which a device says that there is nothing at an address
+FIND_AGAIN = ("exception", "silent", "line_lost")  # afterwards it may be another device, or another firmware
+SILENT = "silent"
+
+
+def modbus_meter(
+    line: ModbusLine,
+    unit: int,
+    profile: Profile,
+    name: str,
+    measurands: Sequence[str] | None = None,
+    ct_ratio: float = 1,
+) -> ModbusMeter:
+    """The meter of a profile: at fixed addresses, or found by SunSpec's rule."""
+    kind = ModbusMeter if profile.sunspec is None else SunSpecMeter
+    return kind(line, unit, profile, name, measurands, ct_ratio)
+
+
+class SunSpecMeter(ModbusMeter):
+    """Its columns are the profile's, whichever of the profile's models the device turns out to have."""
+
+    def __init__(
+        self,
+        line: ModbusLine,
+        unit: int,
+        profile: Profile,
+        name: str,
+        measurands: Sequence[str] | None = None,
+        ct_ratio: float = 1,
+    ) -> None:
+        super().__init__(line, unit, profile, name, measurands, ct_ratio)
+        if profile.sunspec is None:
+            raise ValueError(f"{profile.model} is no profile of SunSpec")
+        self._spec: SunSpec = profile.sunspec
+        self._given = profile, tuple(column.measurand for column in self.columns), ct_ratio
+        self._reader: ModbusMeter | None = None
+        self._found: Found | None = None
+
+    @property
+    def found(self) -> Found | None:
+        """Where the model is, once it has been found."""
+        return self._found
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        return () if self._reader is None else self._reader.blocks
+
+    async def read(self, budget_ms: int) -> Sample:
+        """One reading; see `drivers.meter.Meter`."""
+        deadline = asyncio.get_running_loop().time() + budget_ms / 1000
+        reader = await self._find(deadline)
+        try:
+            return await reader.read(_left_ms(deadline))
+        except MeterError as error:
+            if error.reason in FIND_AGAIN:
+                self._reader = None
+            raise
+
+    async def identify(self, budget_ms: int) -> Mapping[str, str]:
+        """What the common model before the meter's says: manufacturer, model, version, serial_number."""
+        deadline = asyncio.get_running_loop().time() + budget_ms / 1000
+        await self._find(deadline)
+        if self._found is None or self._found.common is None:
+            return {}
+        async with self.line.claim(deadline):
+            data = await self._registers_of(common_block(self._found.common), deadline)
+        return {} if data is None else nameplate(data)
+
+    async def _find(self, deadline: float) -> ModbusMeter:
+        if self._reader is None:
+            profile, measurands, ct_ratio = self._given
+            async with self.line.claim(deadline):
+                found = await self._follow(search(self._spec), deadline)
+            try:
+                layout = profile if is_laid_out_as(profile, found.model) else find_profile(f"sunspec-{found.model}")
+                self.profile = placed(profile, layout, found)
+            except NotFoundError as error:
+                raise self._not_found(error) from error
+            self._found = found
+            self._reader = ModbusMeter(self.line, self.unit, self.profile, self.name, measurands, ct_ratio)
+        return self._reader
+
+    async def _follow(self, steps: Search, deadline: float) -> Found:
+        """Answer a search from the line. Who is silent at one base is asked at another the next time."""
+        data: bytes | None = None
+        try:
+            block = next(steps)
+            while True:
+                data = await self._registers_of(block, deadline)
+                block = steps.send(data)
+        except StopIteration as done:
+            found: Found = done.value
+            return found
+        except NotFoundError as error:
+            raise self._not_found(error) from error
+        except MeterError as error:
+            if error.reason == SILENT:
+                bases = self._spec.bases
+                self._spec = replace(self._spec, bases=(*bases[1:], bases[0]))
+            raise
+
+    async def _registers_of(self, block: Block, deadline: float) -> bytes | None:
+        """None where the device says that there are none."""
+        try:
+            return await self._read_block(self._request(block), deadline)
+        except ModbusRefusalError as refusal:
+            if refusal.code not in ABSENT:
+                raise
+            return None
+
+    def _not_found(self, error: NotFoundError) -> MeterError:
+        step = (
+            "check the unit number, that SunSpec is switched on in the device, and that the configured model is right"
+        )
+        subject = f"the SunSpec model of meter {self.name} (unit {self.unit} on {self.line.name})"
+        return MeterError("exception", operation="find", subject=subject, cause=str(error), next_step=step)
+
+
+def _left_ms(deadline: float) -> int:
+    return max(int((deadline - asyncio.get_running_loop().time()) * 1000), 1)
