@@ -1,4 +1,4 @@
-"""Check sums of telegrams: CRC-16/ARC (DSMR P1) and CRC-16/X-25 (SML, HDLC)."""
+"""Check sums of telegrams: CRC-16/ARC (DSMR P1), CRC-16/X-25 (SML, HDLC) and CRC-16/MODBUS."""
 
 from __future__ import annotations
 
@@ -23,6 +23,14 @@ def _table(polynomial: int) -> tuple[int, ...]:
 def crc_arc(data: bytes) -> int:
     """CRC-16/ARC; 0xBB3D for `b"123456789"`."""
     table, value = _table(ARC), 0
+    for byte in data:
+        value = value >> 8 ^ table[(value ^ byte) & 0xFF]
+    return value
+
+
+def crc_modbus(data: bytes) -> int:
+    """CRC-16/MODBUS, sent low byte first; 0x4B37 for `b"123456789"`."""
+    table, value = _table(ARC), MASK
     for byte in data:
         value = value >> 8 ^ table[(value ^ byte) & 0xFF]
     return value

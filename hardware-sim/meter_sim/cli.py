@@ -88,9 +88,10 @@ def phases_of(profile: Profile) -> int:
 def _pace(first: Profile, options: argparse.Namespace) -> Pace:
     baudrate = options.baud or first.serial.baudrate
     parity = options.parity or first.serial.parity
-    bits = 9 + (parity != "N") + (options.stopbits or first.serial.stopbits)
+    stopbits = options.stopbits or first.serial.stopbits
+    bits = 9 + (parity != "N") + stopbits
     delay_s = answer_delays(options.answer_delay_ms).get(None, 0.0)
-    return Pace(bits / baudrate if options.baud_pace else 0, delay_s)
+    return Pace(bits / baudrate if options.baud_pace else 0, delay_s, (baudrate, stopbits) if options.deaf else None)
 
 
 async def _serve(line: Line, options: argparse.Namespace, pace: Pace) -> int:

@@ -82,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
     add("--baud", type=int, help="for --baud-pace (default: the first meter's)")
     add("--parity", choices=("N", "E", "O"), help="for --baud-pace (default: the first meter's)")
     add("--stopbits", type=int, choices=(1, 2), help="for --baud-pace (default: the first meter's)")
+    add("--deaf", action="store_true", help="serial: understand no master at other speeds or stop bits than these")
     add = parser.add_argument_group("faults").add_argument
     add("--fault", action="append", default=[], metavar="FAULTS", help="see below; may be repeated")
     add("--fault-seed", default="1", metavar="SEED", help="same seed and requests, same faults (default 1)")

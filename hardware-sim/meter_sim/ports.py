@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import termios
 import tty
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -19,6 +20,8 @@ SILENCE_CHARACTERS = 3.5
 FRAME_GAP_S = 0.02  # without pacing: bytes of one request come closer together than this
 CHUNK_CHARACTERS = 8  # what a UART hands over at a time
 READ_BYTES = 4096
+SPEEDS = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
+BAUDRATES = {getattr(termios, f"B{speed}"): speed for speed in SPEEDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class Pace:
 
     character_s: float = 0
     answer_delay_s: float = 0
+    deaf_unless: tuple[int, int] | None = None  # baud rate and stop bits; a pseudo-terminal knows no parity
 
     @property
     def silence_s(self) -> float:
@@ -68,6 +72,13 @@ class Terminal:
 
     def heard(self, data: bytes) -> None:
         """For those who care what masters say."""
+
+    def spoken(self) -> tuple[int, int] | None:
+        """Baud rate and stop bits that the master has set."""
+        if self._ends is None:
+            return None
+        _, _, control, _, speed, _, _ = termios.tcgetattr(self._ends[1])
+        return BAUDRATES.get(speed, 0), 2 if control & termios.CSTOPB else 1
 
     def write(self, data: bytes) -> None:
         """Nobody reads and the terminal's buffer is full, or it is unplugged: the bytes are gone."""
@@ -112,6 +123,8 @@ class RtuPort(Terminal):
         self._others: set[asyncio.Task[None]] = set()
 
     def heard(self, data: bytes) -> None:
+        if self._pace.deaf_unless not in {None, self.spoken()}:
+            return
         if self._answering is not None and not self._answering.done():
             return  # who talks while another does is not understood
         self._buffer += data

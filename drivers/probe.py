@@ -1,0 +1,248 @@
+"""A line as `wattpost scan` uses it: any request to any unit, an answer or what was heard instead, and no second try.
+
+Other than `drivers.modbus` it waits for the first byte only as long as it is told, understands answers of other units
+than the one just asked (late ones), and can change the settings of its line. It sends what it is given: reading
+functions only, see `drivers.identify`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from drivers.crc import crc_modbus
+from drivers.meter import MeterError
+from drivers.port import Port, SerialPort, TcpPort
+from drivers.profile_model import Parity
+
+REQUEST_CHARACTERS = 8
+SILENCE_CHARACTERS = 3.5
+FRAME_MIN = 4  # unit, function, CRC
+REFUSAL_BYTES = 5
+REGISTER_FUNCTIONS = (3, 4)
+DEVICE_ID_FUNCTION = 0x2B
+REFUSED = 0x80
+PAUSE_MS = 30  # an answer may have holes, and adapters hold bytes back
+HEARD_MAX = 1024
+ANSWER_CHARACTERS = 256
+OPEN_TIMEOUT_S = 3.0
+SETTLE_S = 0.3  # how long a line may go on talking before it is asked nevertheless
+MBAP_BYTES = 7
+LENGTH_AT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What followed a request. `answers` are bodies (function code and data) by unit; `noise` is all that is none."""
+
+    answers: dict[int, bytes] = field(default_factory=dict)
+    noise: bytes = b""
+
+
+class Probe(Protocol):
+    """An open way to units."""
+
+    async def ask(self, unit: int, body: bytes, wait_ms: float) -> Heard:
+        """Send `body` (function code and data) to `unit`; `MeterError` where the port is lost."""
+
+    async def listen(self, seconds: float) -> bytes:
+        """What comes without having been asked for."""
+
+    def close(self) -> None: ...
+
+
+class SerialProbe:
+    """A serial line at one setting."""
+
+    def __init__(self, path: str, baudrate: int, parity: Parity, stopbits: int) -> None:
+        self._port: Port = SerialPort(path.rpartition("/")[2], path, baudrate, parity, stopbits)
+        self._character_s = (9 + (parity != "N") + stopbits) / baudrate
+        self._heard = b""
+        self._lost: str | None = None
+        self._news = asyncio.Event()
+        self.path = path
+
+    async def open(self) -> None:
+        """Raises `MeterError` (line_missing, line_busy)."""
+        await self._port.open(self, OPEN_TIMEOUT_S)
+
+    def received(self, data: bytes) -> None:
+        self._heard = (self._heard + data)[-HEARD_MAX:]
+        self._news.set()
+
+    def lost(self, cause: str) -> None:
+        self._lost = cause
+        self._news.set()
+
+    async def ask(self, unit: int, body: bytes, wait_ms: float) -> Heard:
+        loop = asyncio.get_running_loop()
+        frame = rtu_frame(unit, body)
+        before, self._heard = self._heard, b""
+        began = loop.time()
+        while before and loop.time() - began < SETTLE_S and await self._more(SILENCE_CHARACTERS * self._character_s):
+            before, self._heard = before + self._heard, b""
+        self._write(frame)
+        sent_s = len(frame) * self._character_s
+        if await self._more(sent_s + wait_ms / 1000):
+            until = loop.time() + ANSWER_CHARACTERS * self._character_s + wait_ms / 1000
+            pause_s = max(2 * SILENCE_CHARACTERS * self._character_s, PAUSE_MS / 1000)
+            while unit not in understood(before + self._heard, frame).answers and loop.time() < until:
+                waiting_for_echo = frame.startswith(self._heard)
+                if not await self._more(wait_ms / 1000 if waiting_for_echo else pause_s):
+                    break
+            await asyncio.sleep(SILENCE_CHARACTERS * self._character_s)
+        heard = understood(before + self._heard, frame)
+        self._heard = b""
+        return heard
+
+    def _write(self, frame: bytes) -> None:
+        self._port.write(frame)
+        self._check()
+
+    async def _more(self, seconds: float) -> bool:
+        """Whether bytes came within that time."""
+        self._check()
+        self._news.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        except TimeoutError:
+            return False
+        self._check()
+        return True
+
+    async def listen(self, seconds: float) -> bytes:
+        await asyncio.sleep(seconds)
+        self._check()
+        heard, self._heard = self._heard, b""
+        return heard
+
+    def _check(self) -> None:
+        if self._lost is not None:
+            raise MeterError(
+                "line_lost",
+                operation="use",
+                subject=f"port {self.path}",
+                cause=self._lost,
+                next_step="check plug and power of the adapter",
+            )
+
+    def close(self) -> None:
+        self._port.close()
+
+
+class TcpProbe:
+    """A connection to a gateway or a meter; what fails is opened again for the next request."""
+
+    def __init__(self, url: str) -> None:
+        self._port = TcpPort(url, url)
+        self._heard = b""
+        self._transaction = 0
+        self._news = asyncio.Event()
+
+    async def open(self) -> None:
+        """Raises `MeterError` (line_missing)."""
+        if not self._port.is_open:
+            self._heard = b""
+            await self._port.open(self, OPEN_TIMEOUT_S)
+
+    def received(self, data: bytes) -> None:
+        self._heard = (self._heard + data)[-HEARD_MAX:]
+        self._news.set()
+
+    def lost(self, cause: str) -> None:  # noqa: ARG002 - the next request opens it again, or says why it cannot
+        self._news.set()
+
+    async def ask(self, unit: int, body: bytes, wait_ms: float) -> Heard:
+        await self.open()
+        loop = asyncio.get_running_loop()
+        self._transaction = self._transaction % 0xFFFF + 1
+        self._port.write(tcp_frame(self._transaction, unit, body))
+        until = loop.time() + wait_ms / 1000
+        while self._port.is_open and (left_s := until - loop.time()) > 0:
+            answer, self._heard = tcp_answer(self._heard, self._transaction)
+            if answer is not None:
+                return Heard({unit: answer[1]} if answer[0] == unit else {})
+            self._news.clear()
+            try:
+                async with asyncio.timeout(left_s):
+                    await self._news.wait()
+            except TimeoutError:
+                break
+        return Heard(noise=self._heard)
+
+    async def listen(self, seconds: float) -> bytes:  # noqa: ARG002 - a gateway says nothing by itself
+        return b""
+
+    def close(self) -> None:
+        self._port.close()
+
+
+ProbeFactory = Callable[[str, int, Parity, int], SerialProbe]
+
+
+# Frames. Pure.
+
+
+def rtu_frame(unit: int, body: bytes) -> bytes:
+    """The bytes on a serial line."""
+    data = bytes((unit,)) + body
+    return data + crc_modbus(data).to_bytes(2, "little")
+
+
+def understood(heard: bytes, request: bytes = b"") -> Heard:
+    """The answers in what was heard, and the rest. An adapter's echo of the request is neither."""
+    answers: dict[int, bytes] = {}
+    noise = b""
+    at = 0
+    while at < len(heard):
+        if request and heard.startswith(request, at):
+            at += len(request)
+            continue
+        end = next(_ends(heard, at, request[1] if request else None), None)
+        if end is None:
+            noise += heard[at : at + 1]
+            at += 1
+        else:
+            answers[heard[at]] = heard[at + 1 : end - 2]
+            at = end
+    return Heard(answers, noise)
+
+
+def _ends(heard: bytes, at: int, function_code: int | None) -> Iterator[int]:
+    """Where an answer that begins at `at` may end, with a good check sum."""
+    for size in _sizes(heard[at:], function_code):
+        data = heard[at : at + size]
+        if len(data) == size and crc_modbus(data[:-2]) == int.from_bytes(data[-2:], "little"):
+            yield at + size
+
+
+def _sizes(data: bytes, asked: int | None) -> Iterator[int]:
+    if len(data) <= FRAME_MIN or asked not in {None, data[1] & ~REFUSED}:
+        return
+    function_code = data[1]
+    if function_code & REFUSED:
+        yield REFUSAL_BYTES
+    elif function_code in REGISTER_FUNCTIONS:
+        yield REFUSAL_BYTES + data[2]
+    elif function_code == DEVICE_ID_FUNCTION:
+        yield from range(FRAME_MIN + 1, len(data) + 1)
+
+
+def tcp_frame(transaction: int, unit: int, body: bytes) -> bytes:
+    """The bytes on a connection."""
+    return transaction.to_bytes(2, "big") + b"\0\0" + (len(body) + 1).to_bytes(2, "big") + bytes((unit,)) + body
+
+
+def tcp_answer(heard: bytes, transaction: int) -> tuple[tuple[int, bytes] | None, bytes]:
+    """Unit and body of the answer to `transaction`, and what is left; answers to others are dropped."""
+    while len(heard) > MBAP_BYTES:
+        end = LENGTH_AT + 2 + int.from_bytes(heard[LENGTH_AT : LENGTH_AT + 2], "big")
+        if len(heard) < end:
+            break
+        frame, heard = heard[:end], heard[end:]
+        if int.from_bytes(frame[:2], "big") == transaction and end > MBAP_BYTES:
+            return (frame[MBAP_BYTES - 1], frame[MBAP_BYTES:]), heard
+    return None, heard
