@@ -56,6 +56,10 @@ class Changes:
         self._logger.log(level, "%s: %s", subject, state)
         return True
 
+    def forget(self, subject: str) -> None:
+        """The next state is said, also if it is the one that was said last."""
+        self._said.pop(subject, None)
+
     def said(self, subject: str) -> bool:
         """True when something was said of `subject` already."""
         return subject in self._said

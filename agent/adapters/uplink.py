@@ -7,9 +7,10 @@ awscrt calls back on its own threads; each callback only hands a value to the ev
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,16 +127,18 @@ class MqttUplink:
         self._stopped = asyncio.Event()
         self._stopped.set()
         self._muted = False
-        self._client = mqtt5.Client(self._options(client_id))
+        credentials = read_credentials(settings)
+        self._credentials = _digest(credentials)
+        self._client = mqtt5.Client(self._options(client_id, _tls_context(settings, *credentials)))
 
-    def _options(self, client_id: str) -> mqtt5.ClientOptions:
+    def _options(self, client_id: str, tls: io.ClientTlsContext) -> mqtt5.ClientOptions:
         settings = self._settings
         return mqtt5.ClientOptions(
             host_name=settings.endpoint,
             port=settings.port,
             bootstrap=_bootstrap(),
             socket_options=io.SocketOptions(),
-            tls_ctx=_tls_context(settings),
+            tls_ctx=tls,
             connect_options=mqtt5.ConnectPacket(
                 client_id=client_id, keep_alive_interval_sec=settings.keep_alive_s, session_expiry_interval_sec=0
             ),
@@ -158,6 +161,15 @@ class MqttUplink:
         )
 
     # Called on the event loop
+
+    def serves(self, settings: Uplink) -> bool:
+        """Whether a connection made now, with `settings` and the files as they are, would be the same as this one."""
+        if _of_connection(settings) != _of_connection(self._settings):
+            return False
+        try:
+            return _digest(read_credentials(settings)) == self._credentials
+        except CredentialError:
+            return False
 
     def start(self) -> None:
         self._stopped.clear()
@@ -232,6 +244,15 @@ class MqttUplink:
             return
 
 
+def _of_connection(settings: Uplink) -> Uplink:
+    """Without what has no part in a connection."""
+    return replace(settings, fleet_size=0, confirm_interval_ms=0)
+
+
+def _digest(credentials: Iterable[bytes]) -> bytes:
+    return hashlib.sha256(b"\0".join(credentials)).digest()
+
+
 def _bootstrap() -> io.ClientBootstrap:
     if not _LOOP_GROUP:
         group = io.EventLoopGroup(1)
@@ -239,8 +260,7 @@ def _bootstrap() -> io.ClientBootstrap:
     return _LOOP_GROUP[0]
 
 
-def _tls_context(settings: Uplink) -> io.ClientTlsContext:
-    ca, cert, key = read_credentials(settings)
+def _tls_context(settings: Uplink, ca: bytes, cert: bytes, key: bytes) -> io.ClientTlsContext:
     try:
         options = io.TlsContextOptions.create_client_with_mtls(cert, key)
         options.override_default_trust_store(ca)

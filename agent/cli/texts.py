@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agent.core.words import count as count
 from wire.measurand import BY_NAME
 
 MS_PER_S = 1_000
@@ -31,11 +32,6 @@ def size(size_bytes: int) -> str:
         number, unit = number / 1000, unit + 1
     digits = 1 if unit and number < 99.95 else 0  # noqa: PLR2004 - what would print as 100.0
     return f"{number:.{digits}f} {SIZE_UNITS[unit]}".replace(".0 ", " ")
-
-
-def count(number: int, one: str, many: str = "") -> str:
-    """(1, "batch", "batches") -> `1 batch`; `many` is `one` with an s unless given."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def unit_of(measurand: str) -> str:

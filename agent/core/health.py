@@ -36,6 +36,7 @@ class StatusSettings(msgspec.Struct, frozen=True):
     confirm: str
     confirm_interval_ms: int
     meters: dict[str, MeterSettings]
+    waiting_for_restart: tuple[str, ...] = ()
 
 
 class MeterStatus(msgspec.Struct, frozen=True):
@@ -125,7 +126,7 @@ def parse_status(document: Mapping[str, Any]) -> Status:
 
 def judge(status: Status, age_ms: int) -> list[Finding]:
     """What needs attention, the gravest first; `age_ms` is how long ago a running daemon wrote `status`."""
-    findings = [*_daemon(status, age_ms), *_meters(status), *_uplink(status), *_buffer(status)]
+    findings = [*_daemon(status, age_ms), *_settings(status), *_meters(status), *_uplink(status), *_buffer(status)]
     said = {finding.subject for finding in findings}
     return findings + [Finding(subject, text) for subject, text in status.troubles.items() if subject not in said]
 
@@ -134,6 +135,14 @@ def _daemon(status: Status, age_ms: int) -> Iterator[Finding]:
     if age_ms > max(STALE_INTERVALS * status.settings.status_interval_ms, STALE_MIN_MS):
         text = f"it has not written its status for {age_ms // 1000} s, so it hangs, or the machine is overloaded"
         yield Finding("agent", f"{text}; see: journalctl -u wattpost -n 50")
+
+
+def _settings(status: Status) -> Iterator[Finding]:
+    keys = status.settings.waiting_for_restart
+    if keys:
+        have = "has changed and waits" if len(keys) == 1 else "have changed and wait"
+        text = f"{', '.join(keys)} {have} for a restart; until then the old stays in force"
+        yield Finding("configuration", f"{text}; run: sudo systemctl restart wattpost")
 
 
 def _meters(status: Status) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from agent.adapters.notify import Notifier
 from agent.adapters.status_file import StatusFile
 from agent.core.timekeeper import Timekeeper
 from agent.core.watchdog import Watchdog
+from agent.core.words import count
 from agent.tasks.metering import Metering
 from agent.tasks.progress import Progress
 from agent.tasks.recording import Recorder
@@ -28,7 +29,7 @@ RSS_UNIT_BYTES = 1024
 
 @dataclass(slots=True)
 class Housekeeper:
-    """`about` gives what never changes; the rest of the status is the progress of the loops."""
+    """`about` gives what only a reload changes; the rest of the status is the progress of the loops."""
 
     clock: Clock
     timekeeper: Timekeeper
@@ -47,12 +48,12 @@ class Housekeeper:
 
     async def run(self) -> None:
         """Until cancelled."""
-        period_ms = min(self.interval_ms, (self.notifier.watchdog_ms or self.interval_ms * 2) // 2)
         while True:
             await self._look_at_clock()
             self.metering.state_descriptors()
             self._feed_watchdog()
             self.write_status()
+            period_ms = min(self.interval_ms, (self.notifier.watchdog_ms or self.interval_ms * 2) // 2)
             await asyncio.sleep(period_ms / 1000)
 
     async def _look_at_clock(self) -> None:
@@ -61,7 +62,8 @@ class Housekeeper:
         anchor = self.timekeeper.anchor
         if anchor is None:
             step = "check systemd-timesyncd and the network; readings are dated later, nothing is lost"
-            self._changes.say("clock", f"not synchronised; {step}", logging.WARNING)
+            other = 'where the clock is kept right from outside, set [clock] source = "system"'
+            self._changes.say("clock", f"not synchronised; {step}; {other}", logging.WARNING)
         elif events or (before is None) or not self._changes.said("clock"):
             self.recorder.add(events)
             self.metering.realign(anchor)
@@ -93,7 +95,7 @@ class Housekeeper:
         progress = self.progress
         waiting = progress.open_records + progress.batch_records
         uplink = "connected" if progress.connected else "offline"
-        return f"{len(progress.meters)} meters, {waiting} records not yet confirmed, {uplink}"
+        return f"{count(len(progress.meters), 'meter')}, {count(waiting, 'record')} not yet confirmed, {uplink}"
 
     def write_status(self) -> None:
         """Now, also between the intervals; a disk that takes nothing is said once."""

@@ -218,7 +218,7 @@ def test_a_reload_connects_afresh_with_the_new_settings(make: Callable[..., Cour
         rig = make()
         async with rig.running():
             await rig.pass_s(MINUTE_S)
-            await rig.courier.reconfigure(replace(SETTINGS, endpoint="other", confirm="puback"))
+            rig.courier.reconfigure(replace(SETTINGS, endpoint="other", confirm="puback"))
             await rig.pass_s(15)
             assert rig.network.uplink is not None
             assert rig.network.uplink.settings.endpoint == "other"
@@ -227,6 +227,46 @@ def test_a_reload_connects_afresh_with_the_new_settings(make: Callable[..., Cour
             assert rig.waiting == 0
 
     run_virtual(scenario())
+
+
+def test_a_reload_that_changes_nothing_of_the_uplink_leaves_the_connection_in_peace(
+    make: Callable[..., CourierRig], log: Callable[[], list[str]]
+) -> None:
+    async def scenario() -> None:
+        rig = make()
+        async with rig.running():
+            await rig.pass_s(MINUTE_S)
+            rig.courier.reconfigure(replace(SETTINGS))
+            await rig.pass_s(MINUTE_S)
+            assert len(rig.network.attempts_ms) == 1
+            assert rig.rig.progress.connected
+            rig.courier.reconfigure(replace(SETTINGS, keep_alive_s=90))
+            await rig.pass_s(MINUTE_S)
+            assert len(rig.network.attempts_ms) == 2
+
+    run_virtual(scenario())
+    anew = "INFO uplink: connecting anew, with the changed settings; readings are kept"
+    assert log() == [CONNECTED, anew, CONNECTED]
+
+
+def test_a_reload_while_there_is_no_connection_tries_at_once_and_says_what_is_still_wrong(
+    make: Callable[..., CourierRig], log: Callable[[], list[str]]
+) -> None:
+    async def scenario() -> None:
+        rig = make()
+        rig.network.credentials = CredentialError("the key is bad; mend it")
+        async with rig.running():
+            await rig.pass_s(35)
+            rig.courier.reconfigure(SETTINGS)
+            await rig.pass_s(1)
+            rig.network.credentials = None
+            rig.courier.reconfigure(SETTINGS)
+            await rig.pass_s(1)
+            assert rig.rig.progress.connected
+
+    run_virtual(scenario())
+    bad = "ERROR uplink: no connection: the key is bad; mend it; readings are kept"
+    assert log() == [bad, bad, CONNECTED]
 
 
 def test_a_flood_of_events_begins_anew_and_stops_nothing(
@@ -321,7 +361,7 @@ def test_what_the_cloud_holds_is_shown_kept_and_no_longer_sent(
             for _ in range(3):
                 await rig.confirm(through=0, digest=None, held=((key.first, key.last, "conflict: other content"),))
             assert rig.rig.progress.held_batches == 1
-            await rig.courier.reconfigure(SETTINGS)
+            rig.courier.reconfigure(SETTINGS)
             await rig.pass_s(30)
             assert [b.key.first for b in rig.network.batches()[sent:]].count(key.first) == 0
             await rig.confirm()  # put right in the cloud

@@ -62,6 +62,9 @@ class FakeUplink:
         self.running = False
         network.uplink = self
 
+    def serves(self, settings: Uplink) -> bool:
+        return settings == self.settings and self.network.credentials is None
+
     def start(self) -> None:
         loop = asyncio.get_running_loop()
         self.running = True

@@ -66,3 +66,14 @@ def test_the_manual_has_every_key(table: str, field: Any) -> None:
     manual = (ROOT / "docs" / "configuration.md").read_text()
     section = manual.partition(f"## `[{table}]`" if table in SINGLE_TABLES else f"## `[[{table}]]`")[2]
     assert f"`{field.name}`" in section.partition("\n## ")[0]
+
+
+@pytest.mark.parametrize(("table", "field"), KEYS, ids=lambda part: getattr(part, "name", part))
+def test_the_manual_says_of_every_key_whether_a_reload_takes_it(table: str, field: Any) -> None:
+    manual = (ROOT / "docs" / "configuration.md").read_text()
+    section = manual.partition(f"## `[{table}]`" if table in SINGLE_TABLES else f"## `[[{table}]]`")[2]
+    row = re.search(rf"^\| `{field.name}` \| [^|]* \| ([^|]*) \|", section, re.MULTILINE)
+    assert row is not None
+    restart = {("box", "id"), ("clock", "source"), ("buffer", "path"), ("status", "path")}  # as agent.app says
+    anew = table == "uplink" and field.name not in {"fleet_size", "confirm_interval"}
+    assert row[1] == ("restart" if (table, field.name) in restart else "connects anew" if anew else "yes")

@@ -178,3 +178,14 @@ def test_another_document_is_no_status(changes: Mapping[str, Any]) -> None:
 
 def test_a_newer_daemon_may_say_more() -> None:
     assert parse_status(status_with({"temperature": 41, "uplink.rtt_ms": 30})).box == "apt-1"
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [(["buffer.path"], "buffer.path has changed and waits"), (["box.id", "clock.source"], "box.id, clock.source have")],
+)
+def test_what_waits_for_a_restart_is_said(keys: list[str], says: str) -> None:
+    (finding,) = findings({"settings.waiting_for_restart": keys})
+    assert finding.subject == "configuration"
+    assert finding.text.startswith(says)
+    assert finding.text.endswith("run: sudo systemctl restart wattpost")
