@@ -8,6 +8,7 @@ Mode C: `/LGZ4..`, then STX, lines such as `1.8.0(061561.289*kWh)`, `!`, ETX and
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from functools import reduce
 from operator import xor
 
@@ -30,7 +31,7 @@ _IDENTIFICATION = re.compile(r"/([A-Za-z]{2}[A-Za-z0-9])(.)([ -.0-~\x02]{0,40})"
 _LINE = re.compile(r"((?:\d{1,3}-\d{1,3}:)?[0-9A-FL]{1,3}\.[0-9A-F]{1,3}(?:\.\d{1,3})?)(?:[*&](\d{1,3}))?(\(.*\))")
 _VALUE = re.compile(r"\(([ -'*-~]*)\)")
 _NUMBER = re.compile(r"([+-]?)(\d{1,15}(?:\.\d{1,12})?)(?:\*([A-Za-z0-9]{1,6}))?")
-UNITS = {
+UNITS: dict[str, tuple[str, int | Fraction]] = {
     "Wh": ("Wh", 1),
     "kWh": ("Wh", 1_000),
     "MWh": ("Wh", 1_000_000),
@@ -51,7 +52,7 @@ UNITS = {
     "A": ("A", 1),
     "Hz": ("Hz", 1),
     "m3": ("m3", 1),
-    "GJ": ("GJ", 1),
+    "GJ": ("Wh", Fraction(10**9, 3600)),
 }
 _UNITS_LOWER = {name.lower(): unit for name, unit in UNITS.items() if name not in {"MWh", "MW", "Mvarh"}}
 
@@ -185,7 +186,8 @@ def _item(line: str, protocol: str) -> Item:
             raise TelegramError("syntax", protocol, f"number {last[:40]!r} of {code}")
         return Item(code, None, text=last.strip())
     value, step = decimal(number[2])
-    unit, factor = "", 1
+    unit: str = ""
+    factor: int | Fraction = 1
     if number[3]:
         unit, factor = UNITS.get(number[3]) or _UNITS_LOWER.get(number[3].lower(), (number[3], 1))
     return Item(code, (-value if number[1] == "-" else value) * factor, unit, last, step * factor)

@@ -23,6 +23,7 @@ from drivers.profile_model import Parity
 
 READ_BYTES = 1024
 TCP_PORT = 502
+BYTE_BITS = 8
 # A peer that vanished without a word is noticed within about 10 s even while nothing is asked of it.
 KEEP_ALIVE = tuple(
     (getattr(socket, name), value)
@@ -72,6 +73,7 @@ class SerialPort:
     baudrate: int
     parity: Parity
     stopbits: int
+    bytesize: int = 8
     _device: serial.Serial | None = None
     _sink: Sink | None = None
     _rest: asyncio.TimerHandle | None = None
@@ -87,6 +89,7 @@ class SerialPort:
                 self.baudrate,
                 parity=self.parity,
                 stopbits=self.stopbits,
+                bytesize=self.bytesize,
                 timeout=0,
                 write_timeout=0,
                 inter_byte_timeout=0,  # VMIN 1: reading nothing means that the device is gone, not that it is quiet
@@ -96,8 +99,23 @@ class SerialPort:
             raise self._explain(error) from error
         self._device, self._sink = device, sink
         with suppress(termios.error):
+            self._check_parity(device.fileno())
             device.reset_input_buffer()
         asyncio.get_running_loop().add_reader(device.fileno(), self._readable)
+
+    def _check_parity(self, descriptor: int) -> None:
+        """Lines with 7 bits carry text without a check sum: a character with wrong parity is to be read as NUL."""
+        if self.bytesize < BYTE_BITS:
+            attributes = termios.tcgetattr(descriptor)
+            attributes[0] = attributes[0] & ~termios.IGNPAR | termios.INPCK
+            termios.tcsetattr(descriptor, termios.TCSANOW, attributes)
+
+    def set_baudrate(self, baudrate: int) -> None:
+        """Of the open port, for meters that change it while they talk; opening it sets the usual one again."""
+        if self._device is not None:
+            with suppress(OSError, termios.error):  # an adapter that is gone says so when it is read
+                self._device.baudrate = baudrate
+                self._check_parity(self._device.fileno())
 
     def _explain(self, error: Exception) -> MeterError:
         code = error.errno if isinstance(error, OSError) else None
@@ -192,9 +210,10 @@ class SerialPort:
 class TcpPort:
     """A TCP connection, opened anew after each loss."""
 
-    def __init__(self, name: str, url: str) -> None:
+    def __init__(self, name: str, url: str, speaks: str = "Modbus TCP") -> None:
         self.name = name
         self.url = url
+        self._speaks = speaks
         parts = urlsplit(url)
         self.host = parts.hostname or ""
         self.tcp_port = parts.port or TCP_PORT
@@ -217,7 +236,7 @@ class TcpPort:
                 cause = f"its name was not resolved within {timeout_s * 1000:.0f} ms"
             raise open_error(self.name, self.url, "line_missing", cause, step) from error
         except ConnectionRefusedError as error:
-            step = "check the port number, and that Modbus TCP is switched on at the gateway"
+            step = f"check the port number, and that {self._speaks} is switched on at the gateway"
             raise open_error(self.name, self.url, "line_missing", "connection refused", step) from error
         except socket.gaierror as error:
             step = "write the host's address, or correct its name"

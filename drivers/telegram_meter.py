@@ -1,0 +1,80 @@
+"""What the meters of all telegram protocols have in common: columns, a reader of fields, and how they say errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Generic, TypeVar
+
+from drivers.fields import FieldReader
+from drivers.meter import MeterError, Reason, Sample
+from drivers.profile_model import Profile
+from drivers.stream_line import StreamLine
+from drivers.telegram import Telegram, TelegramError
+from wire.batch import Column
+
+L = TypeVar("L", bound=StreamLine)
+CORRECT_MODEL = "correct the meter's model, or write a profile for it"
+
+
+class TelegramMeter(Generic[L]):
+    """`measurands` None means the profile's default set; `unit` is an address where the protocol has them.
+
+    `given` is the telegram of the last reading; `ct_ratio` counts where the profile leaves it to the box.
+    """
+
+    operation = "read"
+
+    def __init__(
+        self,
+        line: L,
+        profile: Profile,
+        name: str,
+        measurands: Sequence[str] | None = None,
+        ct_ratio: float = 1,
+        unit: int | None = None,
+    ) -> None:
+        self.line = line
+        self.profile = profile
+        self.unit = profile.serial.unit if unit is None else unit
+        self.given: Telegram | None = None
+        self._name = name
+        fields = profile.select_fields(None if measurands is None else tuple(measurands))
+        self._columns = tuple(Column(field.measurand, field.resolution) for field in fields)
+        self.ct_ratio = ct_ratio if profile.ct == "box" else 1
+        self.reader = FieldReader(fields, self.ct_ratio)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return self._columns
+
+    @property
+    def subject(self) -> str:
+        """How errors name it."""
+        return f"meter {self._name} (on {self.line.name})"
+
+    def origin(self, measurand: str) -> tuple[str, str]:
+        """Under which code the last reading's value came, and what the meter sent there."""
+        return self.reader.origin(measurand, self.given) if self.given is not None else ("", "")
+
+    def sample(self, telegram: Telegram, taken_s: float | None = None) -> Sample:
+        """The reading that a telegram is; it becomes the one given last."""
+        self.given = telegram
+        try:
+            values, flags = self.reader(telegram)
+        except TelegramError as error:
+            raise self.error("garbage", str(error), CORRECT_MODEL) from error
+        return Sample(values, flags, taken_s=taken_s)
+
+    def error(self, reason: Reason, cause: str, next_step: str) -> MeterError:
+        """An error about this meter."""
+        return MeterError(reason, operation=self.operation, subject=self.subject, cause=cause, next_step=next_step)
+
+
+def nameplate(telegram: Telegram) -> Mapping[str, str]:
+    """What a telegram says of its meter."""
+    known = {"serial_number": telegram.serial_number, "identification": telegram.identification}
+    return {key: text for key, text in known.items() if text}
