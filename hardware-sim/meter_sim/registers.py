@@ -20,7 +20,7 @@ ILLEGAL_VALUE = 3
 READS = (3, 4)
 STANDARD_MAX = 125
 AREA_GAP_MAX = 40  # registers between two listed ones that exist and read 0, as on the real meters
-LARGEST = {"V": 1000.0, "A": 300.0, "Hz": 100.0, "1": 1.0, "%": 100.0, "deg": 360.0, "degC": 200.0}
+LARGEST = {"V": 1000.0, "A": 300.0, "Hz": 100.0, "1": 100.0, "%": 100.0, "deg": 360.0, "degC": 200.0}
 LARGEST_ELSE = 3e5  # W, var, VA; energies need more and have 32 bits
 INT16_MAX = 0x7FFF
 
@@ -127,7 +127,8 @@ class RegisterMap:
             if offset + 2 * register.count <= 0 or offset >= len(words):
                 continue
             exponent = self._exponent(register)
-            encoded = encode(register, values.get(register.measurand), exponent)
+            leading = values.get(register.measurand.replace("power_factor", "power_reactive"), 0) < 0
+            encoded = encode(register, values.get(register.measurand), exponent, leading=leading)
             if zeros:
                 encoded, exponent = bytes(len(encoded)), 0
             _lay(words, offset, encoded)

@@ -7,12 +7,16 @@ import struct
 
 from drivers.profile import Register
 
+PER_CENT = 100
 
-def encode(register: Register, value: float | None, exponent: int = 0) -> bytes:
+
+def encode(register: Register, value: float | None, exponent: int = 0, *, leading: bool = False) -> bytes:
     """The words of a value in the vocabulary's unit: floats as computed, whole numbers rounded and bounded.
 
-    `exponent` is what the register's scale register says, a power of ten.
+    `exponent` is what the register's scale register says, a power of ten; `leading` is about a power factor's current.
     """
+    if value is not None:
+        value = _hide(register, value, leading=leading)
     raw = None if value is None else value / float(register.scale) / 10.0**exponent
     size = 2 * register.count
     if register.data_type.startswith("float"):
@@ -44,7 +48,20 @@ def reading(register: Register, words: bytes, exponent: int = 0) -> float:
         denominator *= 10**-exponent
     else:
         numerator *= 10**exponent
-    return float(raw * numerator / denominator)
+    return _show(register, float(raw * numerator / denominator))
+
+
+def _hide(register: Register, value: float, *, leading: bool) -> float:
+    """A power factor as Schneider's four quadrants (beyond 1 the current leads) or SunSpec's percent say it."""
+    if register.encoding == "four_quadrant" and leading:
+        return math.copysign(2, value) - value
+    return value * PER_CENT if register.encoding == "percent_or_one" else value
+
+
+def _show(register: Register, value: float) -> float:
+    if register.encoding == "four_quadrant" and abs(value) > 1:
+        return math.copysign(2, value) - value
+    return value / PER_CENT if register.encoding == "percent_or_one" else value
 
 
 def swap_words(data: bytes) -> bytes:
