@@ -8,6 +8,9 @@ from typing import Any
 
 from agent.core.descriptor import descriptor_ref
 from agent.core.records import Layout
+from agent.core.truth_bounds import Ratings
+from agent.core.truth_events import Place
+from agent.ratings import places, ratings
 from agent.settings import Bus, Meter, Settings
 from drivers.modbus import ModbusLine
 from drivers.modbus_meter import ModbusMeter
@@ -16,13 +19,25 @@ from drivers.profile_model import Profile
 from drivers.sunspec_meter import modbus_meter
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ConfiguredMeter:
-    """A meter ready to be read, with what its values mean."""
+    """A meter ready to be read, with what its values mean. `serial_number` is what it last said."""
 
     settings: Meter
     driver: ModbusMeter
-    descriptor: Mapping[str, Any]
+    terms: Mapping[str, Any]
+    ratings: Ratings
+    places: Sequence[Place | None]
+    serial_number: str | None = None
+
+    @property
+    def descriptor(self) -> Mapping[str, Any]:
+        return {**self.terms, "serial_number": self.serial_number}
+
+    @property
+    def counter_terms(self) -> str:
+        """What its counters depend on: with other ones, they are not comparable."""
+        return " ".join(f"{key}={self.terms[key]}" for key in ("model", "ct_ratio", "ct_applied_by"))
 
     @property
     def layout(self) -> Layout:
@@ -58,7 +73,7 @@ def _line(bus: Bus, settings: Settings) -> ConfiguredLine:
 
 def _meter(line: ModbusLine, meter: Meter, profile: Profile, settings: Settings) -> ConfiguredMeter:
     driver = modbus_meter(line, meter.unit, profile, meter.name, meter.measurands, meter.ct_ratio)
-    descriptor = {
+    terms = {
         "model": profile.model,
         "profile": profile.digest,
         "unit": meter.unit,
@@ -68,4 +83,5 @@ def _meter(line: ModbusLine, meter: Meter, profile: Profile, settings: Settings)
         "ct_applied_by": profile.ct,
         "config_rev": settings.revision,
     }
-    return ConfiguredMeter(meter, driver, descriptor)
+    found = ratings(profile, meter.ct_ratio)
+    return ConfiguredMeter(meter, driver, terms, found, places(profile, driver.columns))

@@ -13,6 +13,7 @@ from typing import Any
 from wire.resolution import Resolution
 
 EPOCH_BYTES = 8
+FLAG_BITS = 31
 BOOT_BYTES = 8
 DESCRIPTOR_BYTES = 4
 
@@ -26,6 +27,12 @@ class Quality(IntFlag):
     JUMP = 8  # a counter moved more than the meter's maximum current allows
     STALE = 16  # identical for too long
     OVERFLOW = 32  # not representable in its column; the value is missing
+
+
+def flag_names(flags: int) -> list[str]:
+    """The names of quality flags, `bitN` for those without."""
+    known = {flag.value: flag.name.lower() for flag in Quality if flag.name}
+    return [known.get(1 << bit, f"bit{bit}") for bit in range(FLAG_BITS) if flags >> bit & 1]
 
 
 @dataclass(frozen=True, slots=True)

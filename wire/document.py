@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from wire.batch import Anchor, Batch, Column, Event, Quality, Reading, Series
+from wire.batch import Anchor, Batch, Column, Event, Reading, Series, flag_names
 from wire.document_reader import from_document
 from wire.resolution import Resolution
 from wire.utc import format_utc
 
-__all__ = ["from_document", "to_document"]
+__all__ = ["flag_names", "from_document", "to_document"]
 
 Json = dict[str, Any]
 
 _EXACT_STEPS_MAX = 10**15  # decimals of up to 15 digits survive a float
-FLAG_BITS = 31
 
 
 def to_document(batch: Batch) -> Json:
@@ -93,12 +92,6 @@ def _value(column: Column, steps: int | None) -> int | float | str | None:
     if -_EXACT_STEPS_MAX < steps * column.resolution.mantissa < _EXACT_STEPS_MAX or isinstance(number, int):
         return number
     return number if Decimal(str(number)) == steps * column.resolution.step else str(steps * column.resolution.step)
-
-
-def flag_names(flags: int) -> list[str]:
-    """The names of quality flags, `bitN` for those without."""
-    known = {flag.value: flag.name.lower() for flag in Quality if flag.name}
-    return [known.get(1 << bit, f"bit{bit}") for bit in range(FLAG_BITS) if flags >> bit & 1]
 
 
 def _event(batch: Batch, event: Event) -> Json:

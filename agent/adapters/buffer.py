@@ -15,17 +15,17 @@ from pathlib import Path
 import msgspec
 
 from agent.adapters.buffer_file import Aside, BufferFile, BufferFileError
+from agent.adapters.memory import MemoryRow
 from agent.adapters.open_groups import OpenGroups
 from agent.adapters.outbox import Oldest, Outbox
 from agent.adapters.space import Space, Thinned
 from agent.core.accounts import accounted_through
 from agent.core.delivery_actions import Sealed
 from agent.core.identity import NUMBERS_RESERVED, Start, Stored, decide_start
-from agent.core.records import Group, Layout, pack_group
+from agent.core.records import Group, Layout, pack_columns, pack_group, unpack_columns
 from agent.core.sealing import Frame, OpenRecords, fit
-from wire.batch import EPOCH_BYTES, Anchor, Column
+from wire.batch import EPOCH_BYTES, Anchor
 from wire.codec import digest, encode
-from wire.resolution import Resolution
 
 ROOM_BYTES = 200_000
 
@@ -74,6 +74,7 @@ class Buffer:
         self.file = file
         self.outbox = Outbox(file, identity.box_id)
         self.space = Space(file)
+        self.memory = MemoryRow()
         self._identity = identity
         self._groups = OpenGroups(file)
         self._begun = False
@@ -138,9 +139,10 @@ class Buffer:
     def _start(self, moved_aside: Aside | None) -> Opening:
         db = self.file.db
         self._layouts = {
-            id_: Layout(meter, _columns(columns), descriptor)
+            id_: Layout(meter, unpack_columns(columns), descriptor)
             for id_, meter, columns, descriptor in db.execute("SELECT id, meter, columns, descriptor FROM layout")
         }
+        self.memory.load(db)
         self._next_batch_id = db.execute("SELECT coalesce(max(id), 0) + 1 FROM batch").fetchone()[0]
         row = db.execute(
             "SELECT box_id, machine_id, boot, clean, next_seq, reserved, epoch, sealed_through, accounted, boot_utc_ms,"
@@ -206,6 +208,7 @@ class Buffer:
         try:
             if self._begun:
                 with self.file.translate("close"), self.file.transaction() as db:
+                    self.memory.write(db)
                     db.execute("UPDATE box SET clean = 1, next_seq = ?", (self.next_seq,))
         finally:
             self.file.close()
@@ -234,10 +237,8 @@ class Buffer:
             if not self._begun:
                 self._write_box(db)
             for id_, layout in self._new_layouts.items():
-                db.execute(
-                    "INSERT INTO layout VALUES (?, ?, ?, ?)",
-                    (id_, layout.meter, _json(_steps(layout)), layout.descriptor),
-                )
+                row = (id_, layout.meter, pack_columns(layout.columns), layout.descriptor)
+                db.execute("INSERT INTO layout VALUES (?, ?, ?, ?)", row)
             slot = self._groups.write(db, first, last, pack_group(group))
             if reserved != self._reserved:
                 db.execute("UPDATE box SET reserved = ?", (reserved,))
@@ -297,6 +298,7 @@ class Buffer:
                 "UPDATE box SET next_seq = ?, sealed_through = ?, accounted = ?",
                 (self.next_seq, key.last, _json(accounted_ms)),
             )
+            self.memory.write(db)
         self._groups.release(key.last)
         self._accounted_ms = accounted_ms
         self._next_batch_id += 1
@@ -338,11 +340,3 @@ class Buffer:
 
 def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def _steps(layout: Layout) -> list[list[str]]:
-    return [[column.measurand, str(column.resolution.step)] for column in layout.columns]
-
-
-def _columns(text: str) -> tuple[Column, ...]:
-    return tuple(Column(name, Resolution.parse(step)) for name, step in msgspec.json.decode(text))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-VERSION = 1
+VERSION = 2
 PAGE_BYTES = 512  # the least written per reading on an SD card (docs/decisions/0003); fixed once the file exists
 
 
@@ -58,7 +58,11 @@ def _create(db: Database) -> None:
     )
 
 
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (_create,)
+def _add_memory(db: Database) -> None:
+    db.table("memory").create({"id": int, "body": bytes}, pk="id")
+
+
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (_create, _add_memory)
 
 
 def migrate(path: Path) -> None:

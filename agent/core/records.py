@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from wire.batch import Column
+from wire.resolution import Resolution
 
 # A group that fills a page of the buffer is overwritten in place; a smaller one would make SQLite merge pages.
 GROUP_BYTES = 384
@@ -21,6 +22,16 @@ class Layout:
     meter: str
     columns: tuple[Column, ...]
     descriptor: bytes | None = None
+
+
+def pack_columns(columns: Sequence[Column]) -> str:
+    """The columns of a layout as JSON: `[[measurand, step], ...]`."""
+    return msgspec.json.encode([[column.measurand, str(column.resolution.step)] for column in columns]).decode()
+
+
+def unpack_columns(text: str) -> tuple[Column, ...]:
+    """The inverse of `pack_columns`; raises `msgspec.DecodeError`, LookupError, TypeError or ValueError otherwise."""
+    return tuple(Column(name, Resolution.parse(step)) for name, step in msgspec.json.decode(text))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from agent.adapters.buffer import Opening
 from agent.adapters.clock import Clock
 from agent.core.descriptor import DAY_MS
-from agent.core.records import NewEvent
+from agent.core.memory import Memory, pack_memory, unpack_memory
 from agent.core.slots import MeterSlots
 from agent.core.timekeeper import Timekeeper
 from agent.core.watchdog import Watchdog
@@ -20,6 +20,7 @@ from agent.tasks.polling import LinePoller, PolledMeter
 from agent.tasks.progress import MeterProgress, Progress
 from agent.tasks.recording import Recorder
 from agent.tasks.restart import downtime_gap, gap_since
+from agent.tasks.watching import Watch
 from wire.batch import Anchor
 
 log = logging.getLogger(__name__)
@@ -37,16 +38,21 @@ class Metering:
     desk: LendingDesk | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _lines: list[ConfiguredLine] = field(default_factory=list)
+    _box: str = ""
+    _watches: dict[str, Watch] = field(default_factory=dict)
+    _memory: Memory | None = None
     _stated_day: dict[str, int] = field(default_factory=dict)
     _ended_ms: dict[str, int] = field(default_factory=dict)
 
     async def start(self, settings: Settings, opening: Opening | None) -> None:
         """Build the lines and poll them; `opening`, or the end before this start, is where the account goes on."""
         self._lines = build_lines(settings)
+        self._watches, self._box = {}, settings.box.id
+        memory = self._memory or unpack_memory(self.recorder.store.buffer.memory.body, self._box)
         self.progress.meters, self.progress.lines = {}, {}
         slots: list[MeterSlots] = []
         for configured in self._lines:
-            polled = [await self._polled(meter, opening) for meter in configured.meters]
+            polled = [await self._polled(meter, opening, memory) for meter in configured.meters]
             slots += [meter.slots for meter in polled]
             line = configured.line
             loan = self.desk.loan(line.name, line.port, line.close) if self.desk is not None else None
@@ -55,7 +61,7 @@ class Metering:
         self.recorder.meters = slots
         self.state_descriptors(force=True)
 
-    async def _polled(self, meter: ConfiguredMeter, opening: Opening | None) -> PolledMeter:
+    async def _polled(self, meter: ConfiguredMeter, opening: Opening | None, memory: Memory | None) -> PolledMeter:
         name, interval_ms = meter.settings.name, meter.settings.interval_ms
         anchor, now_ms = self.timekeeper.anchor, self.clock.mono_ms()
         ended_ms = self._ended_ms.get(name)
@@ -70,7 +76,15 @@ class Metering:
         if gap is not None:
             self.recorder.explain(name, [gap], gap.data["slots"] or 0)
         progress = self.progress.meters.setdefault(name, MeterProgress(columns=meter.driver.columns))
-        return PolledMeter(meter.driver, slots, await self.recorder.layout_id(meter.layout), progress)
+        return await self._watch(meter, memory).polled(slots, progress)
+
+    def _watch(self, meter: ConfiguredMeter, memory: Memory | None) -> Watch:
+        """The meter's judge, who goes on from what is remembered of the meter."""
+        name, boot = meter.settings.name, self.recorder.store.buffer.boot
+        shift_ms = memory.shift_ms(boot, self.timekeeper.anchor, self.clock.mono_ms()) if memory is not None else 0
+        known = memory.meters.get(name) if memory is not None else None
+        watch = self._watches[name] = Watch(meter, self.recorder, self.clock, known, shift_ms)
+        return watch
 
     async def stop(self) -> None:
         """Stop polling, account for every slot that has begun, and close the lines."""
@@ -79,6 +93,7 @@ class Metering:
         await asyncio.gather(*self.tasks, return_exceptions=True)
         self.tasks.clear()
         now_ms = self.clock.mono_ms()
+        self._memory = self.remember()
         self._ended_ms = {slots.meter: now_ms for slots in self.recorder.meters}
         self.recorder.retire_meters(now_ms)
         for configured in self._lines:
@@ -91,12 +106,20 @@ class Metering:
             slots.realign(anchor.boot_utc_ms)
 
     def state_descriptors(self, *, force: bool = False) -> None:
-        """State what the meters' values mean, once a day and after each start or reload."""
+        """State what the meters' values mean, once a day and after each start or reload; remember what they are."""
         now_ms, anchor = self.clock.mono_ms(), self.timekeeper.anchor
         day = (now_ms + (anchor.boot_utc_ms if anchor else 0)) // DAY_MS
-        for meter in (meter for line in self._lines for meter in line.meters):
-            if force or self._stated_day.get(meter.settings.name) != day:
-                self._stated_day[meter.settings.name] = day
-                ref = meter.layout.descriptor
-                data = {"ref": ref.hex() if ref else None, **meter.descriptor}
-                self.recorder.add([NewEvent(now_ms, "descriptor", meter.settings.name, data)])
+        for name, watch in self._watches.items():
+            if force or self._stated_day.get(name) != day:
+                self._stated_day[name] = day
+                self.recorder.add([watch.descriptor(now_ms)])
+        self.remember()
+
+    def remember(self) -> Memory:
+        """What the next run must know of the meters; the buffer writes it with what it writes anyway."""
+        buffer, anchor = self.recorder.store.buffer, self.timekeeper.anchor
+        meters = {name: watch.memory() for name, watch in self._watches.items()}
+        utc_ms, uncertainty_ms = (anchor.boot_utc_ms, anchor.uncertainty_ms) if anchor else (None, 0)
+        memory = Memory(self._box, buffer.boot.hex(), utc_ms, uncertainty_ms, meters)
+        buffer.memory.body = pack_memory(memory)
+        return memory

@@ -14,10 +14,12 @@ from agent.core.backoff import MeterBackoff
 from agent.core.lending import Lease
 from agent.core.records import NewEvent, NewReading
 from agent.core.slots import MeterSlots
+from agent.core.truth import MeterTruth
 from agent.core.watchdog import Watchdog
 from agent.tasks.lending import Loan
 from agent.tasks.progress import MeterProgress
 from agent.tasks.recording import Recorder
+from agent.tasks.serial_number import SerialNumber
 from drivers.meter import Meter, MeterError, Sample
 
 log = logging.getLogger(__name__)
@@ -32,12 +34,14 @@ LINE_REASONS = frozenset({"line_missing", "line_busy", "line_lost", "lent"})  # 
 
 @dataclass(slots=True)
 class PolledMeter:
-    """A meter with its schedule. `layout` is the buffer's id of what its values are."""
+    """A meter with its schedule. `layout` is the buffer's id of what its values are; `truth` judges them."""
 
     meter: Meter
     slots: MeterSlots
     layout: int
     progress: MeterProgress
+    truth: MeterTruth | None = None
+    serial_number: SerialNumber | None = None
     backoff: MeterBackoff = field(init=False)
     asked_ms: int = 0
 
@@ -112,7 +116,15 @@ class LinePoller:
             self.recorder.add(polled.slots.explain("not_running", start_ms))
             raise
         else:
-            self._answered(polled, now_ms, sample)
+            try:
+                if polled.serial_number is not None and polled.serial_number.is_due(now_ms):
+                    await polled.serial_number.ask(now_ms, self._slack_ms())
+            finally:
+                self._answered(polled, now_ms, sample)
+
+    def _slack_ms(self) -> int:
+        """How long the line has nothing to do."""
+        return min(polled.slots.next_ms for polled in self.meters) - self.clock.mono_ms()
 
     def _budget_ms(self, polled: PolledMeter) -> int:
         """A read that starts late in its slot is not cut short for it, but a doubtful meter must leave others time."""
@@ -128,7 +140,8 @@ class LinePoller:
         if silent_ms is not None:
             self.recorder.add([NewEvent(read_ms, "meter_back", polled.meter.name, {"silent_ms": silent_ms})])
         ended = polled.slots.read()
-        self.recorder.add([*ended, NewReading(polled.layout, read_ms, sample.values, sample.flags)])
+        flags, events = (sample.flags, ()) if polled.truth is None else polled.truth.judge(read_ms, sample)
+        self.recorder.add([*ended, NewReading(polled.layout, read_ms, sample.values, flags), *events])
         self._changes.say(f"line {self.line}", "works", logging.DEBUG)
         self._changes.say(f"meter {polled.meter.name}", "answers")
         for notice in sample.notices:
@@ -138,6 +151,7 @@ class LinePoller:
         progress.readings += 1
         progress.last_ms, progress.state, progress.error = read_ms, "ok", None
         progress.last_sample = sample
+        progress.judged(flags, events)
 
     def _arrived_ms(self, taken_s: float) -> int:
         """The boot clock's time of a moment of the event loop's, which need not be the same clock; never ahead."""

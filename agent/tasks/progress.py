@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from agent.adapters.outbox import Oldest
 from agent.core.lending import Lease
+from agent.core.records import NewEvent
 from drivers.meter import Sample
-from wire.batch import Column
+from wire.batch import Column, flag_names
 
 
 @dataclass(slots=True)
 class MeterProgress:
-    """`columns` explain `last_sample`; `error` is what the last read failed with, None when it did not."""
+    """`columns` explain `last_sample` and `last_flags`; `error` is what the last read failed with, if it did.
+
+    `flagged_values` counts since the start; `doubt` is the last event about a value that could not be true.
+    """
 
     columns: tuple[Column, ...] = ()
 
@@ -22,6 +27,22 @@ class MeterProgress:
     error: str | None = None
     last_ms: int | None = None
     last_sample: Sample | None = None
+    last_flags: tuple[int, ...] = ()
+    flagged_values: int = 0
+    doubt: NewEvent | None = None
+
+    def judged(self, flags: tuple[int, ...], events: Iterable[NewEvent]) -> None:
+        """Note what the last reading was found to be."""
+        self.last_flags = flags
+        if flags:
+            self.flagged_values += sum(map(bool, flags))
+        for event in events:
+            if event.kind == "implausible":
+                self.doubt = event
+
+    def last_quality(self) -> dict[str, list[str]]:
+        """The names of the flags of the last reading, by measurand; only of values that have some."""
+        return {c.measurand: flag_names(f) for c, f in zip(self.columns, self.last_flags, strict=False) if f}
 
     def last_values(self) -> dict[str, float | int | None]:
         """The last reading by measurand, in vocabulary units."""

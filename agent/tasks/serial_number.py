@@ -1,0 +1,59 @@
+"""Asks a meter now and then which one it is, when its line has nothing better to do."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from drivers.meter import Meter, MeterError
+
+ASK_EVERY_MS = 60 * 60_000
+RETRY_MS = 10 * 60_000
+AWAY_MS = 60_000  # as long at least as it takes somebody to replace a meter
+AWAY_INTERVALS = 3
+SLACK_MIN_MS = 100  # a request and its answer at 9600 baud, and some more
+BUDGET_MAX_MS = 1_000
+NO_NUMBER = "0 -"  # of such characters only: what meters say that were never given one
+
+
+@dataclass(slots=True)
+class SerialNumber:
+    """Of one meter; `on_number` hears each answer. A number that is news is asked for twice, lest noise replace meters.
+
+    `number` is the last known one.
+    """
+
+    meter: Meter
+    interval_ms: int
+    on_number: Callable[[str], Awaitable[None]]
+    number: str | None = None
+    due_ms: int | None = None
+    _answered_ms: int | None = None
+
+    def is_due(self, now_ms: int) -> bool:
+        """Whether to ask after a reading at `now_ms`: at first, when it was away, and about hourly."""
+        away_ms = max(AWAY_INTERVALS * self.interval_ms, AWAY_MS)
+        if self._answered_ms is not None and now_ms - self._answered_ms > away_ms:
+            self.due_ms = now_ms
+        self._answered_ms = now_ms
+        return self.due_ms is None or now_ms >= self.due_ms
+
+    async def ask(self, now_ms: int, slack_ms: int) -> None:
+        """Ask within `slack_ms`, unless that is too little; a meter that does not answer this is asked again later."""
+        if slack_ms < SLACK_MIN_MS:
+            return
+        self.due_ms = now_ms + RETRY_MS
+        budget_ms = min(slack_ms, BUDGET_MAX_MS)
+        try:
+            number = await self._answer(budget_ms // 2)
+            if number is None or (self.number not in {None, number} and number != await self._answer(budget_ms // 2)):
+                return
+        except MeterError:
+            return
+        self.due_ms = now_ms + ASK_EVERY_MS
+        self.number = number
+        await self.on_number(number)
+
+    async def _answer(self, budget_ms: int) -> str | None:
+        said = (await self.meter.identify(budget_ms)).get("serial_number", "").strip()
+        return said if said.strip(NO_NUMBER) else None
