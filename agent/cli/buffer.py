@@ -190,8 +190,9 @@ def _opened(
     settings = None
     path = file or (outer.get("file") if config is None else None)
     if path is None:
-        settings = _settings(config or outer.get("config") or DEFAULT_PATH)
-        path = settings.buffer.path
+        named = config or outer.get("config") or DEFAULT_PATH
+        settings = _settings(named)
+        path = _in_use(settings, named) or settings.buffer.path
     try:
         opened = BufferReader.open(path, scratch)
     except FileNotFoundError as error:
@@ -210,6 +211,24 @@ def _opened(
             yield reader, settings
         except BufferReadError as error:
             raise DataError(str(error)) from error
+
+
+def _in_use(settings: Settings, config: Path) -> Path | None:
+    """The file that a daemon with this configuration has open, where that is not the one that the file names by now."""
+    from agent.cli.status import DEFAULT_STATUS  # noqa: PLC0415 - keeps `--help` fast
+    from agent.cli.status_view import running_status  # noqa: PLC0415 - as above
+
+    for place in dict.fromkeys((settings.status_path, DEFAULT_STATUS)):
+        status = running_status(place)
+        if status is None or Path(status.settings.config).resolve() != config.resolve():
+            continue
+        path = Path(status.settings.buffer_path)
+        if path == settings.buffer.path:
+            return None
+        text = f"the daemon still has {path} open, which this shows; after a restart it is {settings.buffer.path}"
+        click.echo(f"note: [buffer] path has changed: {text}", err=True)
+        return path
+    return None
 
 
 def _settings(config: Path) -> Settings:

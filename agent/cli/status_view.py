@@ -69,10 +69,16 @@ def _gone(status: Status, age_ms: int | None) -> Finding:
     return Finding("agent", f"{text}; {WHY}; {START}")
 
 
-def running_pid(path: Path) -> int | None:
-    """The process of the daemon whose status is at `path`, if it runs and that can be read."""
+def running_status(path: Path) -> Status | None:
+    """The status at `path`, if that can be read and the daemon that wrote it runs."""
     try:
         view = look(path)
     except (NoInput, DataError):
         return None
-    return view.status.pid if view.running and view.status is not None else None
+    return view.status if view.running else None
+
+
+def running_pid(path: Path) -> int | None:
+    """The process of the daemon whose status is at `path`, if it runs and that can be read."""
+    status = running_status(path)
+    return None if status is None else status.pid

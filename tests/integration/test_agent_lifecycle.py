@@ -197,6 +197,10 @@ def test_the_status_says_what_waits_for_a_restart(box: AgentProcess) -> None:
     status = box.status()
     assert status is not None
     assert status["settings"]["buffer_path"] == str(box.folder / "buffer.db"), "what is open"
+    command = [sys.executable, "-m", "agent", "buffer", "--config", str(box.config)]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=50, check=True)
+    assert shown.stdout.startswith(f"buffer  {box.folder}/buffer.db\n")
+    assert f"the daemon still has {box.folder}/buffer.db open" in shown.stderr
     box.config.write_text(good)
     box.send(signal.SIGHUP)
     until(lambda: waiting() == [], "saying that it is no longer so")
