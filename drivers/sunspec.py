@@ -36,6 +36,15 @@ class Found:
     length: int
     common: int | None
 
+    @property
+    def header(self) -> Block:
+        """Where the header is, to see whether the model still is."""
+        return Block(FUNCTION_CODE, self.address, HEADER_WORDS)
+
+    def is_at(self, data: bytes | None) -> bool:
+        """Whether the registers of `header` say so."""
+        return data == struct.pack(">HH", self.model, self.length)
+
 
 class NotFoundError(Exception):
     """The device has no such model; `str()` says what it has."""

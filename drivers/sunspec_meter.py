@@ -1,4 +1,8 @@
-"""A SunSpec meter: finds its model before it reads, and again after a failure; else a `ModbusMeter`."""
+"""A SunSpec meter: finds its model before it reads, and again when it is not there any more; else a `ModbusMeter`.
+
+Each reading begins with the two registers of the model's header, for a device that was exchanged or got other firmware
+answers at the old addresses too, with other values.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,6 @@ from drivers.profile_model import Profile, SunSpec
 from drivers.sunspec import Found, NotFoundError, Search, common_block, is_laid_out_as, nameplate, placed, search
 
 ABSENT = (1, 2, 3)  # exceptions with which a device says that there is nothing at an address
-FIND_AGAIN = ("exception", "silent", "line_lost")  # afterwards it may be another device, or another firmware
 SILENT = "silent"
 
 
@@ -65,12 +68,7 @@ class SunSpecMeter(ModbusMeter):
         """One reading; see `drivers.meter.Meter`."""
         deadline = asyncio.get_running_loop().time() + budget_ms / 1000
         reader = await self._find(deadline)
-        try:
-            return await reader.read(_left_ms(deadline))
-        except MeterError as error:
-            if error.reason in FIND_AGAIN:
-                self._reader = None
-            raise
+        return await reader.read(_left_ms(deadline))
 
     async def identify(self, budget_ms: int) -> Mapping[str, str]:
         """What the common model before the meter's says: manufacturer, model, version, serial_number."""
@@ -83,17 +81,20 @@ class SunSpecMeter(ModbusMeter):
         return {} if data is None else nameplate(data)
 
     async def _find(self, deadline: float) -> ModbusMeter:
-        if self._reader is None:
-            profile, measurands, ct_ratio = self._given
-            async with self.line.claim(deadline):
-                found = await self._follow(search(self._spec), deadline)
-            try:
-                layout = profile if is_laid_out_as(profile, found.model) else find_profile(f"sunspec-{found.model}")
-                self.profile = placed(profile, layout, found)
-            except NotFoundError as error:
-                raise self._not_found(error) from error
-            self._found = found
-            self._reader = ModbusMeter(self.line, self.unit, self.profile, self.name, measurands, ct_ratio)
+        async with self.line.claim(deadline):
+            if self._reader is not None and self._found is not None:
+                if self._found.is_at(await self._registers_of(self._found.header, deadline)):
+                    return self._reader
+                self._reader = None
+            found = await self._follow(search(self._spec), deadline)
+        profile, measurands, ct_ratio = self._given
+        try:
+            layout = profile if is_laid_out_as(profile, found.model) else find_profile(f"sunspec-{found.model}")
+            self.profile = placed(profile, layout, found)
+        except NotFoundError as error:
+            raise self._not_found(error) from error
+        self._found = found
+        self._reader = ModbusMeter(self.line, self.unit, self.profile, self.name, measurands, ct_ratio)
         return self._reader
 
     async def _follow(self, steps: Search, deadline: float) -> Found:
