@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from math import inf
 
+from drivers.late import FORGET_S, LateAnswers, Shape
 from drivers.meter import MeterError, Reason
-from drivers.modbus_framing import Answer, Framing, RtuFraming, TcpFraming
+from drivers.modbus_framing import Answer, Framing, RtuFraming, TcpFraming, rtu_end
 from drivers.plan import Block, WireCost
 from drivers.port import Port, SerialPort, TcpPort
 from drivers.profile_model import Parity
+from drivers.prompt import Prompt
 
 EXCEPTIONS = {
     1: "illegal function",
@@ -33,9 +36,11 @@ GATEWAY_SILENT = (10, 11)
 CHECK_WIRING = "check wiring (A/B, termination), unit number, baud rate and parity, and the meter's power"
 CHECK_NOISE = "check termination, shield and that no other master or meter with the same unit number is on the line"
 CHECK_GATEWAY = "check the gateway, and that it speaks Modbus TCP and not RTU over TCP"
+CHECK_TIME = "lengthen the interval, raise the baud rate, or read fewer measurands"
 REST_MIN_S = 0.004
-REST_MARGIN_S = 0.002  # one wake-up too early costs more than this
-LATE_S = 0.3  # how long after its time-out an answer is still expected to disturb
+REST_MARGIN_S = 0.0005  # the event loop's timers are late by half a millisecond anyhow
+FRAME_CHARACTERS_MAX = 256  # who talks for longer than this is noise, and is not waited for
+BUFFER_BYTES_MAX = 1024
 SILENCES_UNTIL_RECONNECT = 2
 
 
@@ -53,7 +58,11 @@ class ModbusRefusalError(MeterError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A block of one meter. `quiet_s` is the silence that the meter wants afterwards; `subject` names it in errors."""
+    """A block of one meter. `quiet_s` is the silence that the meter wants afterwards; `subject` names it in errors.
+
+    `apart` are blocks of other lengths that the meter answers too: an answer to one of them, where a late answer to an
+    earlier request may come, proves that it is none.
+    """
 
     unit: int
     block: Block
@@ -61,11 +70,7 @@ class Request:
     timeout_s: float
     quiet_s: float
     subject: str
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """What an RTU answer is known by: requests of one shape cannot tell each other's answers."""
-        return self.unit, self.block.function_code, self.block.count
+    apart: tuple[Block, ...] = ()
 
 
 class ModbusLine:
@@ -74,20 +79,34 @@ class ModbusLine:
     Opens itself when first used and again after a loss. Everything that fails is a `MeterError`.
     """
 
-    def __init__(self, name: str, port: str, baudrate: int = 9600, parity: Parity = "N", stopbits: int = 1) -> None:
+    def __init__(
+        self,
+        name: str,
+        port: str,
+        baudrate: int = 9600,
+        parity: Parity = "N",
+        stopbits: int = 1,
+        way: Port | None = None,
+    ) -> None:
         self.name = name
         self.port = port
         self.is_tcp = port.startswith("tcp://")
         self.cost = WireCost.tcp(0) if self.is_tcp else WireCost.serial(baudrate, parity, stopbits, 0)
         self.settings = "Modbus TCP" if self.is_tcp else f"{baudrate} 8{parity}{stopbits}"
-        self._port: Port = TcpPort(name, port) if self.is_tcp else SerialPort(name, port, baudrate, parity, stopbits)
+        own = TcpPort(name, port) if self.is_tcp else SerialPort(name, port, baudrate, parity, stopbits)
+        self._port: Port = own if way is None else way
         self._framing: Framing = TcpFraming() if self.is_tcp else RtuFraming()
         self._lock = asyncio.Lock()
-        self._buffer = b""
-        self._pending: asyncio.Future[Answer | None] | None = None
+        self._frame = self._buffer = self._stray = b""
+        self._pending: Prompt[Answer | None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._silence_s = self.cost.silence_ms / 1000
+        self._frame_s = FRAME_CHARACTERS_MAX * self.cost.character_ms / 1000
         self._quiet_until = 0.0
-        self._late: dict[tuple[int, int, int], float] = {}  # request shape -> until when its late answer may come
+        self._noisy_since = inf
+        self._late = LateAnswers()
+        self._last: tuple[int, Block] | None = None
+        self._again = False
         self._silences = 0
 
     @property
@@ -98,7 +117,6 @@ class ModbusLine:
         """Open the port, if it is not; raises `MeterError` (line_missing, line_busy)."""
         if not self._port.is_open:
             await self._port.open(self, timeout_s)
-            self._late.clear()
 
     async def close(self) -> None:
         """Close the port once the request under way has ended."""
@@ -120,6 +138,7 @@ class ModbusLine:
             raise MeterError(
                 "line_busy", operation="use", subject=f"line {self.name} ({self.port})", cause=cause, next_step=step
             ) from error
+        self._last = None  # what was asked in another reading was not asked just before
         try:
             yield
         finally:
@@ -129,56 +148,93 @@ class ModbusLine:
         """The registers of the block, big-endian, exactly as many as asked for. The caller has claimed the line.
 
         `again` says that the same was asked just before, so that an answer to that one will do; `TimeoutError` when
-        the line came to rest too late for it.
+        there is no time left for it.
         """
+        if self._late:
+            await self._get_in_step(request, deadline, again=again)
+        return await self._exchange(request, request.block, deadline, again=again)
+
+    async def _get_in_step(self, request: Request, deadline: float, *, again: bool) -> None:
+        """See to it that no late answer can pass for the one to come: meters answer in the order of the questions."""
+        now, unit, last = asyncio.get_running_loop().time(), request.unit, self._last
+        if not self._late.awaited(_shape(unit, request.block), now) or (again and last == (unit, request.block)):
+            return
+        for block in request.apart:
+            same = again and last == (unit, block)
+            if same or not self._late.awaited(_shape(unit, block), now):
+                with suppress(ModbusRefusalError):  # an answer, too
+                    await self._exchange(request, block, deadline, again=same)
+                return
+        left_s = self._late.last_asked(_shape(unit, request.block)) + FORGET_S - now
+        cause = f"for {left_s:.0f} s an answer to an earlier request may still come, which would pass for this one's"
+        operation = f"read {_named(request.block)} of"
+        raise MeterError("silent", operation=operation, subject=request.subject, cause=cause, next_step=CHECK_WIRING)
+
+    async def _exchange(self, request: Request, block: Block, deadline: float, *, again: bool) -> bytes:
+        """Ask for `block` and wait for its answer."""
         loop = asyncio.get_running_loop()
-        await self._settle(request, deadline, again=again)
-        if loop.time() >= deadline:
+        await self._settle(deadline)
+        left_s = deadline - loop.time()
+        if left_s < request.typical_s:
             if again:
                 raise TimeoutError
-            operation, cause = f"read {_named(request.block)} of", "still waiting out the answer to the request before"
-            step = CHECK_WIRING
-            raise MeterError("silent", operation=operation, subject=request.subject, cause=cause, next_step=step)
-        await self.open(max(deadline - loop.time(), 0))  # also where draining found the port gone
-        frame = self._framing.request(request.unit, request.block)
-        self._buffer = b""
-        self._pending = pending = loop.create_future()
+            raise _no_time(request, left_s)
+        await self.open(left_s)  # also where draining found the port gone
+        self._frame = self._framing.request(request.unit, block)
+        self._buffer = self._stray = b""
+        pending: Prompt[Answer | None] = Prompt(loop)
+        self._pending = pending
+        self._last, self._again = (request.unit, block), again
         asked = loop.time()
-        timer = loop.call_at(min(asked + request.timeout_s, deadline), self._expire, pending)
+        self._timer = loop.call_at(min(asked + request.timeout_s, deadline), self._expire, request, asked, deadline)
         answer: Answer | None = None
         try:
-            self._port.write(frame)
+            self._port.write(self._frame)
             answer = await pending
         finally:
-            timer.cancel()
+            self._timer.cancel()
             self._pending = None
-            self._quiet_until = loop.time() + max(self._silence_s, request.quiet_s)
-            if not self.is_tcp and (answer is None or again):
-                self._late[request.shape] = asked + request.timeout_s + LATE_S
-        return self._judge(answer, request, loop.time() - asked)
+            now = loop.time()
+            self._quiet_until = now + max(self._silence_s, request.quiet_s)
+            if not self.is_tcp and (answer is None or self._late):
+                self._keep_in_mind(request, block, asked, answered=answer is not None)
+        return self._judge(answer, request, block, now - asked)
 
-    async def _settle(self, request: Request, deadline: float, *, again: bool) -> None:
-        """Wait for silence, and where a late answer would pass for the one to come, until it has had its time."""
+    def _keep_in_mind(self, request: Request, block: Block, asked: float, *, answered: bool) -> None:
+        """What may still come after this request."""
+        if answered and not self._again:
+            self._late.in_step(request.unit)
+            return
+        shape = _shape(request.unit, block)
+        self._late.expect(shape, asked, refusable=block.count > request.block.count)
+        if answered:
+            self._late.took_one(shape)
+
+    async def _settle(self, deadline: float) -> None:
+        """Wait for silence, but not for noise that never ends: an answer is found in the midst of noise, too."""
         loop = asyncio.get_running_loop()
-        late_until = self._late.pop(request.shape, 0.0)
         self._port.drain()
         while True:
-            until = self._quiet_until if again else max(self._quiet_until, late_until)
-            delay = min(until, deadline) - loop.time()
+            delay = min(self._quiet_until, self._noisy_since + self._frame_s, deadline) - loop.time()
             if delay <= 0:
-                return
+                break
             await asyncio.sleep(delay)
             self._port.drain()
+        if loop.time() >= self._quiet_until:
+            self._noisy_since = inf
 
-    def _judge(self, answer: Answer | None, request: Request, waited_s: float) -> bytes:
-        operation = f"read {_named(request.block)} of"
+    def _judge(self, answer: Answer | None, request: Request, block: Block, waited_s: float) -> bytes:
+        operation = f"read {_named(block)} of"
         if answer is not None and not answer.fault:
             self._silences = 0
+            self._late.answered(request.unit, waited_s)
             if answer.exception:
                 raise ModbusRefusalError(answer.exception, operation=operation, subject=request.subject)
             return answer.registers
         reason: Reason = "silent"
         cause, step = f"no answer within {waited_s * 1000:.0f} ms", CHECK_WIRING
+        if slow_s := self._late.slow_s(request.unit):
+            cause, step = f"{cause}, but late ones, up to {slow_s * 1000:.0f} ms after the question", CHECK_TIME
         if answer is not None or self._buffer:
             reason, step = "garbage", CHECK_GATEWAY if self.is_tcp else CHECK_NOISE
             cause = answer.fault if answer is not None else self._framing.explain(self._buffer)
@@ -193,16 +249,44 @@ class ModbusLine:
         """Called by the port. Bytes that nobody waits for are a late answer or noise, and forgotten."""
         pending = self._pending
         if pending is None or pending.done():
-            self._quiet_until = asyncio.get_running_loop().time() + self._silence_s
+            self._overhear(data)
             return
-        self._buffer = self._buffer + data if self._buffer else data
-        answer = self._framing.answer(self._buffer)
+        buffer = self._buffer + data if self._buffer else data
+        answer = self._framing.answer(buffer)
+        if answer is not None and answer.exception and self._late and self._is_late_refusal():
+            answer, buffer = None, b""
+        if answer is None and len(buffer) > BUFFER_BYTES_MAX and self.is_tcp:
+            answer = Answer(fault=f"more than {BUFFER_BYTES_MAX} bytes and no answer to this request among them")
         if answer is not None:
             pending.set_result(answer)
             return
-        rest_s = self._framing.missing(self._buffer) * self.cost.character_ms / 1000
+        self._buffer = buffer = buffer if self.is_tcp else self._cleaned(buffer)
+        rest_s = self._framing.missing(buffer) * self.cost.character_ms / 1000
         if rest_s >= REST_MIN_S:
             self._port.rest(rest_s + REST_MARGIN_S)
+
+    def _is_late_refusal(self) -> bool:
+        return not self._again and self._last is not None and self._late.refusal_came(self._last[0])
+
+    def _cleaned(self, buffer: bytes) -> bytes:
+        """Without the echo that some adapters give, late answers to earlier requests, and more than can matter."""
+        echo = buffer.find(self._frame)
+        if echo >= 0:
+            buffer = buffer[echo + len(self._frame) :]
+        if self._late:
+            now = asyncio.get_running_loop().time()
+            buffer = buffer[self._late.came(lambda shape: rtu_end(buffer, *shape), now) :]
+        return buffer[-BUFFER_BYTES_MAX:]
+
+    def _overhear(self, data: bytes) -> None:
+        """Somebody talks whom nobody asked, or not now."""
+        now = asyncio.get_running_loop().time()
+        self._noisy_since = min(self._noisy_since, now)
+        self._quiet_until = max(self._quiet_until, now + self._silence_s)
+        if self._late:
+            self._stray = (self._stray + data)[-BUFFER_BYTES_MAX:]
+            stray = self._stray
+            self._stray = stray[self._late.came(lambda shape: rtu_end(stray, *shape), now) :]
 
     def lost(self, cause: str) -> None:
         """Called by the port when it closed itself."""
@@ -214,9 +298,28 @@ class ModbusLine:
                 MeterError("line_lost", operation="use", subject=subject, cause=cause, next_step=step)
             )
 
-    def _expire(self, pending: asyncio.Future[Answer | None]) -> None:
-        if not pending.done():
+    def _expire(self, request: Request, asked: float, deadline: float) -> None:
+        """Time is up, unless the meter has shown that it may take longer."""
+        self._port.drain()
+        pending, loop = self._pending, asyncio.get_running_loop()
+        if pending is None or pending.done():
+            return
+        until = min(asked + self._late.patience_s(request.unit), deadline)
+        if until > loop.time():
+            self._timer = loop.call_at(until, self._expire, request, asked, deadline)
+        else:
             pending.set_result(None)
+
+
+def _shape(unit: int, block: Block) -> Shape:
+    """What an RTU answer is known by: requests of one shape cannot tell each other's answers."""
+    return unit, block.function_code, block.count
+
+
+def _no_time(request: Request, left_s: float) -> MeterError:
+    operation = f"read {_named(request.block)} of"
+    cause = f"no time is left for it ({max(left_s, 0) * 1000:.0f} ms of at least {request.typical_s * 1000:.0f})"
+    return MeterError("line_busy", operation=operation, subject=request.subject, cause=cause, next_step=CHECK_TIME)
 
 
 def _named(block: Block) -> str:

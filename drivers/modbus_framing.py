@@ -82,6 +82,18 @@ class RtuFraming:
         return f"no Modbus answer ({shown})"
 
 
+def rtu_end(buffer: bytes, unit: int, function_code: int, count: int) -> int:
+    """Where in `buffer` an RTU answer of this shape ends, 0 where there is none."""
+    start, size = bytes((unit, function_code, 2 * count)), 2 * count + RTU_OVERHEAD
+    at = buffer.find(start)
+    while at >= 0 and len(buffer) - at >= size:
+        end = at + size
+        if FramerRTU.compute_CRC(buffer[at : end - 2]) == int.from_bytes(buffer[end - 2 : end], "big"):
+            return end
+        at = buffer.find(start, at + 1)
+    return 0
+
+
 class TcpFraming:
     """TCP: an answer is known by its transaction number, so a late one is never taken for the next."""
 

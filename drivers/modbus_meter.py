@@ -13,7 +13,7 @@ from drivers.meter import MeterError, RawBlock, Sample
 from drivers.modbus import ModbusLine, ModbusRefusalError, Request
 from drivers.nameplate import nameplate_text
 from drivers.plan import Block, WireCost, plan_reads
-from drivers.profile_model import Limits, Profile
+from drivers.profile_model import ADDRESS_MAX, REGISTERS_MAX, Limits, Profile
 from wire.batch import Column
 
 READ_MAX_MS = 5000
@@ -22,6 +22,7 @@ RETRIED = ("silent", "garbage", "line_lost")
 NOT_READY = (5, 6)
 REFUSED_BLOCK = (2, 3)
 NOT_THERE = (1, 2, 3)
+APART = 4  # shorter blocks, and longer ones, that tell answers apart by their length
 
 
 class ModbusMeter:
@@ -80,7 +81,21 @@ class ModbusMeter:
             timeout_s=(timing.answer_timeout_ms + wire_ms) / 1000,
             quiet_s=timing.quiet_ms / 1000,
             subject=self._subject,
+            apart=self._apart(block),
         )
+
+    def _apart(self, block: Block) -> tuple[Block, ...]:
+        """Blocks of other lengths that the meter answers: without its last values, or longer, which may be refused."""
+        ends = sorted({each.end for each in self._registers if block.holds(each)}, reverse=True)[1:]
+        grain = 2 if self._limits.even else 1
+        shorter = [end - block.address for end in ends[:APART]]
+        longer = [block.count + grain * more for more in range(1, APART + 1)]
+        blocks = [Block(block.function_code, block.address, count + count % grain) for count in shorter + longer]
+        return tuple(each for each in blocks if each.count != block.count and self._touches_nothing_forbidden(each))
+
+    def _touches_nothing_forbidden(self, block: Block) -> bool:
+        forbidden = any(block.address <= last and first < block.end for first, last in self._limits.forbidden)
+        return not forbidden and block.count <= REGISTERS_MAX and block.end <= ADDRESS_MAX + 1
 
     async def identify(self, budget_ms: int) -> Mapping[str, str]:
         """The serial number, where the profile knows its registers and the meter has them."""

@@ -34,7 +34,10 @@ SLACK_S = 0.15
 Script = Callable[[Asked], list[bytes]]
 
 
-def good(asked: Asked, data: bytes = VOLTS) -> bytes:
+def good(asked: Asked, data: bytes | None = None) -> bytes:
+    """As many registers as asked for, the first of which are `VOLTS`; or `data`, whatever was asked for."""
+    if data is None:
+        data = VOLTS.ljust(2 * asked.count, b"\0")
     return bytes((asked.function_code, len(data))) + data
 
 

@@ -1,0 +1,95 @@
+"""Answers that may still come although nobody waits for them any more, and how slow a meter has shown itself. Pure.
+
+An RTU answer says its unit, function and byte count, and neither which registers it holds nor which request it belongs
+to. So the answer to a request that was given up passes for that to the next one of the same shape, and a meter slower
+than its time-out would be read one answer behind for good. See docs/decisions/0008-late-answers.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Shape = tuple[int, int, int]  # unit, function code, registers
+
+FORGET_S = 10.0  # no meter answers later than this
+PATIENCE = 1.25  # what a meter that took so long once may take the next time
+DECAY = 0.98
+
+
+class LateAnswers:
+    """The given-up requests of one line. Times are seconds of the event loop."""
+
+    def __init__(self) -> None:
+        self._asked: dict[Shape, list[float]] = {}  # when, oldest first: answers come in this order
+        self._refusable: set[Shape] = set()
+        self._slow_s: dict[int, float] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._asked)
+
+    def expect(self, shape: Shape, asked: float, *, refusable: bool = False) -> None:
+        """The request of `shape` was given up; a `refusable` one may be answered by an exception as well."""
+        self._asked.setdefault(shape, []).append(asked)
+        if refusable:
+            self._refusable.add(shape)
+
+    def awaited(self, shape: Shape, now: float) -> bool:
+        """Whether an answer of `shape` that comes now may belong to an earlier request."""
+        asked = self._asked.get(shape)
+        if asked is not None and now > asked[-1] + FORGET_S:
+            del self._asked[shape]
+            return False
+        return asked is not None
+
+    def last_asked(self, shape: Shape) -> float:
+        """When the youngest request of `shape` was given up."""
+        return self._asked[shape][-1]
+
+    def came(self, find: Callable[[Shape], int], now: float) -> int:
+        """Look with `find(shape)` (where a frame ends, or 0) for late answers; returns where the last one ends."""
+        end = 0
+        for shape in list(self._asked):
+            at = find(shape)
+            if at:
+                end = max(end, at)
+                took_s = now - self._pop(shape)
+                self._slow_s[shape[0]] = max(took_s, self._slow_s.get(shape[0], 0.0))
+        return end
+
+    def refusal_came(self, unit: int) -> bool:
+        """Whether an exception that comes now from `unit` is taken for a late one, since it says of no request."""
+        for shape in list(self._asked):
+            if shape[0] == unit and shape in self._refusable:
+                self._pop(shape)
+                return True
+        return False
+
+    def _pop(self, shape: Shape) -> float:
+        asked = self._asked[shape]
+        first = asked.pop(0)
+        if not asked:
+            del self._asked[shape]
+        return first
+
+    def in_step(self, unit: int) -> None:
+        """`unit` has answered a request that no other's answer could pass for: what was asked before is over."""
+        for shape in [shape for shape in self._asked if shape[0] == unit]:
+            del self._asked[shape]
+
+    def patience_s(self, unit: int) -> float:
+        """How long a request to `unit` deserves to be waited for, by what it has shown; 0 if it never was late."""
+        return PATIENCE * self._slow_s.get(unit, 0.0)
+
+    def slow_s(self, unit: int) -> float:
+        """The longest that `unit` has taken for an answer lately, 0 if it never was late."""
+        return self._slow_s.get(unit, 0.0)
+
+    def took_one(self, shape: Shape) -> None:
+        """An answer came to one of several requests of `shape`, no matter to which: one less is to come."""
+        if shape in self._asked:
+            self._pop(shape)
+
+    def answered(self, unit: int, took_s: float) -> None:
+        """An answer in time: what `unit` was slow at before counts for less and less."""
+        if unit in self._slow_s:
+            self._slow_s[unit] = max(DECAY * self._slow_s[unit], took_s)
