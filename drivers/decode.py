@@ -195,7 +195,7 @@ def _compile_block(block: Block, entries: list[tuple[Register, int]], ratios: tu
 
 def _floats(converters: Sequence[Convert]) -> _Floats | None:
     """What the converters say together, if all of them are `_float_steps`."""
-    if not all(isinstance(convert, partial) and convert.func is _float_steps for convert in converters):
+    if not converters or not all(isinstance(each, partial) and each.func is _float_steps for each in converters):
         return None
     numbers, divisors, codes = zip(
         *(convert.args for convert in converters if isinstance(convert, partial)), strict=True

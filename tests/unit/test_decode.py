@@ -214,6 +214,13 @@ def test_a_power_of_ten_from_the_meter_counts_for_its_own_answer() -> None:
         assert values(0, exponent) == ((5000, 0), ())
 
 
+def test_a_power_of_ten_may_lie_in_a_block_of_its_own() -> None:
+    volts = replace(register("int16"), scale_register=100)
+    blocks = plan_reads([volts], Limits(registers_max=2))
+    assert len(blocks) == 2
+    assert decode([volts], blocks, [struct.pack(">h", 23), struct.pack(">h", 1)]) == ((230,), ())
+
+
 def test_a_voltage_transformer_multiplies_voltages_powers_and_energies() -> None:
     words = struct.pack(">H", 100)
     for measurand, expected in (("voltage_l1_n", 1000), ("current_l1", 200), ("power_active_total", 2000)):
