@@ -97,6 +97,7 @@ class ModbusLine:
         self._port: Port = own if way is None else way
         self._framing: Framing = TcpFraming() if self.is_tcp else RtuFraming()
         self._lock = asyncio.Lock()
+        self._queue = 0
         self._frame = self._buffer = self._stray = b""
         self._pending: Prompt[Answer | None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -127,9 +128,13 @@ class ModbusLine:
     async def claim(self, deadline: float) -> AsyncIterator[None]:
         """The line for one reader, first come, first served; `MeterError` if not free by `deadline` (loop time)."""
         try:
-            if self._lock.locked():
-                async with asyncio.timeout_at(deadline):
-                    await self._lock.acquire()
+            if self._lock.locked() or self._queue:  # a lock just released belongs to whoever waits for it
+                self._queue += 1
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        await self._lock.acquire()
+                finally:
+                    self._queue -= 1
             else:
                 await self._lock.acquire()
         except TimeoutError as error:
