@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,12 +15,13 @@ from urllib.parse import urlsplit
 
 import click
 
+from cloud.cli.receive_report import Report
 from cloud.cli.stopping import stop_signals
 from cloud.doors.mqtt import Broker, DoorError, Message, MqttDoor
 from cloud.doors.topic_pattern import TopicPattern
 from cloud.receiver.ingest import AddressedReceipt, Status, ingest
 from cloud.receiver.ports import StoreError, Stores
-from cloud.receiver.sqlite_folder import open_stores
+from cloud.receiver.sqlite_folder import StoreInUseError, StoreLock, open_stores
 from wire.errors import WireError
 from wire.topics import check_publish_topic, expand
 
@@ -30,7 +32,7 @@ _log = logging.getLogger("wattpost.receive")
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
-@click.command("receive")
+@click.command("receive", short_help="Store and confirm batches behind any MQTT 5 broker.")
 @click.option("--broker", required=True, metavar="mqtts://HOST[:PORT]", help="The broker; port 8883 unless given.")
 @click.option("--ca", type=_FILE, required=True, help="Root certificate that signed the broker's (PEM).")
 @click.option("--cert", type=_FILE, required=True, help="Certificate of this receiver (PEM).")
@@ -70,6 +72,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
 
     Runs until SIGTERM or Ctrl-C. A batch is acknowledged to the broker only when it is durably stored, and confirmed
     to the box by a receipt. What cannot be taken is kept in STORE/quarantine with its reason, and blocks nothing.
+    It says of each box once that it is stored, and every five minutes how many batches came.
 
     The box is whom the topic says: let the broker's access rules allow each box its own topics only.
 
@@ -87,12 +90,19 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
     host, port = _address(broker)
     try:
         check_publish_topic(expand(receipts, "box"))
+        if "{box}" not in receipts:
+            text = (
+                f"{receipts!r} has no {{box}} where the name of the box goes, so that each box would get all receipts"
+            )
+            raise click.BadParameter(text, param_hint="--receipts")
         door = MqttDoor(Broker(host, port, ca, cert, key), client_id, TopicPattern.parse(topic), receipts)
-        stores = open_stores(store)
+        lock, stores = StoreLock(store), open_stores(store)
     except WireError as error:
         raise click.UsageError(str(error)) from error
     except DoorError as error:
         _fail(error, os.EX_CONFIG)
+    except StoreInUseError as error:
+        _fail(error, os.EX_UNAVAILABLE)
     except StoreError as error:
         _fail(error, os.EX_CANTCREAT)
     with stop_signals() as stopping:
@@ -103,6 +113,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
             _fail(error, os.EX_NOPERM)
         finally:
             door.stop()
+            lock.close()
 
 
 def _address(broker: str) -> tuple[str, int]:
@@ -122,30 +133,34 @@ def _fail(error: Exception, code: int) -> None:
 
 
 def _serve(door: MqttDoor, stores: Stores, stopping: threading.Event, *, as_json: bool) -> None:
-    """Take, ingest, acknowledge, answer. What a store refused stays in hand, unacknowledged, and is tried again."""
+    """Take, ingest, acknowledge, answer. What a store refused stays in hand, unacknowledged, and is tried again.
+
+    Of a connection that is gone it is let go, for it comes again on the next one.
+    """
     in_hand: list[Message] = []
     delay_s = RETRY_MIN_S
+    report = Report(_log, time.monotonic())
     while not stopping.is_set():
-        in_hand += door.take(TAKE_S)
+        in_hand = door.still_ours([*in_hand, *door.take(TAKE_S)])
+        report.tick(time.monotonic())
         if not in_hand:
             continue
-        in_hand = _ingest(door, stores, in_hand, as_json=as_json)
+        in_hand = _ingest(door, stores, in_hand, report, as_json=as_json)
         if in_hand:
             stopping.wait(delay_s)
             delay_s = min(2 * delay_s, RETRY_MAX_S)
         else:
             delay_s = RETRY_MIN_S
+    report.tick(time.monotonic(), last=True)
 
 
-def _ingest(door: MqttDoor, stores: Stores, messages: list[Message], *, as_json: bool) -> list[Message]:
+def _ingest(door: MqttDoor, stores: Stores, messages: list[Message], report: Report, *, as_json: bool) -> list[Message]:
     """The messages that failed."""
     ingested = ingest([message.delivery for message in messages], stores)
     outcomes = list(zip(messages, ingested.outcomes, strict=True))
     door.acknowledge([message for message, outcome in outcomes if outcome.status is not Status.FAILED])
     sent = _send(door, ingested.receipts)
-    for message, outcome in outcomes:
-        if outcome.reason:
-            _log.warning("%r: %s: %s", message.delivery.device, outcome.status.value, outcome.reason)
+    report.took(time.monotonic(), ((message.delivery.device, outcome) for message, outcome in outcomes))
     if as_json:
         counts = Counter(outcome.status.value for outcome in ingested.outcomes)
         click.echo(json.dumps({**counts, "receipts": sent}))

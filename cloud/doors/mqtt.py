@@ -25,6 +25,7 @@ from wire.topics import check_publish_topic, expand
 
 DOOR = "mqtt"
 IN_HAND_MAX = 100
+KEPT_MAX = 1_000  # messages that the store does not take and that no broker holds for us
 SESSION_EXPIRY_S = 7 * 86400
 KEEP_ALIVE_S = 60
 RECONNECT_MIN_MS, RECONNECT_MAX_MS = 500, 10_000
@@ -53,6 +54,7 @@ class Broker:
 class Message:
     delivery: Delivery
     acknowledgement: mqtt5.PublishAcknowledgementControlHandle | None  # None at QoS 0
+    connection: int  # on which it came; they are counted
 
 
 class MqttDoor:
@@ -63,6 +65,9 @@ class MqttDoor:
         self._receipts = receipts
         self._messages: queue.SimpleQueue[Message | DoorError] = queue.SimpleQueue()
         self._stopped: Future[None] = Future()
+        self._connection = 0
+        self._resumed = 0  # the last connection on which the broker went on with our session
+        self._failure: str | None = None
         self._client = mqtt5.Client(self._options(client_id))
 
     def _options(self, client_id: str) -> mqtt5.ClientOptions:
@@ -113,6 +118,14 @@ class MqttDoor:
             pass
         return taken
 
+    def still_ours(self, messages: Sequence[Message]) -> list[Message]:
+        """Without those of an earlier connection that the broker sends again, since they were not acknowledged."""
+        resumed = self._resumed
+        kept = [one for one in messages if one.acknowledgement is None or one.connection >= resumed]
+        if len(kept) > KEPT_MAX:
+            _log.warning("%d batches are let go for want of a store; their boxes send them again", len(kept) - KEPT_MAX)
+        return kept[-KEPT_MAX:]
+
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Stored: the broker may forget them. Of a connection that is gone they come again, which is harmless."""
         for message in messages:
@@ -150,9 +163,13 @@ class MqttDoor:
             door=DOOR,
         )
         acquire = data.acquire_publish_acknowledgement_control
-        self._messages.put(Message(delivery, acquire() if acquire else None))
+        self._messages.put(Message(delivery, acquire() if acquire else None, self._connection))
 
-    def _on_connected(self, _data: mqtt5.LifecycleConnectSuccessData) -> None:
+    def _on_connected(self, data: mqtt5.LifecycleConnectSuccessData) -> None:
+        self._connection += 1
+        if data.connack_packet.session_present:
+            self._resumed = self._connection
+        self._failure = None
         _log.info("connected to %s:%d", self._broker.host, self._broker.port)
         subscription = mqtt5.Subscription(self._topic.filter, mqtt5.QoS.AT_LEAST_ONCE)
         self._client.subscribe(mqtt5.SubscribePacket([subscription])).add_done_callback(self._on_subscribed)
@@ -173,7 +190,9 @@ class MqttDoor:
     def _on_failure(self, data: mqtt5.LifecycleConnectFailureData) -> None:
         connack = data.connack_packet
         cause = f"refused, reason 0x{connack.reason_code:02x}" if connack and connack.reason_code else data.exception
-        _log.warning("connect to %s:%d: %s; trying again", self._broker.host, self._broker.port, cause)
+        if self._failure != str(cause):
+            self._failure = str(cause)
+            _log.warning("connect to %s:%d: %s; trying again", self._broker.host, self._broker.port, cause)
 
     def _on_disconnection(self, data: mqtt5.LifecycleDisconnectData) -> None:
         if not self._stopped.done():

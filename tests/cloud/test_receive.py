@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broker import PROGRAM, Authority, Mosquitto
+from broker import PROGRAM, Authority, Mosquitto, free_port
 
 from cloud.receiver.export import readings
 from cloud.receiver.sqlite_folder import open_to_read
@@ -156,12 +157,88 @@ def test_a_store_that_cannot_write_keeps_the_batch_until_it_can(
     archive.rmdir()
     archive.write_text("in the way")
     client.publish(TOPIC, me.delivery(1, 3, confirm=True).data)
-    running.wait_for("it will be tried again")
+    running.wait_for("WARNING not stored: write ")
     assert running.taken() == {"failed": 1, "receipts": 0}
     archive.unlink()
     archive.mkdir()
     assert client.receipt().through == 3
+    running.wait_for("INFO storing again, after ")
     assert running.seqs() == [1, 2, 3]
+
+
+class Network:
+    """A proxy before the broker."""
+
+    def __init__(self, port: int) -> None:
+        command = [sys.executable, "-m", "cloud.local.proxy", "--to", f"localhost:{port}"]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.port = int(self.process.stdout.readline().removeprefix("ready "))
+
+    def be(self, mode: str) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{mode}\n")
+        self.process.stdin.flush()
+        assert self.process.stdout.readline() == f"ok {mode}\n"
+
+
+@pytest.fixture
+def network(broker: Mosquitto) -> Iterator[Network]:
+    made = Network(broker.port)
+    yield made
+    made.process.kill()
+    made.process.communicate(timeout=20)
+
+
+def test_what_the_store_does_not_take_is_in_hand_once_however_often_the_connection_breaks(
+    receiver: Callable[..., Receiver], network: Network, client: Any, me: Any
+) -> None:
+    running = receiver("--broker", f"mqtts://localhost:{network.port}")
+    running.wait_for("subscribed")
+    archive = running.store / "archive"
+    archive.rmdir()
+    archive.write_text("in the way")
+    for n in range(3):
+        client.publish(TOPIC, me.delivery(2 * n + 1, 2 * n + 2, confirm=True).data)
+    for _ in range(3):
+        network.be("reset")
+        network.be("pass")
+        running.wait_for("subscribed")
+    archive.unlink()
+    archive.mkdir()
+    client.receipt_where(lambda one: one.through == 6)
+    groups = []
+    while not groups or "failed" in groups[-1]:
+        groups.append(running.taken())
+    assert max(group.get("failed", 0) for group in groups) <= 3, groups
+    assert running.seqs() == list(range(1, 7))
+
+
+def test_a_second_receiver_on_one_store_is_refused(receiver: Callable[..., Receiver]) -> None:
+    first = receiver()
+    first.wait_for("subscribed")
+    second = receiver("--client-id", "second")
+    _, error = second.process.communicate(timeout=20)
+    assert second.process.returncode == os.EX_UNAVAILABLE
+    assert error == (
+        f"Error: open the store {first.store}: another receiver is using it; end that one, or give another folder\n"
+    )
+    assert first.end() == 0
+    assert receiver().wait_for("subscribed") is None
+
+
+def test_a_broker_that_is_not_there_is_said_once(receiver: Callable[..., Receiver]) -> None:
+    port = free_port()
+    running = receiver("--broker", f"mqtts://localhost:{port}")
+    running.wait_for(f"WARNING connect to localhost:{port}: ")
+    with socket.create_server(("127.0.0.1", port)) as server:
+        for _ in range(3):  # it goes on trying
+            server.accept()[0].close()
+    running.process.send_signal(signal.SIGTERM)
+    _, error = running.process.communicate(timeout=20)
+    assert error.count("CONNECTION_REFUSED") <= 1, error
+    assert len(error.splitlines()) <= 2, error
 
 
 def test_poison_is_kept_and_blocks_nothing(receiver: Callable[..., Receiver], client: Any, me: Any) -> None:
@@ -200,6 +277,7 @@ def test_a_root_certificate_that_is_none_is_named(receiver: Callable[..., Receiv
         (["--topic", "wattpost/batches"], "exactly one `+`"),
         (["--receipts", "wattpost/{device}/receipts"], "unknown placeholder"),
         (["--receipts", "wattpost/{box}/#"], "wildcards"),
+        (["--receipts", "foo"], "has no {box} where the name of the box goes"),
         (["--ca", "/nowhere"], "/nowhere"),
     ],
 )
