@@ -113,7 +113,7 @@ class Counter:
             self._turned_ms = now_ms
             return ruling
         claim = self._claimed(value, now_ms)
-        if claim.ms == now_ms and claim.votes >= VOTES_FOR_DOUBT and self._is_doubtful(claim, last, now_ms):
+        if claim.ms == now_ms and claim.votes >= VOTES_FOR_DOUBT and self._is_doubtful(claim, now_ms):
             return self._accept(claim, now_ms, "retracted")
         moves = claim.value > claim.first or now_ms - claim.first_ms >= STEADY_AFTER_MS
         if moves and claim.is_ripe(now_ms):
@@ -161,15 +161,12 @@ class Counter:
         self._claim = Claim(value, now_ms, value, now_ms, now_ms)
         return self._claim
 
-    def _is_doubtful(self, claim: Claim, last: int, now_ms: int) -> bool:
-        """Whether the last good value itself may be the wrong one: it stood alone, or with what came before it, the
-        claim goes together as well.
+    def _is_doubtful(self, claim: Claim, now_ms: int) -> bool:
+        """Whether the last good value itself may be the wrong one: it stood alone, or the claim goes together with what
+        came before it.
         """
         prior = self._prior
-        if prior is None:
-            return True
-        contradicts = claim.first < last or last < prior  # the latter after it turned over
-        return contradicts and self._follows(claim.first, prior, self._prior_since_ms, now_ms)
+        return prior is None or self._follows(claim.first, prior, self._prior_since_ms, now_ms)
 
     def _accept(self, claim: Claim, now_ms: int, found: Literal["reset", "retracted"]) -> Ruling:
         old, old_ms = self.value or 0, self.ms

@@ -127,7 +127,7 @@ class MeterTruth:
         last = [self._counters[index].value if index in self._counters else None for index in range(len(values))]
         events = self._judge_counters(now_ms, values, flags, self._hollow(values, flags, words))
         for index in self._hollow(values, flags, words):
-            flags[index] |= 0 if index in self._counters else OUT_OF_RANGE
+            flags[index] |= 0 if index in self._counters or values[index] is None else OUT_OF_RANGE
         stale_since_ms = self._stale_since_ms(now_ms, sample, flags)
         if stale_since_ms is not None:
             flags = [flag if value is None else flag | STALE for flag, value in zip(flags, values, strict=True)]
