@@ -12,11 +12,9 @@ from agent.core.truth_bounds import Ratings
 from agent.core.truth_events import Place
 from agent.ratings import places, ratings
 from agent.settings import Bus, Meter, Settings
-from drivers.modbus import ModbusLine
-from drivers.modbus_meter import ModbusMeter
+from drivers.building import BuiltMeter, Line, build_line, build_meter
 from drivers.profile import find_profile
 from drivers.profile_model import Profile
-from drivers.sunspec_meter import modbus_meter
 
 
 @dataclass(slots=True)
@@ -24,7 +22,7 @@ class ConfiguredMeter:
     """A meter ready to be read, with what its values mean. `serial_number` is what it last said."""
 
     settings: Meter
-    driver: ModbusMeter
+    driver: BuiltMeter
     terms: Mapping[str, Any]
     ratings: Ratings
     places: Sequence[Place | None]
@@ -48,7 +46,7 @@ class ConfiguredMeter:
 class ConfiguredLine:
     """One line with its meters."""
 
-    line: ModbusLine
+    line: Line
     meters: Sequence[ConfiguredMeter]
 
 
@@ -60,19 +58,12 @@ def build_lines(settings: Settings) -> list[ConfiguredLine]:
 def _line(bus: Bus, settings: Settings) -> ConfiguredLine:
     meters = [meter for meter in settings.meters if meter.bus == bus.name]
     profiles = [find_profile(meter.model, settings.profile_folders) for meter in meters]
-    default = profiles[0].serial
-    line = ModbusLine(
-        bus.name,
-        bus.port,
-        bus.baudrate or default.baudrate,
-        bus.parity or default.parity,
-        bus.stopbits or default.stopbits,
-    )
+    line = build_line(profiles[0], bus.name, bus.port, bus.baudrate, bus.parity, bus.stopbits)
     return ConfiguredLine(line, [_meter(line, *pair, settings) for pair in zip(meters, profiles, strict=True)])
 
 
-def _meter(line: ModbusLine, meter: Meter, profile: Profile, settings: Settings) -> ConfiguredMeter:
-    driver = modbus_meter(line, meter.unit, profile, meter.name, meter.measurands, meter.ct_ratio)
+def _meter(line: Line, meter: Meter, profile: Profile, settings: Settings) -> ConfiguredMeter:
+    driver = build_meter(line, meter.unit, profile, meter.name, meter.measurands, meter.ct_ratio)
     terms = {
         "model": profile.model,
         "profile": profile.digest,

@@ -46,7 +46,7 @@ def _factor(field: Field, ct_ratio: float) -> Fraction:
 
 
 def _by_code(telegram: Telegram) -> dict[str, Item | None]:
-    """None: there are two that differ."""
+    """None: there are two that differ, and nobody knows which is meant."""
     items: dict[str, Item | None] = {}
     for item in telegram.items:
         known = items.get(item.code, item)
@@ -65,9 +65,7 @@ def _total(field: Field, scale: Fraction, terms: Sequence[tuple[int, str, Item |
     meaning, step = field.meaning, Fraction(field.resolution.step)
     total, is_finer = Fraction(0), False
     for sign, code, item in terms:
-        if item is None:
-            raise TelegramError("ambiguous", "telegram", f"{code} is there twice, with different values")
-        if item.number is None:
+        if item is None or item.number is None:
             return NOT_AVAILABLE
         if item.unit and item.unit != meaning.unit:
             cause = f"{code} is in {item.unit}, but {field.measurand} in {meaning.unit}: is the profile the meter's?"

@@ -8,6 +8,8 @@ Mode C: `/LGZ4..`, then STX, lines such as `1.8.0(061561.289*kWh)`, `!`, ETX and
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from functools import reduce
 from operator import xor
@@ -26,6 +28,8 @@ CRC_DIGITS = 4
 LINES_MAX = 400
 WITH_CRC = ("1-3:0.2.8", "0-0:96.1.4")  # the versions of P1 that say theirs (4 and later) have a check sum
 SERIAL_NUMBERS = ("0-0:96.1.1", "C.1.0", "0-0:96.1.255", "1-0:96.1.0", "0-0:96.1.0", "1-0:0.0.0")
+MEDIA = {3: "7-0:3.0.0", 4: "6-0:1.0.0", 7: "8-0:1.0.0"}  # kinds of devices on P1's channels (EN 13757-3)
+CHANNEL_VALUES = (":24.2.1", ":24.2.3", ":24.3.0")
 
 _IDENTIFICATION = re.compile(r"/([A-Za-z]{2}[A-Za-z0-9])(.)([ -.0-~\x02]{0,40})")
 _LINE = re.compile(r"((?:\d{1,3}-\d{1,3}:)?[0-9A-FL]{1,3}\.[0-9A-F]{1,3}(?:\.\d{1,3})?)(?:[*&](\d{1,3}))?(\(.*\))")
@@ -157,7 +161,16 @@ def _decode(body: bytes, protocol: str) -> Telegram:
     if len(lines) > LINES_MAX:
         raise TelegramError("too_long", protocol, f"{len(lines)} lines")
     items = tuple(_item(line, protocol) for line in _joined(lines, protocol))
-    return Telegram(items, _serial_number(items), first[1:])
+    return Telegram(items + tuple(_other_media(items)), _serial_number(items), first[1:])
+
+
+def _other_media(items: tuple[Item, ...]) -> Iterator[Item]:
+    """Gas, water and heat on P1's M-Bus channels once more, under their medium's code: `0-1:24.1.0(003)` is gas."""
+    kinds = {item.code[:3]: item.number for item in items if item.code.endswith(":24.1.0")}
+    for item in items:
+        medium = MEDIA.get(int(kinds.get(item.code[:3]) or 0))
+        if medium is not None and item.code[3:] in CHANNEL_VALUES and item.number is not None:
+            yield replace(item, code=medium)
 
 
 def _joined(lines: list[str], protocol: str) -> list[str]:

@@ -16,7 +16,6 @@ TelegramReason = Literal[
     "encrypted",
     "unsupported",
     "application_error",
-    "ambiguous",
 ]
 TELEGRAM_REASONS: tuple[TelegramReason, ...] = get_args(TelegramReason)
 
@@ -26,8 +25,7 @@ class TelegramError(ValueError):
 
     checksum (a check sum that is wrong or missing), length (a length field that is not true), truncated (it ends
     before its contents do), syntax (what no meter may send), too_long (beyond every bound), encrypted (needs a key),
-    unsupported (whole, but of a kind that is not read), application_error (the meter says that it cannot), ambiguous
-    (two values for one thing).
+    unsupported (whole, but of a kind that is not read), application_error (the meter says that it cannot).
     """
 
     def __init__(self, reason: TelegramReason, protocol: str, cause: str) -> None:

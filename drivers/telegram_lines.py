@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from drivers.profile_model import Profile, SerialDefaults
 from drivers.push import PushLine, PushMeter
 from drivers.stream_line import StreamLine
 from drivers.telegram import Decode, StreamFramer
-from drivers.telegram_meter import TelegramMeter
+
+if TYPE_CHECKING:
+    from drivers.iec62056_meter import Iec62056Meter
+    from drivers.mbus_meter import MbusMeter
 
 
 def telegram_line(name: str, port: str, serial: SerialDefaults, profile: Profile) -> StreamLine:
@@ -25,7 +28,7 @@ def telegram_meter(
     name: str,
     measurands: Sequence[str] | None = None,
     ct_ratio: float = 1,
-) -> TelegramMeter[Any]:
+) -> PushMeter | MbusMeter | Iec62056Meter:
     """A meter on a line of `telegram_line`."""
     if isinstance(line, PushLine):
         return PushMeter(line, profile, name, measurands, ct_ratio)

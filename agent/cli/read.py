@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from agent.cli.reading import Taken
-    from drivers.modbus_meter import ModbusMeter
+    from drivers.building import BuiltMeter
 
 SOME_SILENT = 1
 UNIT_MAX = 247
@@ -142,7 +142,7 @@ def command(
     _report(_take(drivers, status_path), status_path, as_json=as_json, raw=raw)
 
 
-def _take(drivers: Sequence[ModbusMeter], status_path: Path) -> Sequence[Taken]:
+def _take(drivers: Sequence[BuiltMeter], status_path: Path) -> Sequence[Taken]:
     from agent.cli.borrow import borrowed  # noqa: PLC0415 - keeps `--help` fast
     from agent.cli.reading import take_all  # noqa: PLC0415
     from agent.cli.terminal import waiting  # noqa: PLC0415

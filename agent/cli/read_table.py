@@ -10,6 +10,7 @@ from rich.text import Text
 from agent.cli.reading import Taken
 from agent.cli.terminal import listing, show
 from agent.cli.texts import unit_of
+from drivers.building import HasOrigin
 from drivers.meter import Sample
 from wire.batch import Column
 from wire.document import flag_names
@@ -26,19 +27,21 @@ def show_readings(taken: Sequence[Taken], *, raw: bool) -> None:
 
 
 def table(taken: Taken, sample: Sample, *, raw: bool, before: Taken | None = None) -> RenderableType:
-    """Measurand, value, unit, quality; `raw`: function code and address, and the words in hexadecimal.
+    """Measurand, value, unit, quality; `raw`: function code and address, or code, and what was sent there.
 
     `before` is the reading that values are compared with.
     """
     columns = [("l", "measurand"), ("r", "value"), ("l", "unit"), ("l", "quality")]
     columns[2:2] = [("r", "change")] if before is not None else []
-    made = listing(*columns, *([("r", "from"), ("L", "registers")] if raw else []))
+    sent = "sent" if isinstance(taken.meter, HasOrigin) else "registers"
+    made = listing(*columns, *([("r", "from"), ("L", sent)] if raw else []))
     flags = sample.flags or (0,) * len(sample.values)
     old = before.sample.values if before is not None and before.sample is not None else sample.values
-    for number, (column, register) in enumerate(zip(taken.meter.columns, taken.registers, strict=True)):
+    origins = list(taken.origins()) if raw else []
+    for number, column in enumerate(taken.meter.columns):
         steps = sample.values[number]
         change = [_change(column, old[number], steps)] if before is not None else []
-        where = [f"FC{register.function_code} {register.address}", _hex(taken.words(register))] if raw else []
+        where = list(origins[number]) if raw else []
         quality = _quality(flags[number])
         made.add_row(column.measurand, _value(column, steps), *change, unit_of(column.measurand), quality, *where)
     return made
@@ -55,7 +58,8 @@ def title(taken: Taken) -> Text:
     """Which meter, where, and how long it took."""
     meter, line = taken.meter, taken.meter.line
     model = "" if meter.name == meter.profile.model else f"{meter.profile.model}, "
-    where = f"{model}unit {meter.unit} on {line.port} ({line.settings}), read in {taken.took_ms} ms"
+    unit = "" if isinstance(meter, HasOrigin) and meter.profile.protocol != "mbus" else f"unit {meter.unit} "
+    where = f"{model}{unit}on {line.port} ({line.settings}), read in {taken.took_ms} ms"
     return Text.assemble((meter.name, "bold"), f"  {where}")
 
 
@@ -70,7 +74,3 @@ def _quality(flags: int) -> Text:
     if not flags:
         return Text("good", "green")
     return Text(", ".join(flag_names(flags)).replace("_", " "), "yellow")
-
-
-def _hex(words: Sequence[int]) -> str:
-    return " ".join(f"{word:04X}" for word in words)

@@ -18,13 +18,13 @@ from agent.cli.read_table import table, title
 from agent.cli.reading import Taken, as_document, failures, take_all
 from agent.cli.terminal import console
 from agent.cli.texts import unit_of
-from drivers.modbus_meter import ModbusMeter
+from drivers.building import BuiltMeter
 from wire.utc import format_utc
 
 Show = Callable[[Sequence[Taken]], None]
 
 
-def follow(drivers: Sequence[ModbusMeter], status_path: Path, period_s: float, *, as_json: bool, raw: bool) -> None:
+def follow(drivers: Sequence[BuiltMeter], status_path: Path, period_s: float, *, as_json: bool, raw: bool) -> None:
     """Read every `period_s` until Ctrl-C. A daemon that has a line lends it for the moment of each reading."""
     out = console()
     with suppress(KeyboardInterrupt):
@@ -38,7 +38,7 @@ def follow(drivers: Sequence[ModbusMeter], status_path: Path, period_s: float, *
                 asyncio.run(_readings(drivers, status_path, period_s, screen.show))
 
 
-async def _readings(drivers: Sequence[ModbusMeter], status_path: Path, period_s: float, show: Show) -> None:
+async def _readings(drivers: Sequence[BuiltMeter], status_path: Path, period_s: float, show: Show) -> None:
     """Begins each round a whole number of periods after the first; rounds that a slow one took are left out."""
     loop = asyncio.get_running_loop()
     first_s, told = loop.time(), False

@@ -10,8 +10,8 @@ from typing import Any
 
 from agent.adapters.clock import SystemClock
 from agent.cli.status_view import running_pid
+from drivers.building import BuiltMeter, HasOrigin
 from drivers.meter import MeterError, RawBlock, Sample
-from drivers.modbus_meter import ModbusMeter
 from drivers.profile_model import Register
 from wire.document import flag_names
 from wire.measurand import BY_NAME
@@ -24,16 +24,21 @@ BUDGET_MS = 5_000
 class Taken:
     """What became of asking a meter at `utc_ms`: a sample, or the error instead."""
 
-    meter: ModbusMeter
+    meter: BuiltMeter
     utc_ms: int
     took_ms: int
     sample: Sample | None = None
     error: MeterError | None = None
 
-    @property
-    def registers(self) -> tuple[Register, ...]:
-        """Those of the sample's values, in their order."""
-        return self.meter.profile.select(tuple(column.measurand for column in self.meter.columns))
+    def origins(self) -> Iterator[tuple[str, str]]:
+        """For each value where it came from and what the meter sent: registers, or codes of a telegram."""
+        names = tuple(column.measurand for column in self.meter.columns)
+        if isinstance(self.meter, HasOrigin):
+            yield from (self.meter.origin(name) for name in names)
+            return
+        for register in self.meter.profile.select(names):
+            words = " ".join(f"{word:04X}" for word in self.words(register))
+            yield f"FC{register.function_code} {register.address}", words
 
     def words(self, register: Register) -> tuple[int, ...]:
         """The registers as they came that a value was made of."""
@@ -48,7 +53,7 @@ def _holds(block: RawBlock, register: Register) -> bool:
     return block.address <= register.address and register.end <= block.address + len(block.data) // 2
 
 
-async def take_all(meters: Sequence[ModbusMeter], refused: Mapping[str, MeterError]) -> list[Taken]:
+async def take_all(meters: Sequence[BuiltMeter], refused: Mapping[str, MeterError]) -> list[Taken]:
     """One reading of each, in their order; no failure stops the others. `refused` are the ports that are not ours."""
     lines = list(dict.fromkeys(meter.line for meter in meters))
     taken = await asyncio.gather(
@@ -58,7 +63,7 @@ async def take_all(meters: Sequence[ModbusMeter], refused: Mapping[str, MeterErr
     return [by_meter[id(meter)] for meter in meters]
 
 
-async def _take_line(meters: Sequence[ModbusMeter], refused: MeterError | None) -> list[Taken]:
+async def _take_line(meters: Sequence[BuiltMeter], refused: MeterError | None) -> list[Taken]:
     taken: list[Taken] = []
     for meter in meters:
         missing = next((t.error for t in taken if t.error is not None and t.error.reason == "line_missing"), None)
@@ -67,14 +72,14 @@ async def _take_line(meters: Sequence[ModbusMeter], refused: MeterError | None) 
     return taken
 
 
-async def _take(meter: ModbusMeter, missing: MeterError | None) -> Taken:
+async def _take(meter: BuiltMeter, missing: MeterError | None) -> Taken:
     """`missing` says that the line is known not to be there: waiting for that once is enough."""
     clock = SystemClock("system")
     began = clock.look()
     try:
         if missing is not None:
             raise missing
-        sample = await meter.read(BUDGET_MS)
+        sample = await meter.read(max(BUDGET_MS, meter.read_max_ms))
     except MeterError as error:
         return Taken(meter, began.utc_ms, clock.mono_ms() - began.mono_ms, error=error)
     return Taken(meter, began.utc_ms, clock.mono_ms() - began.mono_ms, sample)
@@ -110,6 +115,10 @@ def as_document(taken: Taken, *, raw: bool) -> dict[str, Any]:
                 {"function": block.function_code, "address": block.address, "words": list(block.words)}
                 for block in sample.words
             ]
+        if raw and isinstance(meter, HasOrigin):
+            document["sent"] = {
+                name: {"code": code, "text": text} for name, (code, text) in zip(names, taken.origins(), strict=True)
+            }
     if taken.error is not None:
         document["error"] = {"reason": taken.error.reason, "text": str(taken.error)}
     return document

@@ -14,11 +14,9 @@ import click
 
 from agent.meters import build_lines
 from agent.settings import Settings
-from drivers.modbus import ModbusLine
-from drivers.modbus_meter import ModbusMeter
+from drivers.building import BuiltMeter, build_line, build_meter
 from drivers.profile import ProfileError, find_profile
 from drivers.profile_model import Parity, Profile
-from drivers.sunspec_meter import modbus_meter
 
 TCP = "tcp://"
 
@@ -32,12 +30,12 @@ class Wanted:
 
     def of(self, profile: Profile, usual: tuple[str, ...] | None) -> tuple[str, ...] | None:
         """The measurands to read, None for the profile's default; `click.UsageError` for one that it has not."""
-        known = [register.measurand for register in profile.registers]
+        known = profile.measurands
         for name in self.measurands:
             if name not in known:
                 text = f"{profile.model} has no measurand {name!r}{_suggest(name, known)}"
                 raise click.UsageError(text)
-        return tuple(known) if self.everything else tuple(dict.fromkeys(self.measurands)) or usual
+        return known if self.everything else tuple(dict.fromkeys(self.measurands)) or usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,7 @@ class Line:
     stopbits: Literal[1, 2] | None = None
 
 
-def configured(settings: Settings, names: Sequence[str], wanted: Wanted) -> list[ModbusMeter]:
+def configured(settings: Settings, names: Sequence[str], wanted: Wanted) -> list[BuiltMeter]:
     """The meters of the configuration that are named, or all of them, in its order."""
     known = [meter.name for meter in settings.meters]
     for name in names:
@@ -71,22 +69,15 @@ def configured(settings: Settings, names: Sequence[str], wanted: Wanted) -> list
     return [drivers[name] for name in known if name in chosen]
 
 
-def described(line: Line, model: str, unit: int | None, wanted: Wanted, folder: Path) -> ModbusMeter:
+def described(line: Line, model: str, unit: int | None, wanted: Wanted, folder: Path) -> BuiltMeter:
     """The meter that the options describe; profiles are looked for in `folder` and among the shipped ones."""
     try:
         profile = find_profile(model, (folder,))
     except ProfileError as error:
         raise click.UsageError(f"--model: {error}") from error
     _check_port(line.port)
-    default = profile.serial
-    modbus = ModbusLine(
-        line.port.rpartition("/")[2],
-        line.port,
-        line.baudrate or default.baudrate,
-        line.parity or default.parity,
-        line.stopbits or default.stopbits,
-    )
-    return modbus_meter(modbus, unit or default.unit, profile, model, wanted.of(profile, None))
+    built = build_line(profile, line.port.rpartition("/")[2], line.port, line.baudrate, line.parity, line.stopbits)
+    return build_meter(built, unit or profile.serial.unit, profile, model, wanted.of(profile, None))
 
 
 def _check_port(port: str) -> None:

@@ -119,7 +119,7 @@ def _check_measurands(meter: Table, profile: Profile | None, report: Report) -> 
     if wanted is None:
         return
     path = (*meter.path, "measurands")
-    known = None if profile is None else [register.measurand for register in profile.registers]
+    known = None if profile is None else list(profile.measurands)
     if not wanted:
         report.mistake(path, "is empty", "name at least one, or leave the key out for the profile's own choice")
     for index, name in enumerate(wanted):
