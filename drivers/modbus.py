@@ -108,6 +108,7 @@ class ModbusLine:
         self._late = LateAnswers()
         self._last: tuple[int, Block] | None = None
         self._again = False
+        self.heard_at = 0.0  # loop time of the last answer of any meter
         self._silences = 0
 
     @property
@@ -232,6 +233,7 @@ class ModbusLine:
         operation = f"read {_named(block)} of"
         if answer is not None and not answer.fault:
             self._silences = 0
+            self.heard_at = asyncio.get_running_loop().time()
             self._late.answered(request.unit, waited_s)
             if answer.exception:
                 raise ModbusRefusalError(answer.exception, operation=operation, subject=request.subject)

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 from tenacity.stop import stop_base
 
-from drivers.decode import Decoder
-from drivers.meter import MeterError, RawBlock, Sample
-from drivers.modbus import ModbusLine, ModbusRefusalError, Request
+from drivers.decode import NOT_AVAILABLE, Decoder
+from drivers.meter import MeterError, Notice, RawBlock, Sample
+from drivers.modbus import EXCEPTIONS, ModbusLine, ModbusRefusalError, Request
 from drivers.nameplate import nameplate_text
-from drivers.plan import Block, WireCost, plan_reads
-from drivers.profile_model import ADDRESS_MAX, REGISTERS_MAX, Limits, Profile
+from drivers.plan import Block, WireCost
+from drivers.profile_model import Profile, Register
+from drivers.read_plan import LeftOut, ReadPlan
 from wire.batch import Column
 
 READ_MAX_MS = 5000
@@ -22,11 +23,12 @@ RETRIED = ("silent", "garbage", "line_lost")
 NOT_READY = (5, 6)
 REFUSED_BLOCK = (2, 3)
 NOT_THERE = (1, 2, 3)
-APART = 4  # shorter blocks, and longer ones, that tell answers apart by their length
+MUTE_MAX = 2  # readings in which a block alone brought no answer, after which it counts as refused
+EARLY_S = 0.005  # a time-out that ends this much before the deadline was not cut short by it
 
 
 class ModbusMeter:
-    """`measurands` None means the profile's default set. `ct_ratio` counts where the profile leaves it to the box."""
+    """`measurands` None means the profile's default set. Ratios count where the profile leaves them to the box."""
 
     def __init__(
         self,
@@ -36,6 +38,7 @@ class ModbusMeter:
         name: str,
         measurands: Sequence[str] | None = None,
         ct_ratio: float = 1,
+        vt_ratio: float = 1,
     ) -> None:
         self.line = line
         self.unit = unit
@@ -45,7 +48,11 @@ class ModbusMeter:
         self._registers = profile.select(None if measurands is None else tuple(measurands))
         self._columns = tuple(Column(register.measurand, register.resolution) for register in self._registers)
         self.ct_ratio = ct_ratio if profile.ct == "box" else 1
-        self._plan(profile.limits)
+        self.vt_ratio = vt_ratio if profile.vt == "box" else 1
+        self._failing = False
+        self._mute: dict[Block, int] = {}
+        self._notices: list[Notice] = []
+        self._plan_for(self._registers)
 
     @property
     def name(self) -> str:
@@ -58,21 +65,34 @@ class ModbusMeter:
     @property
     def blocks(self) -> tuple[Block, ...]:
         """The requests of one reading."""
-        return self._blocks
+        return self._plan.blocks
 
     @property
     def read_max_ms(self) -> int:
         return READ_MAX_MS
 
-    def _plan(self, limits: Limits) -> None:
-        timing, cost = self.profile.timing, self.line.cost
-        meter_ms = timing.answer_typical_ms + timing.quiet_ms
-        self._limits = limits
-        self._blocks = plan_reads(self._registers, limits, WireCost(cost.character_ms, cost.silence_ms, meter_ms))
-        self._decoder = Decoder(self._registers, self._blocks, self.ct_ratio)
-        self._requests = [self._request(block) for block in self._blocks]
+    @property
+    def typical_ms(self) -> int:
+        """What a reading takes of the line's time, by its plan."""
+        return round(sum(request.typical_s for request in self._requests) * 1000)
 
-    def _request(self, block: Block) -> Request:
+    def _plan_for(self, registers: Sequence[Register]) -> None:
+        """Plan anew for these registers, in the order of the columns."""
+        timing, cost = self.profile.timing, self.line.cost
+        wire = WireCost(cost.character_ms, cost.silence_ms, timing.answer_typical_ms + timing.quiet_ms)
+        self._plan = ReadPlan(registers, self.profile.limits, self.profile.fallback, wire)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """After each change of the plan."""
+        plan = self._plan
+        self._decoder = Decoder(plan.read, plan.blocks, self.ct_ratio, self.vt_ratio)
+        self._requests = [self._request(block, plan.apart(block)) for block in plan.blocks]
+        places = {register: place for place, register in enumerate(plan.read)}
+        self._places = [places.get(each) for each in plan.registers] if plan.left_out else None
+        self._first = self._at = 0
+
+    def _request(self, block: Block, apart: tuple[Block, ...] = ()) -> Request:
         timing, wire_ms = self.profile.timing, self.line.cost.block_ms(block.count)
         return Request(
             self.unit,
@@ -81,21 +101,8 @@ class ModbusMeter:
             timeout_s=(timing.answer_timeout_ms + wire_ms) / 1000,
             quiet_s=timing.quiet_ms / 1000,
             subject=self._subject,
-            apart=self._apart(block),
+            apart=apart,
         )
-
-    def _apart(self, block: Block) -> tuple[Block, ...]:
-        """Blocks of other lengths that the meter answers: without its last values, or longer, which may be refused."""
-        ends = sorted({each.end for each in self._registers if block.holds(each)}, reverse=True)[1:]
-        grain = 2 if self._limits.even else 1
-        shorter = [end - block.address for end in ends[:APART]]
-        longer = [block.count + grain * more for more in range(1, APART + 1)]
-        blocks = [Block(block.function_code, block.address, count + count % grain) for count in shorter + longer]
-        return tuple(each for each in blocks if each.count != block.count and self._touches_nothing_forbidden(each))
-
-    def _touches_nothing_forbidden(self, block: Block) -> bool:
-        forbidden = any(block.address <= last and first < block.end for first, last in self._limits.forbidden)
-        return not forbidden and block.count <= REGISTERS_MAX and block.end <= ADDRESS_MAX + 1
 
     async def identify(self, budget_ms: int) -> Mapping[str, str]:
         """The serial number, where the profile knows its registers and the meter has them."""
@@ -116,25 +123,120 @@ class ModbusMeter:
 
     async def read(self, budget_ms: int) -> Sample:
         """One reading; see `drivers.meter.Meter`."""
-        deadline = asyncio.get_running_loop().time() + budget_ms / 1000
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        deadline = started + budget_ms / 1000
         async with self.line.claim(deadline):
-            try:
-                answers = await self._read_blocks(deadline)
-            except ModbusRefusalError as refusal:
-                tighter = self.profile.fallback
-                if refusal.code not in REFUSED_BLOCK or tighter is None or self._limits == tighter:
+            while True:
+                try:
+                    answers = await self._read_blocks(deadline)
+                    break
+                except ModbusRefusalError as refusal:
+                    if not await self._learn(refusal, deadline):
+                        raise
+                except MeterError as error:
+                    self._failing = error.reason == "silent"
+                    if self._failing and loop.time() < deadline - EARLY_S:
+                        self._is_mute(started)
                     raise
-                self._plan(tighter)
-                answers = await self._read_blocks(deadline)
+            sample = self._sample(answers)
+            if self._plan.left_out and (due := self._plan.due(loop.time())) is not None:
+                await self._ask_again(due, deadline)
+        return sample
+
+    async def _read_blocks(self, deadline: float) -> list[bytes]:
+        """The answers in the order of the blocks, beginning with the one after that which failed last."""
+        plan, requests = self._plan, self._requests
+        answers = [b""] * len(requests)
+        for step in range(len(requests)):
+            self._at = at = (self._first + step) % len(requests)
+            answers[at] = await self._read_block(requests[at], deadline)
+            if plan.is_hunting or plan.hopeless:
+                plan.answered()
+        self._failing, self._first = False, 0
+        if self._mute:
+            self._mute.clear()
+        if plan.is_hunting:
+            plan.settled()
+        return answers
+
+    def _sample(self, answers: list[bytes]) -> Sample:
         values, flags = self._decoder(answers)
         words = tuple(
             RawBlock(block.function_code, block.address, answer)
-            for block, answer in zip(self._blocks, answers, strict=True)
+            for block, answer in zip(self._plan.blocks, answers, strict=True)
         )
-        return Sample(values, flags, words)
+        if self._places is not None:
+            flags = flags or (0,) * len(values)
+            flags = tuple(NOT_AVAILABLE if place is None else flags[place] for place in self._places)
+            values = tuple(None if place is None else values[place] for place in self._places)
+        if not self._notices:
+            return Sample(values, flags, words)
+        notices, self._notices = tuple(self._notices), []
+        return Sample(values, flags, words, notices=notices)
 
-    async def _read_blocks(self, deadline: float) -> list[bytes]:
-        return [await self._read_block(request, deadline) for request in self._requests]
+    async def _learn(self, refusal: ModbusRefusalError, deadline: float) -> bool:
+        """Change the plan after a refusal that is certain; whether there is something to read and time for it."""
+        request = self._requests[self._at]
+        if refusal.code not in REFUSED_BLOCK or self._plan.hopeless:
+            return False
+        try:
+            await self.line.ask(request, deadline)
+        except ModbusRefusalError as again:
+            if again.code not in REFUSED_BLOCK:
+                return False
+            self._give_way(request.block, again.code)
+        has_time = asyncio.get_running_loop().time() + self.typical_ms / 1000 < deadline
+        return has_time and not self._plan.hopeless
+
+    def _give_way(self, block: Block, code: int) -> None:
+        """The meter does not answer `block`: split it, or leave out its value."""
+        plan, at = self._plan, self._at
+        before = plan.blocks
+        left_out = plan.refused(block, code, asyncio.get_running_loop().time())
+        self._prepare()
+        if plan.blocks == before:
+            self._first = (at + 1) % len(before)  # first see whether it answers anything else
+        if left_out is not None:
+            cause = f"exception {code}, {EXCEPTIONS[code]}" if code else "no answer"
+            self._note(
+                "register_refused", left_out, f"is refused ({cause}) and left out; it is asked for again now and then"
+            )
+
+    def _note(self, kind: str, left_out: LeftOut, text: str) -> None:
+        register = left_out.register
+        place = {"function_code": register.function_code, "address": register.address}
+        data = {"measurand": register.measurand, **place, "code": left_out.code}
+        name = f"{register.measurand} (register {register.address}, function {register.function_code})"
+        self._notices.append(Notice(kind, data, f"{name} {text}"))
+
+    def _is_mute(self, started: float) -> None:
+        """A block brought no answer: if the meter answers others, it is this block, else begin with the others next."""
+        block = self._requests[self._at].block
+        self._first = (self._at + 1) % len(self._requests)
+        if self.line.heard_at < started:
+            return
+        self._mute[block] = self._mute.get(block, 0) + 1
+        if self._mute[block] >= MUTE_MAX and not self._plan.hopeless:
+            self._mute.clear()
+            self._plan.answered()
+            self._give_way(block, 0)
+
+    async def _ask_again(self, left_out: LeftOut, deadline: float) -> None:
+        """Whether the meter answers by now what it refused."""
+        requests = [self._request(block) for block in self._plan.alone(left_out.register)]
+        loop = asyncio.get_running_loop()
+        if loop.time() + sum(request.typical_s for request in requests) > deadline:
+            return
+        try:
+            for request in requests:
+                await self.line.ask(request, deadline)
+        except MeterError:
+            self._plan.still_refused(left_out, loop.time())
+            return
+        self._plan.taken_back(left_out)
+        self._prepare()
+        self._note("register_back", left_out, "is answered again")
 
     async def _read_block(self, request: Request, deadline: float) -> bytes:
         """Ask, and ask again after noise or silence while there is time; retrying costs CPU only when it happens."""
@@ -144,7 +246,7 @@ class ModbusMeter:
             return await self.line.ask(request, deadline)
         except MeterError as error:
             first = error
-            if not _worth_retrying(error) or loop.time() > latest:
+            if not _worth_retrying(error) or loop.time() > latest or (self._failing and error.reason == "silent"):
                 raise
         again = AsyncRetrying(
             retry=retry_if_exception(_worth_retrying),

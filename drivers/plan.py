@@ -72,7 +72,28 @@ class WireCost:
 DEFAULT_COST = WireCost.serial(9600)
 
 
-def plan_reads(registers: Iterable[Register], limits: Limits, cost: WireCost = DEFAULT_COST) -> tuple[Block, ...]:
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """What a meter's refusals have taught: `walls` are (function, address) that no block may hold registers on both
+    sides of; `refused` may not be touched at all.
+    """
+
+    walls: frozenset[tuple[int, int]] = frozenset()
+    refused: tuple[Block, ...] = ()
+
+    def forbids(self, function_code: int, first: int, last: int, start: int, end: int) -> bool:
+        """Whether there may be no block `start..end` with values beginning at `first` to `last`."""
+        return any(code == function_code and first < wall <= last for code, wall in self.walls) or any(
+            block.function_code == function_code and start < block.end and block.address < end for block in self.refused
+        )
+
+
+UNTAUGHT = Taught()
+
+
+def plan_reads(
+    registers: Iterable[Register], limits: Limits, cost: WireCost = DEFAULT_COST, taught: Taught = UNTAUGHT
+) -> tuple[Block, ...]:
     """The blocks that hold every register whole, cheapest in time, then fewest; `ValueError` if there are none.
 
     No block is longer than the limits, touches what is forbidden, or (without `gaps`) what is not asked for.
@@ -81,7 +102,7 @@ def plan_reads(registers: Iterable[Register], limits: Limits, cost: WireCost = D
     everything = (*asked, *scale_registers(asked))
     ordered = sorted(everything, key=lambda register: (register.function_code, register.address, register.end))
     groups = groupby(ordered, key=lambda register: register.function_code)
-    return tuple(block for _code, group in groups for block in _plan_one_function(list(group), limits, cost))
+    return tuple(block for _code, group in groups for block in _plan_one_function(list(group), limits, cost, taught))
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -93,7 +114,9 @@ class _Plan:
     requests: int = 0
 
 
-def _plan_one_function(registers: Sequence[Register], limits: Limits, cost: WireCost) -> tuple[Block, ...]:
+def _plan_one_function(
+    registers: Sequence[Register], limits: Limits, cost: WireCost, taught: Taught
+) -> tuple[Block, ...]:
     """Dynamic programme over the sorted registers: the best plan of n of them ends with one block of the last k."""
     best = [_Plan(0, ())]
     for last, register in enumerate(registers):
@@ -103,7 +126,7 @@ def _plan_one_function(registers: Sequence[Register], limits: Limits, cost: Wire
             end = max(end, registers[first].end)
             if end - registers[first].address > limits.registers_max:
                 break
-            block = _block(registers[first : last + 1], end, limits)
+            block = _block(registers[first : last + 1], end, limits, taught)
             if block is not None:
                 before = best[first]
                 spent_us = before.cost_us + round(1000 * cost.block_ms(block.count))
@@ -115,9 +138,9 @@ def _plan_one_function(registers: Sequence[Register], limits: Limits, cost: Wire
     return best[-1].blocks
 
 
-def _block(registers: Sequence[Register], end: int, limits: Limits) -> Block | None:
-    """The block around `registers` (sorted by address), or None where the limits forbid it."""
-    start = registers[0].address
+def _block(registers: Sequence[Register], end: int, limits: Limits, taught: Taught) -> Block | None:
+    """The block around `registers` (sorted by address), or None where the limits, or what was taught, forbid it."""
+    start, code = registers[0].address, registers[0].function_code
     if not limits.gaps and _has_gap(registers):
         return None
     if limits.even:
@@ -126,7 +149,9 @@ def _block(registers: Sequence[Register], end: int, limits: Limits) -> Block | N
         return None
     if any(start <= last and first < end for first, last in limits.forbidden):
         return None
-    return Block(registers[0].function_code, start, end - start)
+    if taught is not UNTAUGHT and taught.forbids(code, registers[0].address, registers[-1].address, start, end):
+        return None
+    return Block(code, start, end - start)
 
 
 def _has_gap(registers: Sequence[Register]) -> bool:
