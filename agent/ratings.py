@@ -45,15 +45,16 @@ def places(profile: Profile, columns: Sequence[Column]) -> list[Place | None]:
 
 def _is_single_phase(profile: Profile) -> bool:
     """Whether the profile has values of L1 and none of another phase: with totals alone, there may be three."""
-    names = {register.measurand for register in profile.registers}
+    names = set(profile.measurands)
     return bool(names & SINGLE) and not any(name.endswith(OTHER_PHASES) for name in names)
 
 
 def _rollovers(profile: Profile, ct: float, vt: float) -> dict[str, Fraction]:
-    return {
+    ends = {
         register.measurand: register.rollover
         * (Fraction(str(ct)) if register.scales_with_ct else 1)
         * (Fraction(str(vt)) if register.scales_with_vt else 1)
         for register in profile.registers
         if register.rollover is not None
     }
+    return ends | {field.measurand: field.rollover for field in profile.fields if field.rollover is not None}
