@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from agent.adapters.buffer import BufferFileError
 from agent.adapters.clock import Clock
 from agent.adapters.logs import Changes
-from agent.adapters.uplink import Connected, CredentialError, Disconnected, MqttUplink, Published, Received, UplinkEvent
+from agent.adapters.uplink import Connected, Disconnected, Published, Received, UplinkEvent
 from agent.core.delivery import Delivery
 from agent.core.delivery_actions import Action, Confirmed, Load, Outcome, Publish, Reconnect, Sealed
 from agent.core.receipts import Verdict
-from agent.core.reconnect import Reconnect as ReconnectDelays
 from agent.core.records import NewEvent
 from agent.core.watchdog import Watchdog
 from agent.settings import Uplink
 from agent.tasks.buffer_thread import BufferThread
+from agent.tasks.connecting import Connection
 from agent.tasks.progress import Progress
 from agent.tasks.recording import Recorder
 from wire.codec import peek
@@ -27,12 +27,9 @@ from wire.receipt import Receipt, parse_receipt
 
 log = logging.getLogger(__name__)
 
-CREDENTIAL_RETRY_MS = 30_000
 NAP_MS = 60_000
 STUCK_MS = 180_000
 EPOCH_PAUSE_MS = 60 * 60_000  # a far end that sends nonsense costs one epoch an hour, not one a message
-RENEW_MS = 10 * 60_000  # how soon a subscription that was not granted is tried again
-STABLE_MS = 30_000  # two boxes of one name throw each other out: a connection shorter than this is a failed attempt
 EVENTS_MAX = 10_000
 DAMAGED = "damaged on the box"
 
@@ -62,15 +59,13 @@ class Courier:
     random: random.Random = field(default_factory=random.Random)
     _events: asyncio.Queue[Event] = field(default_factory=lambda: asyncio.Queue(EVENTS_MAX))
     _changes: Changes = field(init=False)
-    _uplink: MqttUplink | None = None
-    _delays: ReconnectDelays = field(init=False)
-    _connect_at_ms: int | None = 0
-    _renew_at_ms: int | None = None
+    _connection: Connection = field(init=False)
     _epoch_at_ms: int | None = None
 
     def __post_init__(self) -> None:
-        self._delays = ReconnectDelays(self.settings.fleet_size)
         self._changes = Changes(log, self.progress.troubles)
+        about = (self.clock, self.progress, self._changes, self.random)
+        self._connection = Connection(self.settings, self.box_id, self._emit, *about)
 
     def sealed(self, batch: Sealed) -> None:
         """A new batch is in the buffer."""
@@ -85,8 +80,8 @@ class Courier:
         """Deliver until cancelled."""
         try:
             while True:
-                await self._renew_if_due()
-                await self._connect_if_due()
+                if await self._connection.step():
+                    self.delivery.on_disconnected()
                 self.watchdog.beat("delivery", self.clock.mono_ms() + NAP_MS + STUCK_MS)
                 event = await self._next_event()
                 try:
@@ -95,15 +90,15 @@ class Courier:
                     # Nothing is lost: what could not be read or deleted now is still there.
                     self._buffer_failed(error)
         finally:
-            await self._drop_connection()
+            await self._connection.drop()
 
     async def _next_event(self) -> Event | None:
         """The next event, or None when it is time to do something."""
         if not self._events.empty():
             return self._events.get_nowait()
         now_ms = self.clock.mono_ms()
-        times = (self.delivery.wake_ms(now_ms), self._connect_at_ms, self._renew_at_ms)
-        due = [at_ms for at_ms in times if at_ms is not None]
+        wake_ms, due = self.delivery.wake_ms(now_ms), self._connection.due_ms()
+        due += [] if wake_ms is None else [wake_ms]
         wait_ms = min([max(min(due, default=now_ms + NAP_MS) - now_ms, 0), NAP_MS])
         try:
             async with asyncio.timeout(wait_ms / 1000):
@@ -122,7 +117,8 @@ class Courier:
                 self._say_published(event)
                 await self._do(delivery.on_published(now_ms, event.batch_id, event.outcome))
             case Connected():
-                await self._connected(event)
+                self._connection.connected(event)
+                await self._do(delivery.on_connected(self.clock.mono_ms()))
             case Disconnected():
                 await self._disconnected(event)
             case Reconfigured():
@@ -161,10 +157,10 @@ class Courier:
         except BufferFileError as error:
             self._buffer_failed(error)
             return self.delivery.on_unreadable(self.clock.mono_ms(), batch_id)
-        if body is None or self._uplink is None:
+        if body is None or self._connection.uplink is None:
             self.delivery.forget([batch_id])
         elif _is_whole(body):
-            self._uplink.publish(batch_id, body)
+            self._connection.uplink.publish(batch_id, body)
         else:
             await self._set_aside(batch_id)
         return []
@@ -199,47 +195,6 @@ class Courier:
         elif event.outcome is not Outcome.LOST:
             self._changes.say("publishing", f"{event.detail}; nothing is lost, it is tried again", logging.WARNING)
 
-    # The connection
-
-    async def _connect_if_due(self) -> None:
-        now_ms = self.clock.mono_ms()
-        if self._connect_at_ms is None or now_ms < self._connect_at_ms:
-            return
-        if self._uplink is None:
-            try:
-                self._uplink = MqttUplink(self.settings, self.box_id, self._emit)
-            except CredentialError as error:
-                self._state(f"no connection: {error}; readings are kept", logging.ERROR)
-                self._connect_at_ms = now_ms + CREDENTIAL_RETRY_MS
-                return
-        self._connect_at_ms = None
-        self._uplink.start()
-
-    async def _renew_if_due(self) -> None:
-        """A connection without receipts is given up after a while: what the policy refused, it may allow by now."""
-        now_ms = self.clock.mono_ms()
-        if self._renew_at_ms is None or now_ms < self._renew_at_ms:
-            return
-        self._renew_at_ms = None
-        if self._uplink is not None and self.delivery.connected:
-            self.delivery.on_disconnected()
-            await self._uplink.stop()
-            self._connect_at_ms = now_ms
-
-    async def _reconfigured(self, settings: Uplink) -> None:
-        self.settings = settings
-        self._delays = ReconnectDelays(settings.fleet_size)
-        self.delivery.confirm_by_puback = settings.confirm == "puback"
-        if self.progress.connected and self._uplink is not None and self._uplink.serves(settings):
-            return
-        self._changes.forget("uplink")  # what is still so is worth saying to somebody who has just changed it
-        if self.progress.connected:
-            self._state("connecting anew, with the changed settings; readings are kept", logging.INFO)
-        await self._drop_connection()
-        self.delivery.on_disconnected()
-        self._renew_at_ms = None
-        self._connect_at_ms = self.clock.mono_ms() + self._delays.delay_ms(self.random.random())
-
     def _emit(self, event: Event) -> None:
         try:
             self._events.put_nowait(event)
@@ -251,40 +206,15 @@ class Courier:
                     self._events.put_nowait(one)
             self._events.put_nowait(Disconnected(f"{EVENTS_MAX} events waited to be handled"))
 
-    async def _connected(self, event: Connected) -> None:
-        self.progress.connected, self.progress.connected_since_ms = True, self.clock.mono_ms()
-        self._state(f"connected to {self.settings.endpoint}:{self.settings.port} as {self.box_id}", logging.INFO)
-        if event.receipts is not None:
-            step = f"allow iot:Subscribe and iot:Receive on {self.settings.receipts} in the policy"
-            self._changes.say("receipts", f"not granted: {event.receipts}; {step}", logging.ERROR)
-            self._renew_at_ms = self.clock.mono_ms() + RENEW_MS
-        else:
-            self._changes.say("receipts", "subscribed to", logging.DEBUG)
-        await self._do(self.delivery.on_connected(self.clock.mono_ms()))
-
     async def _disconnected(self, event: Disconnected) -> None:
-        now_ms, since_ms = self.clock.mono_ms(), self.progress.connected_since_ms
-        self.progress.connected, self.progress.connected_since_ms = False, None
-        self._renew_at_ms = None
-        if since_ms is not None and now_ms - since_ms >= STABLE_MS:
-            self._delays.connected()
         self.delivery.on_disconnected()
-        if self._uplink is not None:
-            await self._uplink.stop()
-        delay_ms = self._delays.delay_ms(self.random.random(), rejected=event.rejected)
-        self._connect_at_ms = now_ms + delay_ms
-        where = f"{self.settings.endpoint}:{self.settings.port}"
-        self._state(f"not connected to {where}: {event.cause}; readings are kept, trying again", logging.WARNING)
+        await self._connection.disconnected(event)
 
-    async def _drop_connection(self) -> None:
-        if self._uplink is not None:
-            await self._uplink.stop()
-            self._uplink = None
-        self.progress.connected, self.progress.connected_since_ms = False, None
-
-    def _state(self, state: str, level: int) -> None:
-        self.progress.uplink_state = state
-        self._changes.say("uplink", state, level)
+    async def _reconfigured(self, settings: Uplink) -> None:
+        self.settings = settings
+        self.delivery.confirm_by_puback = settings.confirm == "puback"
+        if await self._connection.reconfigure(settings):
+            self.delivery.on_disconnected()
 
     # Receipts
 

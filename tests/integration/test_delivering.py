@@ -16,7 +16,7 @@ from recording_rig import batches_in
 from virtual_time import run_virtual
 
 from agent.adapters.buffer_file import BufferFileError
-from agent.adapters.uplink import Connected, CredentialError, Disconnected, Received
+from agent.adapters.uplink import Connected, Disconnected, Received
 from agent.core.delivery_actions import Outcome
 from agent.tasks import delivering
 
@@ -89,70 +89,6 @@ def test_where_the_broker_is_enough_its_word_deletes(make: Callable[..., Courier
 # The connection
 
 
-def test_a_lost_connection_is_said_once_and_comes_back(
-    make: Callable[..., CourierRig], log: Callable[[], list[str]]
-) -> None:
-    async def scenario() -> None:
-        rig = make()
-        async with rig.running():
-            await rig.pass_s(MINUTE_S)
-            rig.network.connect = lambda: Disconnected("no route")
-            await rig.lose_connection("no route")
-            assert not rig.rig.progress.connected
-            await rig.pass_s(10 * MINUTE_S)
-            gaps = [b - a for a, b in zip(rig.network.attempts_ms[1:], rig.network.attempts_ms[2:], strict=False)]
-            assert len(gaps) > 50
-            assert max(gaps) <= 12_000
-            assert rig.network.published == []
-            rig.network.connect = lambda: Connected(None)
-            await rig.pass_s(15)
-            assert rig.rig.progress.connected
-            await rig.pass_s(10)
-            assert len({batch_id for batch_id, _ in rig.network.published}) == rig.waiting > 0
-            await rig.confirm()
-            assert rig.waiting == 0
-
-    run_virtual(scenario())
-    lost = "WARNING uplink: not connected to broker:8883: no route; readings are kept, trying again"
-    assert log() == [CONNECTED, lost, CONNECTED]
-
-
-def test_two_boxes_of_one_name_do_not_throw_each_other_out_at_network_speed(make: Callable[..., CourierRig]) -> None:
-    """The broker accepts the connection, and ends it as soon as the other one connects."""
-
-    async def scenario() -> None:
-        rig = make()
-
-        def connect() -> Connected:
-            asyncio.get_running_loop().call_later(0.05, rig.network.say, Disconnected("taken over"))
-            return Connected(None)
-
-        rig.network.connect = connect
-        async with rig.running():
-            await rig.pass_s(10 * MINUTE_S)
-            assert len(rig.network.attempts_ms) < 200
-
-    run_virtual(scenario())
-
-
-def test_credentials_that_cannot_be_used_are_said_once_and_looked_at_again(
-    make: Callable[..., CourierRig], log: Callable[[], list[str]]
-) -> None:
-    async def scenario() -> None:
-        rig = make()
-        rig.network.credentials = CredentialError("cannot read key: Permission denied; give the user access")
-        async with rig.running():
-            await rig.pass_s(5 * MINUTE_S)
-            assert rig.network.attempts_ms == []
-            rig.network.credentials = None
-            await rig.pass_s(31)
-            assert rig.rig.progress.connected
-
-    run_virtual(scenario())
-    problem = "ERROR uplink: no connection: cannot read key: Permission denied; give the user access; readings are kept"
-    assert log() == [problem, CONNECTED]
-
-
 def test_three_publishes_without_puback_renew_the_connection(make: Callable[..., CourierRig]) -> None:
     async def scenario() -> None:
         rig = make()
@@ -189,84 +125,6 @@ def test_a_denied_publish_is_said_once_with_the_remedy(
         "policy of this certificate; nothing is lost, it is tried again"
     )
     assert log() == [CONNECTED, denied]
-
-
-def test_receipts_that_are_not_granted_are_said_and_asked_for_again(
-    make: Callable[..., CourierRig], log: Callable[[], list[str]]
-) -> None:
-    async def scenario() -> None:
-        rig = make()
-        rig.network.connect = lambda: Connected("SUBACK 0x87")
-        async with rig.running():
-            await rig.pass_s(35 * MINUTE_S)
-            assert len(rig.network.attempts_ms) == 4
-            assert rig.network.published, "what can be sent is sent"
-            rig.network.connect = lambda: Connected(None)
-            await rig.pass_s(10 * MINUTE_S)
-            assert len(rig.network.attempts_ms) == 5
-            await rig.pass_s(60 * MINUTE_S)
-            assert len(rig.network.attempts_ms) == 5
-            assert rig.rig.progress.troubles == {}
-
-    run_virtual(scenario())
-    step = "allow iot:Subscribe and iot:Receive on wattpost/apt-1/receipts in the policy"
-    assert log() == [CONNECTED, f"ERROR receipts: not granted: SUBACK 0x87; {step}"]
-
-
-def test_a_reload_connects_afresh_with_the_new_settings(make: Callable[..., CourierRig]) -> None:
-    async def scenario() -> None:
-        rig = make()
-        async with rig.running():
-            await rig.pass_s(MINUTE_S)
-            rig.courier.reconfigure(replace(SETTINGS, endpoint="other", confirm="puback"))
-            await rig.pass_s(15)
-            assert rig.network.uplink is not None
-            assert rig.network.uplink.settings.endpoint == "other"
-            assert rig.rig.progress.connected
-            await rig.pass_s(20 * MINUTE_S)
-            assert rig.waiting == 0
-
-    run_virtual(scenario())
-
-
-def test_a_reload_that_changes_nothing_of_the_uplink_leaves_the_connection_in_peace(
-    make: Callable[..., CourierRig], log: Callable[[], list[str]]
-) -> None:
-    async def scenario() -> None:
-        rig = make()
-        async with rig.running():
-            await rig.pass_s(MINUTE_S)
-            rig.courier.reconfigure(replace(SETTINGS))
-            await rig.pass_s(MINUTE_S)
-            assert len(rig.network.attempts_ms) == 1
-            assert rig.rig.progress.connected
-            rig.courier.reconfigure(replace(SETTINGS, keep_alive_s=90))
-            await rig.pass_s(MINUTE_S)
-            assert len(rig.network.attempts_ms) == 2
-
-    run_virtual(scenario())
-    anew = "INFO uplink: connecting anew, with the changed settings; readings are kept"
-    assert log() == [CONNECTED, anew, CONNECTED]
-
-
-def test_a_reload_while_there_is_no_connection_tries_at_once_and_says_what_is_still_wrong(
-    make: Callable[..., CourierRig], log: Callable[[], list[str]]
-) -> None:
-    async def scenario() -> None:
-        rig = make()
-        rig.network.credentials = CredentialError("the key is bad; mend it")
-        async with rig.running():
-            await rig.pass_s(35)
-            rig.courier.reconfigure(SETTINGS)
-            await rig.pass_s(1)
-            rig.network.credentials = None
-            rig.courier.reconfigure(SETTINGS)
-            await rig.pass_s(1)
-            assert rig.rig.progress.connected
-
-    run_virtual(scenario())
-    bad = "ERROR uplink: no connection: the key is bad; mend it; readings are kept"
-    assert log() == [bad, bad, CONNECTED]
 
 
 def test_a_flood_of_events_begins_anew_and_stops_nothing(

@@ -14,7 +14,7 @@ from agent.adapters.uplink import Connected, CredentialError, Disconnected, Publ
 from agent.core.delivery import Delivery
 from agent.core.delivery_actions import Outcome
 from agent.settings import Uplink
-from agent.tasks import delivering
+from agent.tasks import connecting
 from agent.tasks.delivering import Courier
 from wire.batch import Batch
 from wire.codec import decode, digest
@@ -41,6 +41,7 @@ class Network:
     def __init__(self) -> None:
         self.connect: Callable[[], UplinkEvent] = lambda: Connected(None)
         self.answer: Callable[[int, bytes], tuple[Outcome, str] | None] = lambda _id, _body: (Outcome.ACCEPTED, "")
+        self.attempt_s = 0.01
         self.credentials: CredentialError | None = None
         self.published: list[tuple[int, bytes]] = []
         self.attempts_ms: list[int] = []
@@ -69,7 +70,7 @@ class FakeUplink:
         loop = asyncio.get_running_loop()
         self.running = True
         self.network.attempts_ms.append(round(loop.time() * 1000))
-        loop.call_later(0.01, self._attempted)
+        loop.call_later(self.network.attempt_s, self._attempted)
 
     def _attempted(self) -> None:
         if self.running:
@@ -92,7 +93,7 @@ class CourierRig:
     def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch, settings: Uplink = SETTINGS) -> None:
         self.network = Network()
         monkeypatch.setattr(
-            delivering, "MqttUplink", lambda settings, _box, emit: FakeUplink(self.network, settings, emit)
+            connecting, "MqttUplink", lambda settings, _box, emit: FakeUplink(self.network, settings, emit)
         )
         self.rig = Rig(path)
         self.rig.add_meter()
