@@ -13,8 +13,10 @@ from agent.adapters.logs import Changes
 from agent.core.backoff import MeterBackoff
 from agent.core.lending import Lease
 from agent.core.records import NewEvent, NewReading
+from agent.core.sharing import READ_MIN_MS, budget_ms, learnt_ms, turn
 from agent.core.slots import MeterSlots
 from agent.core.truth import MeterTruth
+from agent.core.truth_events import sentence
 from agent.core.watchdog import Watchdog
 from agent.tasks.lending import Loan
 from agent.tasks.progress import MeterProgress
@@ -24,8 +26,6 @@ from drivers.meter import Meter, MeterError, Sample
 
 log = logging.getLogger(__name__)
 
-DOUBTFUL_READ_MAX_MS = 1_000  # what a meter that failed last time may cost its line
-READ_MIN_MS = 20
 SLACK_MS = 120_000
 NAP_MS = 60_000
 _DIGITS = re.compile(r"\d+")
@@ -34,7 +34,10 @@ LINE_REASONS = frozenset({"line_missing", "line_busy", "line_lost", "lent"})  # 
 
 @dataclass(slots=True)
 class PolledMeter:
-    """A meter with its schedule. `layout` is the buffer's id of what its values are; `truth` judges them."""
+    """A meter with its schedule. `layout` is the buffer's id of what its values are; `truth` judges them.
+
+    `need_ms` is what a reading usually takes, by the meter's plan until it is known.
+    """
 
     meter: Meter
     slots: MeterSlots
@@ -44,14 +47,16 @@ class PolledMeter:
     serial_number: SerialNumber | None = None
     backoff: MeterBackoff = field(init=False)
     asked_ms: int = 0
+    need_ms: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.backoff = MeterBackoff(self.slots.interval_ms)
+        self.need_ms = getattr(self.meter, "typical_ms", 0)  # a meter that sends by itself has no plan
 
 
 @dataclass(slots=True)
 class LinePoller:
-    """One loop per line; meters on it are read one after another, the one that has waited longest first."""
+    """One loop per line; meters on it are read one after another, by the ends of their slots (`core.sharing`)."""
 
     line: str
     meters: Sequence[PolledMeter]
@@ -66,8 +71,8 @@ class LinePoller:
         while True:
             if self.loan is not None and self.loan.lease is not None:
                 await self._lend(self.loan)
-            polled = min(self.meters, key=lambda m: (m.slots.next_ms, m.asked_ms))
             now_ms = self.clock.mono_ms()
+            polled = self._next(now_ms)
             wait_ms = min(polled.slots.next_ms - now_ms, NAP_MS)
             self.watchdog.beat(f"line {self.line}", now_ms + max(wait_ms, 0) + SLACK_MS)
             if wait_ms > 0:
@@ -76,6 +81,9 @@ class LinePoller:
                 self._rest(polled, now_ms)
             else:
                 await self._poll(polled, now_ms)
+
+    def _next(self, now_ms: int) -> PolledMeter:
+        return min(self.meters, key=lambda m: turn(m, now_ms)) if len(self.meters) > 1 else self.meters[0]
 
     async def _lend(self, loan: Loan) -> None:
         """Leave the line to another program until it is back; slots that begin meanwhile are explained."""
@@ -109,13 +117,14 @@ class LinePoller:
         self.recorder.add(late)
         polled.asked_ms = now_ms
         try:
-            sample = await polled.meter.read(self._budget_ms(polled))
+            sample = await polled.meter.read(self._budget_ms(polled, now_ms))
         except MeterError as error:
             self._failed(polled, start_ms, error)
         except asyncio.CancelledError:
             self.recorder.add(polled.slots.explain("not_running", start_ms))
             raise
         else:
+            polled.need_ms = learnt_ms(polled.need_ms, self.clock.mono_ms() - now_ms)
             try:
                 if polled.serial_number is not None and polled.serial_number.is_due(now_ms):
                     await polled.serial_number.ask(now_ms, self._slack_ms())
@@ -126,13 +135,10 @@ class LinePoller:
         """How long the line has nothing to do."""
         return min(polled.slots.next_ms for polled in self.meters) - self.clock.mono_ms()
 
-    def _budget_ms(self, polled: PolledMeter) -> int:
-        """A read that starts late in its slot is not cut short for it, but a doubtful meter must leave others time."""
-        interval_ms = polled.slots.interval_ms
-        budget_ms = min(interval_ms, polled.meter.read_max_ms)
-        if polled.backoff.failures:
-            budget_ms = min(budget_ms, DOUBTFUL_READ_MAX_MS, interval_ms // len(self.meters))
-        return max(budget_ms, READ_MIN_MS)
+    def _budget_ms(self, polled: PolledMeter, now_ms: int) -> int:
+        """A read that starts late in its slot is not cut short for it, but must leave the others their time."""
+        others = [other for other in self.meters if other is not polled]
+        return budget_ms(polled, others, now_ms, polled.meter.read_max_ms)
 
     def _answered(self, polled: PolledMeter, asked_ms: int, sample: Sample) -> None:
         read_ms = asked_ms if sample.taken_s is None else self._arrived_ms(sample.taken_s)
@@ -147,6 +153,9 @@ class LinePoller:
         for notice in sample.notices:
             self.recorder.add([NewEvent(read_ms, notice.kind, polled.meter.name, notice.data)])
             log.warning("meter %s: %s", polled.meter.name, notice.text)
+        for event in events:
+            level = logging.INFO if event.kind == "plausible" else logging.WARNING
+            log.log(level, "meter %s: %s", polled.meter.name, sentence(event))
         progress = polled.progress
         progress.readings += 1
         progress.last_ms, progress.state, progress.error = read_ms, "ok", None

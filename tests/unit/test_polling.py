@@ -36,7 +36,7 @@ class ScriptedMeter:
         self, name: str, takes_ms: int = 50, script: Callable[[int], Answer | MeterError] | None = None
     ) -> None:
         self.name = name
-        self.takes_ms = takes_ms
+        self.takes_ms = self.typical_ms = takes_ms
         self.script = script or (lambda _now_ms: Sample((2300,)))
         self.asked_ms: list[int] = []
 
@@ -149,10 +149,36 @@ def test_a_dead_meter_hardly_delays_the_others() -> None:
     dead = ScriptedMeter("dead", script=lambda _now_ms: "silent")
     line = Line(dead, *living).run(600)
     for layout in (1, 2, 3):
-        assert len(line.notebook.readings(layout)) >= 597
+        assert len(line.notebook.readings(layout)) == 600
         assert line.accounted(layout) == 600
     assert line.accounted(0) == 600
     assert line.overdue == []
+
+
+@pytest.mark.parametrize("dead_count", [1, 2, 3])
+@pytest.mark.parametrize("interval_ms", [1_000, 2_000])
+def test_dead_meters_leave_a_busy_line_to_the_living(dead_count: int, interval_ms: int) -> None:
+    """Four fifths of the line are needed; who dies in the middle of it all takes nobody's slot."""
+    living = [ScriptedMeter(f"living{number}", interval_ms // 5) for number in range(4)]
+    dead = [
+        ScriptedMeter(f"dead{number}", 20, lambda now_ms: Sample((1,)) if now_ms < 20_500 else "silent")
+        for number in range(dead_count)
+    ]
+    line = Line(*dead, *living, interval_ms=interval_ms).run(200)
+    for layout in range(dead_count, dead_count + 4):
+        assert {reason for reason, _, _ in line.notebook.gaps(f"living{layout - dead_count}")} <= {"not_running"}
+        assert len(line.notebook.readings(layout)) >= 200_000 // interval_ms - 1
+    for layout in range(dead_count):
+        assert line.accounted(layout) == 200_000 // interval_ms
+        assert len(line.polled[layout].meter.asked_ms) > 15, "asked again, ever more rarely"  # type: ignore[attr-defined]
+
+
+def test_who_returns_on_a_busy_line_is_read_again() -> None:
+    living = [ScriptedMeter(f"living{number}", 220) for number in range(3)]
+    back = ScriptedMeter("back", 220, lambda now_ms: "silent" if 20_500 < now_ms < 100_500 else Sample((1,)))
+    line = Line(back, *living).run(300)
+    assert line.notebook.readings(0)[-1] >= 299_000
+    assert len(line.notebook.readings(0)) > 150
 
 
 def test_a_silent_meter_is_said_to_be_so_once_and_its_return_too(caplog: pytest.LogCaptureFixture) -> None:
@@ -228,7 +254,7 @@ def test_slots_of_different_lengths_on_one_line() -> None:
     line.polled[1] = PolledMeter(line.polled[1].meter, MeterSlots("slow", 60_000, 1), 1, MeterProgress())
     line.run(120)
     assert len(line.notebook.readings(0)) == 120
-    assert line.notebook.readings(1) == [60_000, 120_000]
+    assert line.notebook.readings(1) == [60_050, 120_050], "the one whose slot ends first is read first"
 
 
 def test_a_telegram_is_dated_when_it_arrived() -> None:
