@@ -48,6 +48,24 @@ class Place:
         return f"{self.function_code}:{self.address}:{block.data[start : start + 2 * self.count].hex()}"
 
 
+def sentence(event: NewEvent) -> str:
+    """The event for a log: what is wrong with which value, or what became of it."""
+    data = event.data
+    name = data["measurand"] or "all registers"
+    if event.kind == "rollover":
+        return f"{name} turned over from {data['from']} to {data['to']}"
+    if event.kind == "counter_reset":
+        return f"{name} was reset from {data['from']} to {data['to']}, and goes on from there"
+    if event.kind == "plausible":
+        return f"{name} is plausible again ({data['flag']} for {data['readings']} readings)"
+    value = "" if data["value"] is None else f" = {data['value']}"
+    parts = [data["flag"].replace("_", " ")]
+    parts += [f"last good {data['last']}"] if "last" in data else []
+    parts += [f"registers {data['raw']}"] if "raw" in data else []
+    parts += ["found out afterwards"] if "retracted" in data else []
+    return f"{name}{value} cannot be true: {', '.join(parts)}"
+
+
 @dataclass(slots=True)
 class Spell:
     """A flag that a measurand has had since a reading. `said` is False where there were too many events."""
