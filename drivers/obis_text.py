@@ -66,7 +66,7 @@ class TextFramer(StreamFramer):
 
     protocol = "text telegram"
 
-    def _next(self, buffer: bytes) -> tuple[int, Found | None] | None:  # noqa: PLR0911 - one way out for each thing found
+    def _next(self, buffer: bytes) -> tuple[int, Found | None] | None:
         start, ciphered = buffer.find(START), buffer.find(CIPHERED)
         if ciphered >= 0 and not 0 <= start < ciphered:
             return (ciphered, None) if ciphered else self._ciphered(buffer)
@@ -75,31 +75,24 @@ class TextFramer(StreamFramer):
             return (len(buffer) - keep, None) if len(buffer) > keep else None
         if start:
             return start, None
-        again = buffer.find(START, 1, TELEGRAM_BYTES_MAX)
-        end = self._end_of(buffer[:TELEGRAM_BYTES_MAX])
-        if again > 0 and not 0 < end <= again + 1:  # the BCC may look like a start
-            return again, TelegramError("truncated", self.protocol, f"another begins after {again} bytes")
-        if end > 0:
-            return end, buffer[:end]
-        if end < 0 or len(buffer) >= TELEGRAM_BYTES_MAX:
-            size = -end or TELEGRAM_BYTES_MAX
-            return size, TelegramError("too_long", self.protocol, f"no end within {size} bytes")
-        return None
+        return self._telegram(buffer)
 
-    @staticmethod
-    def _end_of(buffer: bytes) -> int:
-        """Where the telegram at 0 ends; 0: not yet; below 0: it is none, up to there."""
-        line = buffer.find(b"\n")
-        if line < 0 or len(buffer) <= line + 1:
-            return 0
-        if buffer[line + 1] == STX:
-            etx = buffer.find(bytes([ETX]), line)
-            return etx + 2 if 0 < etx < len(buffer) - 1 else 0
-        stop = buffer.find(STOP, line)
-        if stop < 0:
-            return 0
-        end = buffer.find(b"\n", stop, stop + ENDING_BYTES_MAX)
-        return end + 1 if end > 0 else -(stop + 1) if len(buffer) >= stop + ENDING_BYTES_MAX else 0
+    def _telegram(self, buffer: bytes) -> tuple[int, Found | None] | None:
+        """What is known first counts, so that it is the same whatever the pieces in which the bytes came."""
+        again = buffer.find(START, 1, TELEGRAM_BYTES_MAX)
+        end, stop = _end_of(buffer[:TELEGRAM_BYTES_MAX])
+        if end and not 0 < again < end - 1:  # the last byte, the BCC of mode C, may look like a beginning
+            return end, buffer[:end]
+        known = {
+            again + 1: (again, TelegramError("truncated", self.protocol, f"another begins after {again} bytes")),
+            stop + ENDING_BYTES_MAX: (stop, TelegramError("too_long", self.protocol, "no end of its last line")),
+            TELEGRAM_BYTES_MAX: (
+                TELEGRAM_BYTES_MAX,
+                TelegramError("too_long", self.protocol, f"no end within {TELEGRAM_BYTES_MAX} bytes"),
+            ),
+        }
+        first = min(at for at, (size, _) in known.items() if size > 0)
+        return known[first] if first <= len(buffer) else None
 
     def _ciphered(self, buffer: bytes) -> tuple[int, Found | None] | None:
         if len(buffer) < CIPHERED_HEADER_BYTES:
@@ -116,6 +109,20 @@ class TextFramer(StreamFramer):
             return None
         self.missing = 0
         return size, TelegramError("encrypted", "DSMR P1", "encrypted: needs the key of the customer's port")
+
+
+def _end_of(buffer: bytes) -> tuple[int, int]:
+    """Where the telegram at 0 ends, and where its end line began; 0: not yet."""
+    line = buffer.find(b"\n")
+    if line < 0 or len(buffer) <= line + 1:
+        return 0, 0
+    if buffer[line + 1] == STX:
+        etx = buffer.find(bytes([ETX]), line)
+        return (etx + 2 if 0 < etx < len(buffer) - 1 else 0), 0
+    stop = buffer.find(STOP, line)
+    if stop < 0:
+        return 0, 0
+    return buffer.find(b"\n", stop, stop + ENDING_BYTES_MAX) + 1, stop
 
 
 def decode_p1(frame: bytes) -> Telegram:
@@ -195,7 +202,7 @@ def _item(line: str, protocol: str) -> Item:
     last = values[-1]
     number = _NUMBER.fullmatch(last)
     if number is None:
-        if re.fullmatch(r"[+-]?[\d.]*\*\w*|[\d.]*\*.*", last):
+        if "*" in last:  # it has a unit
             raise TelegramError("syntax", protocol, f"number {last[:40]!r} of {code}")
         return Item(code, None, text=last.strip())
     value, step = decimal(number[2])
