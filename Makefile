@@ -33,9 +33,10 @@ template:
 sim: dev-venv ## The seeded simulation of delivery, long
 	SIM_LONG=1 $(PY) -m pytest tests/simulation --timeout=0 $(ARGS)
 
-torture: dev-venv programs ## kill -9 at random moments under load; nothing committed may be lost
+torture: dev-venv programs ## kill -9 under load, a million broken frames, hostile bytes; nothing lost, nothing wrong
 	$(PY) bench/torture.py $(ARGS)
 	$(PY) tests/property/fuzz_codec.py
+	$(PY) tests/property/fuzz_line.py
 
 bench: dev-venv programs ## Bytes, memory, CPU, writes: the tables of the documentation
 	$(PY) bench/codec.py

@@ -22,7 +22,7 @@ TIME_MAX_S = 86_400.0
 
 WIRE = {
     "silence": "no answer",
-    "truncation": "the answer ends too early",
+    "truncation": "the answer ends too early (TCP: and with it the connection)",
     "crc": "some bits are wrong (TCP: the gateway says exception 11)",
     "unit": "a good answer of another unit",
     "function": "a good answer to another function",

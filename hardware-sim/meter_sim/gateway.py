@@ -90,7 +90,7 @@ class TcpGateway:
             await writer.drain()
 
     async def _answer(self, asked: Asked, request: bytes, writer: asyncio.StreamWriter) -> bytes | None:
-        """Returns what is to go out before the next answer; None when the gateway has gone."""
+        """Returns what is to go out before the next answer; None when the connection is to end."""
         outcome = self._line.serve(self._wire, asked, request)
         if outcome is None:
             writer.write(tcp_frame(asked, refusal_body(asked, GATEWAY_TARGET_SILENT)))
@@ -106,6 +106,8 @@ class TcpGateway:
             writer.write(piece.data)
         if outcome.unplug_s:
             await self.unplug(outcome.unplug_s)
+        if outcome.unplug_s or outcome.sent.hang_up:
+            await writer.drain()
             return None
         return outcome.sent.held
 

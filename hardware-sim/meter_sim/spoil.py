@@ -32,13 +32,14 @@ class Sent:
     """What goes out. `held` waits for the next request and goes out before its answer.
 
     `good` says whether the bytes that go out now, without undue delay, hold a right answer to this request; `late`
-    that such an answer comes, but when it may not be expected any more.
+    that such an answer comes, but when it may not be expected any more. `hang_up`: the TCP connection ends then.
     """
 
     pieces: tuple[Piece, ...]
     good: bool
     held: bytes = b""
     late: bool = False
+    hang_up: bool = False
 
 
 class Wire(Protocol):
@@ -76,15 +77,16 @@ def spoil(wire: Wire, asked: Asked, request: bytes, body: bytes, faults: Sequenc
         return Sent(_babble(kinds["babble"].time_s, dice), good=False)
     before = request if "echo" in kinds else b""
     before += _noise(dice) if "lead" in kinds else b""
-    data = before + frame + (_noise(dice) if "trail" in kinds else b"")
-    if "late" in kinds:
+    hang_up = wire.is_tcp and "truncation" in kinds  # a stream has no other way to end too early
+    data = before + frame + (_noise(dice) if "trail" in kinds and not hang_up else b"")
+    if "late" in kinds and not hang_up:
         return Sent((), good=False, held=data, late=right in data)
     pause_s = dice.uniform(0.05, 1) * kinds["slow"].time_s if "slow" in kinds else 0.0
     pieces: tuple[Piece, ...] = (Piece(pause_s, data),)
     if "hole" in kinds and len(data) > 1:
         at = dice.randrange(1, len(data))
         pieces = (Piece(pause_s, data[:at]), Piece(dice.uniform(0.1, 1) * kinds["hole"].time_s, data[at:]))
-    return Sent(pieces, good=right in data and not pause_s, late=right in data and pause_s > 0)
+    return Sent(pieces, good=right in data and not pause_s, late=right in data and pause_s > 0, hang_up=hang_up)
 
 
 def _frame(wire: Wire, asked: Asked, body: bytes, kinds: Collection[str], dice: random.Random) -> bytes:
