@@ -169,7 +169,8 @@ class FaultyPort:
                 body = refusal_body(asked, GATEWAY_TARGET_SILENT)
                 self._send([Piece(0, self._wire.frame(asked, asked.unit, body))], now)
             return
-        faults = self._possible(self._dice.draw(asked.unit), self._busy_until.get(asked.unit, 0) > now)
+        busy = bool(held) or self._busy_until.get(asked.unit, 0) > now
+        faults = self._possible(self._dice.draw(asked.unit), busy=busy)
         self._tally.count([fault.kind for fault in faults])
         if faults:
             self.note(f"  {', '.join(map(str, faults))}")
@@ -187,7 +188,7 @@ class FaultyPort:
             if sent.hang_up:
                 self._coming.add(loop.call_at(end + APART_S, self._lose, "hung up"))
 
-    def _possible(self, faults: Sequence[Fault], busy: bool) -> Sequence[Fault]:
+    def _possible(self, faults: Sequence[Fault], *, busy: bool) -> Sequence[Fault]:
         """Without wrong addresses on what comes late: by chance it is exactly what the next request asks for."""
         late = busy or any(fault.kind in ("late", "slow") for fault in faults)
         return [fault for fault in faults if not (late and fault.kind in ("unit", "function", "count"))]
