@@ -29,10 +29,11 @@ def modbus_meter(
     name: str,
     measurands: Sequence[str] | None = None,
     ct_ratio: float = 1,
+    vt_ratio: float = 1,
 ) -> ModbusMeter:
     """The meter of a profile: at fixed addresses, or found by SunSpec's rule."""
     kind = ModbusMeter if profile.sunspec is None else SunSpecMeter
-    return kind(line, unit, profile, name, measurands, ct_ratio)
+    return kind(line, unit, profile, name, measurands, ct_ratio, vt_ratio)
 
 
 class SunSpecMeter(ModbusMeter):
@@ -46,12 +47,13 @@ class SunSpecMeter(ModbusMeter):
         name: str,
         measurands: Sequence[str] | None = None,
         ct_ratio: float = 1,
+        vt_ratio: float = 1,
     ) -> None:
-        super().__init__(line, unit, profile, name, measurands, ct_ratio)
+        super().__init__(line, unit, profile, name, measurands, ct_ratio, vt_ratio)
         if profile.sunspec is None:
             raise ValueError(f"{profile.model} is no profile of SunSpec")
         self._spec: SunSpec = profile.sunspec
-        self._given = profile, tuple(column.measurand for column in self.columns), ct_ratio
+        self._given = profile, tuple(column.measurand for column in self.columns), ct_ratio, vt_ratio
         self._reader: ModbusMeter | None = None
         self._found: Found | None = None
 
@@ -87,14 +89,14 @@ class SunSpecMeter(ModbusMeter):
                     return self._reader
                 self._reader = None
             found = await self._follow(search(self._spec), deadline)
-        profile, measurands, ct_ratio = self._given
+        profile, measurands, ct_ratio, vt_ratio = self._given
         try:
             layout = profile if is_laid_out_as(profile, found.model) else find_profile(f"sunspec-{found.model}")
             self.profile = placed(profile, layout, found)
         except NotFoundError as error:
             raise self._not_found(error) from error
         self._found = found
-        self._reader = ModbusMeter(self.line, self.unit, self.profile, self.name, measurands, ct_ratio)
+        self._reader = ModbusMeter(self.line, self.unit, self.profile, self.name, measurands, ct_ratio, vt_ratio)
         return self._reader
 
     async def _follow(self, steps: Search, deadline: float) -> Found:

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from agent.settings.model import AgentFile
+from drivers.profile import Profile, find_profile, shipped_profiles
 from drivers.profile_schema import json_schema as profile_schema
 from wire.document_reader import DEFAULT_RESOLUTIONS, FINEST
 from wire.measurand import VOCABULARY
@@ -52,6 +53,63 @@ def measurands() -> str:
     return MEASURANDS_INTRO + "".join(lines)
 
 
+METERS_INTRO = """\
+# Supported meters
+
+The models that come with Wattpost: what stands in `model` of a `[[meter]]`. `wattpost check-profile MODEL` lists what
+one measures, with caveats and sources; a meter that is not here takes ten minutes: [a meter of your
+own](tutorial-own-meter.md). This file is made from `drivers/profiles/` by `make generate`.
+
+- **Values** is how many measurands the profile knows, and how many of them it reads unless you name others.
+- **Line** is how the meter leaves the factory, as far as that is known: the profile's caveats say where it is not.
+- **Ratio** says who multiplies by the ratio of current transformers: nobody (direct), the meter, or the box.
+- **Recognised by** is what a scan goes by; *serial* says that an exchanged meter is noticed by its serial number.
+"""
+
+
+def meters() -> str:
+    """docs/meters.md."""
+    profiles = [find_profile(model) for model in sorted(shipped_profiles())]
+    parts = [METERS_INTRO]
+    for title, is_here in (
+        ("Modbus RTU and TCP", lambda profile: profile.protocol == "modbus"),
+        ("Other protocols", lambda profile: profile.protocol != "modbus"),
+    ):
+        rows = [meter_row(profile) for profile in profiles if is_here(profile)]
+        head = (
+            "| model | vendor | what it is | values | line | ratio | recognised by |\n|---|---|---|---|---|---|---|\n"
+        )
+        if rows:
+            parts.append(f"\n## {title}\n\n{head}{''.join(rows)}")
+    return "".join(parts)
+
+
+def meter_row(profile: Profile) -> str:
+    serial = profile.serial
+    line = f"{serial.baudrate} {serial.databits}{serial.parity}{serial.stopbits}"
+    if profile.protocol == "modbus":
+        line += f", unit {serial.unit}"
+    else:
+        line += f", {profile.protocol}"
+    values = f"{len(profile.measurands)} ({len(profile.default)})"
+    ratio = {"none": "direct", "meter": "meter", "box": "box"}[profile.ct]
+    cells = (f"`{profile.model}`", profile.vendor, profile.description, values, line, ratio, recognition(profile))
+    return f"| {' | '.join(cells)} |\n"
+
+
+def recognition(profile: Profile) -> str:
+    """What a profile says of how its meter says who it is."""
+    identity = profile.identity
+    known = {
+        "SunSpec's chain": profile.sunspec is not None,
+        "registers": bool(identity.marks),
+        "function 43": identity.device_id is not None,
+        "serial": identity.serial_number is not None or profile.sunspec is not None,
+    }
+    found = ", ".join(name for name, is_known in known.items() if is_known)
+    return found or ("its telegram" if profile.protocol != "modbus" else "plausible values")
+
+
 def as_text(document: object) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
@@ -60,6 +118,7 @@ CONTENT_BY_FILE: dict[str, Callable[[], str]] = {
     "config/agent.schema.json": lambda: as_text(agent_schema()),
     "config/profile.schema.json": lambda: as_text(profile_schema()),
     "docs/measurands.md": measurands,
+    "docs/meters.md": meters,
 }
 
 

@@ -23,7 +23,10 @@ ENTRY_POINT_GROUP = "wattpost.commands"
 OWN_COMMANDS: Mapping[str, str] = {
     "run": "agent.cli.run",
     "check-config": "agent.cli.check_config",
+    "scan": "agent.cli.scan",
     "read": "agent.cli.read",
+    "check-profile": "agent.cli.check_profile",
+    "new-profile": "agent.cli.new_profile",
     "status": "agent.cli.status",
     "buffer": "agent.cli.buffer",
     "decode": "agent.cli.decode",
@@ -108,6 +111,7 @@ def cli() -> None:
 
     \b
     First steps on a box:
+      wattpost scan                which meters are there? (--write adds them to the configuration)
       wattpost check-config        is /etc/wattpost/agent.toml right?
       wattpost read                one reading of each meter, as a table
       wattpost run                 the daemon, in the foreground

@@ -75,9 +75,14 @@ def described(line: Line, model: str, unit: int | None, wanted: Wanted, folder: 
         profile = find_profile(model, (folder,))
     except ProfileError as error:
         raise click.UsageError(f"--model: {error}") from error
+    return of_profile(profile, line, unit, wanted.of(profile, None))
+
+
+def of_profile(profile: Profile, line: Line, unit: int | None, measurands: tuple[str, ...] | None) -> BuiltMeter:
+    """The meter of a profile that is at hand, on the line of the options."""
     _check_port(line.port)
     built = build_line(profile, line.port.rpartition("/")[2], line.port, line.baudrate, line.parity, line.stopbits)
-    return build_meter(built, unit or profile.serial.unit, profile, model, wanted.of(profile, None))
+    return build_meter(built, unit or profile.serial.unit, profile, profile.model, measurands)
 
 
 def _check_port(port: str) -> None:

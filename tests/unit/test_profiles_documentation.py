@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -25,7 +26,8 @@ from drivers.profile_schema import (
     TimingTable,
 )
 
-TEXT = (Path(__file__).parents[2] / "docs/profiles.md").read_text()
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs/profiles.md").read_text()
 TABLES = (
     ProfileTable, DefaultsTable, LimitsTable, FallbackTable, SerialTable, TimingTable, RegisterTable, RatingTable,
     IdentityTable, SerialNumberTable, MarkTable, DeviceIdTable, SunSpecTable, FieldTable,
@@ -49,6 +51,17 @@ def test_every_key_is_documented_and_in_the_example() -> None:
     keys = {field.name for table in TABLES for field in msgspec.structs.fields(table)}
     assert {key for key in keys if key not in TEXT} == set()
     assert {key for key in keys if not re.search(rf"\b{key}\b", "".join(EXAMPLES))} == set()
+
+
+def test_the_table_of_meters_is_current() -> None:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "tools/generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    text = (ROOT / "docs/meters.md").read_text()
+    assert text == generate.meters(), "run `make generate`"
+    assert set(re.findall(r"^\| `([a-z0-9-]+)`", text, re.MULTILINE)) == set(shipped_profiles())
 
 
 def test_no_shipped_profile_is_without_its_facts() -> None:

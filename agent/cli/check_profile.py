@@ -1,0 +1,164 @@
+"""`wattpost check-profile`: what is wrong with a profile, what it reads, and whether a meter agrees."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from agent.cli.texts import count, unit_of
+from agent.settings import DEFAULT_PATH
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.cli.profile_source import Finding, Source
+    from agent.cli.profile_trial import Trial
+    from drivers.profile_model import Profile
+
+SOMETHING_TO_LOOK_AT = 1
+UNIT_MAX = 247
+STOPBITS: dict[str, Literal[1, 2]] = {"1": 1, "2": 2}
+
+
+@click.command("check-profile", short_help="Say what is wrong with a meter profile, and try it on a meter.")
+@click.argument("profile", metavar="FILE|MODEL")
+@click.option("--against", metavar="PORT", help="Read it from the meter at /dev/... or tcp://host:port, and judge.")
+@click.option(
+    "--unit", type=click.IntRange(1, UNIT_MAX), help="With --against: the Modbus unit id (default: the profile's)."
+)
+@click.option("--baudrate", type=click.IntRange(300), help="With --against: instead of the profile's.")
+@click.option("--parity", type=click.Choice(["N", "E", "O"]), help="With --against: instead of the profile's.")
+@click.option("--stopbits", type=click.Choice(list(STOPBITS)), help="With --against: instead of the profile's.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
+@click.option(
+    "--config",
+    "-c",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_PATH,
+    show_default=True,
+    help="The configuration file; profiles/ beside it has your own models.",
+)
+def command(
+    *,
+    profile: str,
+    against: str | None,
+    unit: int | None,
+    baudrate: int | None,
+    parity: Literal["N", "E", "O"] | None,
+    stopbits: str | None,
+    as_json: bool,
+    config: Path,
+) -> None:
+    """Check a meter profile: FILE, or by the name of its MODEL, your own or a shipped one.
+
+    Every mistake comes as FILE:LINE: key: what is wrong; what would be right. Of a profile that can be used, this
+    shows what it reads, and warns of what is doubtful. Examples in a .test.json file beside it are tried.
+
+    With --against everything that it knows is read from a meter, which may be the simulator, and each value is judged:
+    refused by the meter, not available, implausible for the grid or for what other values say. A running daemon is
+    asked for the line. Nothing is stored, sent, or written to the meter.
+
+    Exit code: 0 all is well (there may be warnings), 1 a value is to be looked at, 64 wrong usage, 65 the profile has
+    mistakes, 66 there is no such file or model, 69 the meter does not answer.
+
+    \b
+    Examples:
+      wattpost check-profile eastron-sdm630
+      wattpost check-profile ./acme-one.toml
+      wattpost check-profile ./acme-one.toml --against /dev/ttyUSB0 --unit 3
+      wattpost check-profile schneider-iem3155 --json | jq '.measurands[].measurand'
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
+    if against is None:
+        for name, value in {"unit": unit, "baudrate": baudrate, "parity": parity, "stopbits": stopbits}.items():
+            if value is not None:
+                raise click.UsageError(f"--{name} needs --against, the port of a meter")
+    source = _source(profile, config)
+    good = source.profile
+    remarks = [] if good is None else _remarks(good, source)
+    trial = None
+    if good is not None and against is not None:
+        from agent.cli import targets  # noqa: PLC0415 - keeps `--help` fast
+        from agent.cli.borrow import status_path  # noqa: PLC0415
+        from agent.cli.profile_trial import try_profile  # noqa: PLC0415
+
+        line = targets.Line(against, baudrate, parity, STOPBITS.get(stopbits or ""))
+        trial = try_profile(good, line, unit, status_path(config))
+    if as_json:
+        click.echo(json.dumps(_as_document(source, remarks, trial), indent=2))
+    else:
+        _show(source, remarks, trial)
+    raise click.exceptions.Exit(_exit_code(source, trial))
+
+
+def _source(given: str, config: Path) -> Source:
+    from agent.cli.profile_source import locate, read_source  # noqa: PLC0415 - keeps `--help` fast
+    from drivers.profile_model import ProfileError  # noqa: PLC0415
+
+    try:
+        return read_source(locate(given, config.parent / "profiles"))
+    except ProfileError as error:
+        click.echo(f"Error: {error}", err=True)
+    except (OSError, UnicodeDecodeError) as error:
+        click.echo(f"Error: read profile {given}: {error}; give a file, or a model such as eastron-sdm630", err=True)
+    raise click.exceptions.Exit(os.EX_NOINPUT)
+
+
+def _remarks(profile: Profile, source: Source) -> list[Finding]:
+    from agent.cli.profile_source import Finding  # noqa: PLC0415 - keeps `--help` fast
+    from drivers.profile_review import remarks  # noqa: PLC0415
+
+    return [
+        Finding(each.path, source.line(each.path), each.problem, each.advice, each.is_hint) for each in remarks(profile)
+    ]
+
+
+def _show(source: Source, remarks: Sequence[Finding], trial: Trial | None) -> None:
+    from agent.cli.profile_screen import show_profile, show_trial  # noqa: PLC0415 - only a person pays for rich
+
+    for mistake in source.mistakes:
+        click.echo(mistake.describe(source.file), err=True)
+    if source.mistakes:
+        click.echo(f"{source.file}: {count(len(source.mistakes), 'mistake')}", err=True)
+    elif source.profile is not None and trial is None:
+        show_profile(source.profile, remarks, source)
+    if trial is not None and trial.error is None:
+        show_trial(trial)
+    elif trial is not None:
+        click.echo(f"Error: {trial.error}", err=True)
+
+
+def _exit_code(source: Source, trial: Trial | None) -> int:
+    if source.mistakes:
+        return os.EX_DATAERR
+    if trial is None or trial.is_good:
+        return os.EX_OK
+    return SOMETHING_TO_LOOK_AT if trial.error is None else os.EX_UNAVAILABLE
+
+
+def _as_document(source: Source, remarks: Sequence[Finding], trial: Trial | None) -> dict[str, Any]:
+    from agent.cli.profile_source import as_document  # noqa: PLC0415 - keeps `--help` fast
+
+    profile = source.profile
+    document: dict[str, Any] = {
+        "file": str(source.file),
+        "ok": not source.mistakes,
+        "mistakes": [as_document(mistake) for mistake in source.mistakes],
+        "warnings": [as_document(remark) for remark in remarks if not remark.is_hint],
+        "hints": [as_document(remark) for remark in remarks if remark.is_hint],
+        "examples": source.examples,
+    }
+    if profile is not None:
+        document |= {"model": profile.model, "vendor": profile.vendor, "description": profile.description}
+        document["measurands"] = [
+            {"measurand": name, "unit": unit_of(name), "default": name in profile.default}
+            for name in profile.measurands
+        ]
+    if trial is not None:
+        from agent.cli.profile_trial import as_document as trial_document  # noqa: PLC0415
+
+        document["against"] = trial_document(trial)
+    return document

@@ -1,0 +1,165 @@
+"""`wattpost new-profile`: a profile with its test, made from a register table."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from agent.cli.texts import count
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from drivers.profile_model import Register
+    from drivers.register_csv import TableRead
+
+MODEL = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+STOPBITS: dict[str, Literal[1, 2]] = {"1": 1, "2": 2}
+UNIT_MAX = 247
+
+
+@click.command("new-profile", short_help="Make a meter profile from a register table in CSV.")
+@click.argument("table", metavar="CSV", type=click.Path(path_type=Path))
+@click.option("--model", metavar="NAME", help="The model, such as acme-one (default: the file's name).")
+@click.option("--vendor", metavar="NAME", help="Who makes the meter.")
+@click.option("--description", metavar="TEXT", help="What it is: phases, mounting, largest current.")
+@click.option("--source", "sources", multiple=True, metavar="TEXT", help="Where the table is from; may be repeated.")
+@click.option(
+    "--addresses",
+    type=click.Choice(["wire", "one", "modicon"]),
+    default="wire",
+    show_default=True,
+    help="How the table counts: from 0 as on the wire, from 1, or 30001 (function 4) and 40001 (function 3).",
+)
+@click.option("--function", type=click.Choice(["3", "4"]), help="For lines that do not say it: 3 holding, 4 input.")
+@click.option("--baudrate", type=click.IntRange(300), default=9600, show_default=True, help="From the factory.")
+@click.option("--parity", type=click.Choice(["N", "E", "O"]), default="N", show_default=True, help="From the factory.")
+@click.option("--stopbits", type=click.Choice(list(STOPBITS)), default="1", show_default=True, help="From the factory.")
+@click.option(
+    "--unit", type=click.IntRange(1, UNIT_MAX), default=1, show_default=True, help="Modbus unit id from the factory."
+)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    show_default=True,
+    help="The folder to write into.",
+)
+@click.option("--force", is_flag=True, help="Write over files that are there.")
+def command(
+    *,
+    table: Path,
+    model: str | None,
+    vendor: str | None,
+    description: str | None,
+    sources: tuple[str, ...],
+    addresses: Literal["wire", "one", "modicon"],
+    function: str | None,
+    baudrate: int,
+    parity: Literal["N", "E", "O"],
+    stopbits: str,
+    unit: int,
+    output: Path,
+    force: bool,
+) -> None:
+    """Make MODEL.toml, a meter profile, and MODEL.test.json, its test, from a register table.
+
+    The table is CSV (comma, semicolon or tab) whose first line names the columns: measurand, address and type must be
+    there; function, word_order, scale, unit, resolution and not_available may be. Other columns are passed over. All
+    that is wrong with it is said at once, with line and column.
+
+    Exit code: 0 made, 64 wrong usage, 65 the table has mistakes, 66 there is no such table, 73 cannot write.
+
+    \b
+    Examples:
+      wattpost new-profile acme-one.csv
+      wattpost new-profile table.csv --model acme-one --vendor Acme --addresses one --function 4
+      wattpost new-profile table.csv --model acme-one --addresses modicon --output /etc/wattpost/profiles
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
+    name = model if model is not None else re.sub(r"[^a-z0-9]+", "-", table.stem.lower()).strip("-")
+    if not MODEL.fullmatch(name):
+        raise click.UsageError(f"--model {name!r}: small letters, digits and dashes, such as acme-one")
+    registers = _read(table, addresses, function)
+    from drivers.profile_model import SerialDefaults  # noqa: PLC0415 - keeps `--help` fast
+    from drivers.profile_write import NewProfile, examples_json, profile_toml  # noqa: PLC0415
+
+    serial = SerialDefaults(baudrate, parity, STOPBITS[stopbits], unit)
+    said = sources or (f"{table.name}: say which manual, which edition, which page",)
+    new = NewProfile(name, vendor or "unknown", description or f"{name}: say what it is", said, serial)
+    files = {f"{name}.toml": profile_toml(new, registers), f"{name}.test.json": examples_json(registers)}
+    _check(files[f"{name}.toml"])
+    _write(output, files, force=force)
+    _next_steps(output / f"{name}.toml", registers, vendor=vendor, description=description, sources=sources)
+
+
+def _read(table: Path, addresses: Literal["wire", "one", "modicon"], function: str | None) -> Sequence[Register]:
+    from drivers.register_csv import read_csv  # noqa: PLC0415 - keeps `--help` fast
+
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        click.echo(f"Error: read register table {table}: {error}; give a CSV file in UTF-8", err=True)
+        raise click.exceptions.Exit(os.EX_NOINPUT) from error
+    found = read_csv(text, addresses, None if function is None else int(function))
+    if found.ignored:
+        click.echo(f"columns that are passed over: {', '.join(found.ignored)}", err=True)
+    if found.mistakes:
+        _refuse(table, found)
+    return found.registers
+
+
+def _refuse(table: Path, found: TableRead) -> None:
+    for mistake in found.mistakes:
+        click.echo(f"{table}:{mistake.row}: {mistake}", err=True)
+    click.echo(f"{table}: {count(len(found.mistakes), 'mistake')}", err=True)
+    raise click.exceptions.Exit(os.EX_DATAERR)
+
+
+def _check(text: str) -> None:
+    """Registers that are right one by one may still lie inside each other."""
+    from drivers.profile import parse_profile  # noqa: PLC0415 - keeps `--help` fast
+    from drivers.profile_model import ProfileError  # noqa: PLC0415
+
+    try:
+        parse_profile(text)
+    except ProfileError as error:
+        for mistake in error.mistakes:
+            click.echo(f"Error: {mistake}", err=True)
+        raise click.exceptions.Exit(os.EX_DATAERR) from error
+
+
+def _write(folder: Path, files: dict[str, str], *, force: bool) -> None:
+    there = [str(folder / name) for name in files if (folder / name).exists()]
+    if there and not force:
+        click.echo(f"Error: write {', '.join(there)}: it is there already; move it, or --force", err=True)
+        raise click.exceptions.Exit(os.EX_CANTCREAT)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        click.echo(f"Error: write into {folder}: {error}; choose another folder with --output", err=True)
+        raise click.exceptions.Exit(os.EX_CANTCREAT) from error
+
+
+def _next_steps(file: Path, registers: Sequence[Register], **said: object) -> None:
+    to_fill = ", ".join(key for key, value in said.items() if not value)
+    click.echo(f"{file}: {count(len(registers), 'measurand')}; its test is {file.stem}.test.json")
+    steps = [
+        *([f"say in it what the options did not: {to_fill}"] if to_fill else []),
+        f"what does it read, and is it plausible?   wattpost check-profile {_shown(file)}",
+        f"does the meter agree?                     wattpost check-profile {_shown(file)} --against /dev/ttyUSB0",
+        f"use it on this box:                       sudo cp {file} /etc/wattpost/profiles/",
+        f'and in agent.toml, under [[meter]]:       model = "{file.stem}"',
+    ]
+    for number, step in enumerate(steps, 1):
+        click.echo(f"  {number}. {step}")
+
+
+def _shown(file: Path) -> str:
+    return str(file) if file.is_absolute() else f"./{file}"

@@ -1,0 +1,114 @@
+"""A profile and its trial as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from agent.cli.profile_source import Finding, Source
+from agent.cli.profile_trial import GOOD, Trial
+from agent.cli.terminal import listing, show
+from agent.cli.texts import count, unit_of
+from drivers.plan import WireCost, plan_reads
+from drivers.profile_model import Profile, Register
+
+MARKS = {True: "yes", False: ""}
+
+
+def show_profile(profile: Profile, remarks: Sequence[Finding], source: Source) -> None:
+    """What the profile reads, how, and what is doubtful about it."""
+    title = Text.assemble((profile.model, "bold"), f"  {profile.vendor}: {profile.description}")
+    show(title, "", *_facts(profile, source), "", measurands(profile), *_doubtful(remarks, source))
+
+
+def measurands(profile: Profile) -> Table:
+    """One line for each measurand."""
+    if profile.protocol != "modbus":
+        made = listing(("l", "measurand"), ("l", "unit"), ("l", "kind"), ("r", "step"), ("l", "default"))
+        for each in profile.fields:
+            chosen = MARKS[each.measurand in profile.default]
+            made.add_row(
+                each.measurand, unit_of(each.measurand), each.meaning.kind, f"{each.resolution.step:f}", chosen
+            )
+        return made
+    columns = [("l", "measurand"), ("l", "unit"), ("l", "kind"), ("r", "FC"), ("r", "address"), ("l", "type")]
+    made = listing(*columns, ("r", "scale"), ("r", "step"), ("l", "default"))
+    for register in profile.registers:
+        made.add_row(
+            register.measurand,
+            unit_of(register.measurand),
+            register.meaning.kind,
+            str(register.function_code),
+            f"{'+' if register.relative else ''}{register.address} ({register.address:#06x})",
+            register.data_type + (" low first" if register.word_order == "little" and register.count > 1 else ""),
+            _scale(register),
+            f"{register.resolution.step:f}",
+            MARKS[register.measurand in profile.default],
+        )
+    return made
+
+
+def _scale(register: Register) -> str:
+    if register.scale_register is not None:
+        return f"10^[+{register.scale_register}]" if register.relative else f"10^[{register.scale_register}]"
+    return f"{float(register.scale):.10g}"
+
+
+def _facts(profile: Profile, source: Source) -> Iterable[str]:
+    serial = profile.serial
+    line = f"{serial.baudrate} {serial.databits}{serial.parity}{serial.stopbits}"
+    yield f"file       {source.file}" + (f" (comes before the shipped {source.hides.name})" if source.hides else "")
+    if profile.protocol == "modbus":
+        yield f"line       {line}, unit {serial.unit}, from the factory"
+        cost = WireCost.serial(serial.baudrate, serial.parity, serial.stopbits, profile.timing.answer_typical_ms)
+        for name, chosen in (("default", profile.default), ("all", profile.measurands)):
+            blocks = plan_reads(profile.select(chosen), profile.limits, cost)
+            spent_ms = sum(cost.block_ms(block.count) for block in blocks) + profile.timing.quiet_ms * len(blocks)
+            words = f"{count(len(chosen), 'value')} in {count(len(blocks), 'request')}, {spent_ms:.0f} ms on that line"
+            yield f"{name:10} {words}"
+    else:
+        yield f"line       {line}, {profile.protocol}"
+    yield f"ratios     current: {profile.ct}, voltage: {profile.vt}"
+    for text in profile.caveats:
+        yield f"caveat     {text}"
+    for text in profile.sources:
+        yield f"source     {text}"
+    if source.examples:
+        yield f"test       {count(source.examples, 'example')} tried"
+
+
+def _doubtful(remarks: Sequence[Finding], source: Source) -> Iterable[str | Text]:
+    if remarks:
+        yield ""
+    for remark in remarks:
+        kind, style = ("hint", "dim") if remark.is_hint else ("warning", "yellow")
+        yield Text(f"{kind}: {remark.describe(source.file)}", style)
+
+
+def show_trial(trial: Trial) -> None:
+    """Each measurand with its value, registers and verdict."""
+    meter = trial.meter
+    where = f"unit {meter.unit} on {meter.line.port} ({meter.line.settings}), read in {trial.took_ms} ms"
+    columns = [("l", "measurand"), ("r", "value"), ("l", "unit"), ("r", "from"), ("L", "registers"), ("L", "verdict")]
+    made = listing(*columns)
+    for each in trial.verdicts:
+        style = "green" if each.verdict == GOOD else "yellow"
+        value = Text(each.value or "missing", "bold" if each.value else "yellow")
+        made.add_row(each.measurand, value, unit_of(each.measurand), each.place, each.raw, Text(each.verdict, style))
+    show("", Text.assemble(("against", "bold"), f"  {where}"), *_says(trial.says), made, *_summary(trial))
+
+
+def _says(says: Mapping[str, str]) -> Iterable[str]:
+    if says:
+        yield "it says: " + ", ".join(f"{name.replace('_', ' ')} {text}" for name, text in says.items())
+
+
+def _summary(trial: Trial) -> Iterable[str | Text]:
+    yield ""
+    for text in trial.remarks:
+        yield Text(text, "yellow")
+    bad = sum(each.verdict != GOOD for each in trial.verdicts)
+    total = count(len(trial.verdicts), "measurand")
+    yield Text(f"{total}, all good", "green") if not bad else Text(f"{total}, {bad} to look at", "yellow")

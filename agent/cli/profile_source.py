@@ -1,0 +1,133 @@
+"""A profile as `wattpost check-profile` finds it: by file or model, with its mistakes, and its examples tried."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.settings.lines import line_of, scan
+from drivers.decode import decode
+from drivers.plan import Block
+from drivers.profile import find_profile, parse_profile, shipped_profiles
+from drivers.profile_model import Mistake, Profile, ProfileError, Register
+
+EXAMPLES_SUFFIX = ".test.json"
+NOT_TOML = re.compile(r"at line (\d+), column \d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One mistake or remark, with the line of the file that it is about."""
+
+    path: str
+    line: int | None
+    problem: str
+    expected: str
+    is_hint: bool = False
+
+    def describe(self, file: Path) -> str:
+        """`FILE:LINE: key: problem; what to do`, the form that editors can jump to."""
+        where = str(file) if self.line is None else f"{file}:{self.line}"
+        return f"{where}: {self.path}: {self.problem}; {self.expected}"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What was found: `profile` is None where the mistakes make it unusable."""
+
+    file: Path
+    text: str
+    profile: Profile | None
+    mistakes: tuple[Finding, ...]
+    examples: int = 0  # that were tried
+    hides: Path | None = None  # a shipped profile of the same model
+
+    def line(self, path: str) -> int | None:
+        """The line of a key, or of the table around it."""
+        return _line(self.text, path) if self.profile is not None else None
+
+
+def is_file(given: str) -> bool:
+    """Whether `given` is meant as a file, and not as the name of a model."""
+    return given.endswith(".toml") or "/" in given or Path(given).is_file()
+
+
+def locate(given: str, folder: Path) -> Path:
+    """The file of a profile that is given by file or by model; `ProfileError` for a model that is not there."""
+    if is_file(given):
+        return Path(given)
+    own = folder / f"{given}.toml"
+    if own.is_file():
+        return own
+    here = Path(f"{given}.toml")
+    if given not in shipped_profiles() and here.is_file():
+        return here
+    find_profile(given, (folder,))
+    return shipped_profiles()[given]
+
+
+def read_source(file: Path) -> Source:
+    """The profile in `file` with everything that is wrong with it; `OSError` and `UnicodeDecodeError` as they come."""
+    text = file.read_text(encoding="utf-8")
+    try:
+        profile = parse_profile(text, file.name)
+    except ProfileError as error:
+        return Source(file, text, None, tuple(_finding(text, mistake) for mistake in error.mistakes))
+    mistakes = []
+    if profile.model != file.stem:
+        problem = f"{profile.model!r} in a file named {file.name}"
+        mistakes.append(_finding(text, Mistake("model", problem, f"{file.stem!r}, as the file is named")))
+    found, tried = _try_examples(profile, file.with_name(file.stem + EXAMPLES_SUFFIX))
+    shipped = shipped_profiles().get(profile.model)
+    hides = shipped if shipped is not None and not file.samefile(shipped) else None
+    return Source(file, text, profile, (*mistakes, *found), tried, hides)
+
+
+def _finding(text: str, mistake: Mistake) -> Finding:
+    return Finding(mistake.path, _line(text, mistake.path, mistake.problem), mistake.problem, mistake.expected)
+
+
+def _line(text: str, path: str, problem: str = "") -> int | None:
+    if path == "file":
+        place = NOT_TOML.search(problem)
+        return None if place is None else int(place[1])
+    keys = tuple(int(part) if part.isdigit() else part for part in re.split(r"[.\[\]]+", path) if part)
+    return line_of(scan(text), keys)
+
+
+def _try_examples(profile: Profile, file: Path) -> tuple[list[Finding], int]:
+    """What the examples beside the profile say that it does not do, and how many were tried."""
+    if not file.is_file():
+        return [], 0
+    registers = {register.measurand: register for register in profile.registers}
+    found: list[Finding] = []
+    tried = 0
+    try:
+        examples: dict[str, list[list[str]]] = json.loads(file.read_text(encoding="utf-8"))
+        for name, rows in examples.items():
+            for words, value in rows:
+                tried += 1
+                got = _decoded(registers[name], words) if name in registers else "no such measurand"
+                if got != value:
+                    problem = f"{words} reads as {got}"
+                    found.append(Finding(f"{file.name}: {name}", None, problem, f"expected {value}"))
+    except (ValueError, TypeError, AttributeError) as error:
+        expected = 'expected {"measurand": [["registers in hexadecimal", "value"]]}'
+        found.append(Finding(file.name, None, f"cannot be used: {error}", expected))
+    return found, tried
+
+
+def _decoded(register: Register, words: str) -> str:
+    data = bytes.fromhex(words)
+    if len(data) != 2 * register.count:
+        return f"{len(data) // 2} registers instead of {register.count}"
+    (steps,), _flags = decode([register], [Block(register.function_code, register.address, register.count)], [data])
+    return "no value" if steps is None else f"{steps * register.resolution.step:f}"
+
+
+def as_document(finding: Finding) -> dict[str, Any]:
+    """For `--json`."""
+    return {"path": finding.path, "line": finding.line, "problem": finding.problem, "expected": finding.expected}

@@ -1,0 +1,139 @@
+"""A profile tried on a real meter, or on the simulator: each value with a verdict."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent.cli import targets
+from agent.cli.borrow import borrowed
+from agent.cli.reading import BUDGET_MS, Taken, take_all
+from agent.cli.terminal import waiting
+from agent.cli.texts import count
+from drivers.building import BuiltMeter
+from drivers.meter import MeterError
+from drivers.profile_model import Profile
+from drivers.profile_review import are_all_zero, doubts
+from wire.document import flag_names
+
+GOOD = "good"
+ALL_ZERO = "all values are 0, which some meters answer to any register: is it the right model, and is the meter live?"
+READINGS_MAX = 10  # a meter that refuses registers needs several until it is known which
+REFUSED = "register_refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one measurand. `verdict` is `good`, or says what is not."""
+
+    measurand: str
+    value: str | None
+    place: str
+    raw: str
+    verdict: str
+
+
+@dataclass(slots=True)
+class Trial:
+    """What a meter answered to a profile."""
+
+    meter: BuiltMeter
+    took_ms: int = 0
+    verdicts: list[Verdict] = field(default_factory=list)
+    says: Mapping[str, str] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    error: MeterError | None = None  # it could not be read at all
+
+    @property
+    def is_good(self) -> bool:
+        return self.error is None and not self.remarks and all(each.verdict == GOOD for each in self.verdicts)
+
+
+def try_profile(profile: Profile, line: targets.Line, unit: int | None, status_path: Path) -> Trial:
+    """Everything that the profile knows, read from the meter at `line`."""
+    meter = targets.of_profile(profile, line, unit, profile.measurands)
+    what = f"reading {count(len(profile.measurands), 'measurand')}"
+    with borrowed([line.port], status_path) as refused, waiting(what):
+        return asyncio.run(_try(meter, refused))
+
+
+async def _try(meter: BuiltMeter, refused: Mapping[str, MeterError]) -> Trial:
+    trial = Trial(meter)
+    try:
+        for _reading in range(READINGS_MAX):
+            (taken,) = await take_all([meter], refused)
+            trial.took_ms, trial.error = taken.took_ms, taken.error
+            if taken.error is None or taken.error.reason != "exception":
+                break
+        if taken.error is None:
+            trial.verdicts = _judge(taken)
+            trial.says = await _identify(meter)
+    finally:
+        await meter.line.close()
+    values = [float(each.value) for each in trial.verdicts if each.value is not None]
+    if values and are_all_zero(values):
+        trial.remarks.append(ALL_ZERO)
+    return trial
+
+
+def _judge(taken: Taken) -> list[Verdict]:
+    sample, columns = taken.sample, taken.meter.columns
+    if sample is None:
+        return []
+    values = {
+        column.measurand: float(steps * column.resolution.step)
+        for column, steps in zip(columns, sample.values, strict=True)
+        if steps is not None
+    }
+    verdicts = doubts(taken.meter.profile, values)
+    for column, flag in zip(columns, sample.flags, strict=False):
+        if flag:
+            verdicts[column.measurand] = "no value: " + ", ".join(flag_names(flag)).replace("_", " ")
+    for notice in sample.notices:
+        if notice.kind == REFUSED:
+            verdicts[notice.data["measurand"]] = f"refused by the meter (exception {notice.data['code']})"
+    return [
+        Verdict(
+            column.measurand,
+            None if steps is None else f"{steps * column.resolution.step:f}",
+            place,
+            raw,
+            verdicts.get(column.measurand, GOOD),
+        )
+        for column, steps, (place, raw) in zip(columns, sample.values, taken.origins(), strict=True)
+    ]
+
+
+async def _identify(meter: BuiltMeter) -> Mapping[str, str]:
+    try:
+        return await meter.identify(BUDGET_MS)
+    except MeterError:
+        return {}
+
+
+def as_document(trial: Trial) -> dict[str, Any]:
+    """For `--json`."""
+    meter = trial.meter
+    return {
+        "port": meter.line.port,
+        "line": meter.line.settings,
+        "unit": meter.unit,
+        "ok": trial.is_good,
+        "took_ms": trial.took_ms,
+        "identity": dict(trial.says),
+        "remarks": trial.remarks,
+        "error": None if trial.error is None else {"reason": trial.error.reason, "text": str(trial.error)},
+        "values": [
+            {
+                "measurand": each.measurand,
+                "value": None if each.value is None else float(each.value),
+                "from": each.place,
+                "raw": each.raw,
+                "verdict": each.verdict,
+            }
+            for each in trial.verdicts
+        ],
+    }
