@@ -1,4 +1,4 @@
-"""The stores on AWS: one DynamoDB table (partition = device) and one S3 bucket; receipts through AWS IoT.
+"""The stores on AWS: one DynamoDB table (partition = device) and one S3 bucket.
 
 Sort keys: `b#EPOCH#FIRST` a batch (its bytes are the packed item), `a#BOOT` an anchor, `l#EPOCH` a ledger.
 Retries of single calls are botocore's; what still fails is a `StoreError`, and the queue tries the message again.
@@ -6,22 +6,21 @@ Retries of single calls are botocore's; what still fails is a `StoreError`, and 
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cloud.receiver.archive import provenance
+from cloud.receiver.aws_errors import code_of, translated
+from cloud.receiver.aws_objects import S3, S3Archive, S3Quarantine
 from cloud.receiver.ledger import Ledger
 from cloud.receiver.ports import (
     BatchItem,
     LedgerKey,
     Put,
-    Quarantined,
     StoredBatch,
     StoredHead,
     StoreError,
@@ -33,8 +32,10 @@ from wire.batch import Anchor, BatchKey
 ATTEMPTS = 5
 FIRST_DELAY_S = 0.05
 LEDGER_DELAY_S, LEDGER_DELAY_MAX_S = 0.02, 0.4
+REFUSED = "ConditionalCheckFailedException"
+HEADS_MAX = 16  # batches that are looked at beside a new one; more overlap only where somebody is at play
 KEYS_PER_GET = 100  # DynamoDB's limit
-_STORED = "attribute_not_exists(pk) OR (#last = :last AND #rev > :rev)"
+_STORED = "attribute_not_exists(pk) OR attribute_exists(withdrawn) OR (#last = :last AND #rev > :rev)"
 _BETTER = "attribute_not_exists(pk) OR uncertainty_ms > :u OR (uncertainty_ms = :u AND boot_utc_ms > :b)"
 
 Item = dict[str, dict[str, Any]]
@@ -50,18 +51,6 @@ class DynamoDB(Protocol):
     def scan(self, **request: object) -> dict[str, Any]: ...
 
 
-class S3(Protocol):
-    """What is used of boto3's `s3` client."""
-
-    def put_object(self, **request: object) -> dict[str, Any]: ...
-
-
-class IotData(Protocol):
-    """What is used of boto3's `iot-data` client."""
-
-    def publish(self, **request: object) -> dict[str, Any]: ...
-
-
 def aws_stores(dynamodb: DynamoDB, table: str, s3: S3, bucket: str) -> Stores:
     """All stores in one table and one bucket."""
     return Stores(
@@ -70,18 +59,6 @@ def aws_stores(dynamodb: DynamoDB, table: str, s3: S3, bucket: str) -> Stores:
         ledgers=DynamoLedgers(dynamodb, table),
         quarantine=S3Quarantine(s3, bucket),
     )
-
-
-@contextmanager
-def _translated(operation: str) -> Iterator[None]:
-    try:
-        yield
-    except (ClientError, BotoCoreError) as error:
-        raise StoreError(f"{operation}: {error}; it will be tried again") from error
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
 
 
 class DynamoReadings:
@@ -93,24 +70,61 @@ class DynamoReadings:
         return [self._overlapping_one(key) for key in keys]
 
     def _overlapping_one(self, key: BatchKey) -> StoredHead | None:
-        """Stored batches share no numbers, so the last that begins at or before `key.last` is the one to look at."""
-        with _translated(f"look up a batch of {key.device} in {self._table}"):
-            page = self._client.query(
-                TableName=self._table,
-                KeyConditionExpression="pk = :pk AND sk BETWEEN :low AND :high",
-                ExpressionAttributeValues={
-                    ":pk": {"S": key.device},
-                    ":low": {"S": _batch_sort_key(key.epoch, 0)},
-                    ":high": {"S": _batch_sort_key(key.epoch, key.last)},
-                },
-                ExpressionAttributeNames={"#last": "last", "#first": "first"},
-                ProjectionExpression="#first, #last, rev, digest",
-                ScanIndexForward=False,
-                ConsistentRead=True,
-                Limit=1,
-            )
-        head = _head(page["Items"][0]) if page["Items"] else None
-        return head if head and head.last >= key.first else None
+        """The one at its very place, else one that overlaps: of stored batches, which share no numbers, there is one.
+
+        What another invocation has only just put, and will withdraw, may hide neither.
+        """
+        found = None
+        for head in islice(self._heads_down(key), HEADS_MAX):
+            if head.first == key.first:
+                return head
+            if head.last >= key.first:
+                found = found or head
+            if head.first < key.first:
+                break
+        return found
+
+    def other(self, key: BatchKey) -> StoredHead | None:
+        heads = (head for head in islice(self._heads_down(key), HEADS_MAX) if head.first != key.first)
+        return next((head for head in heads if head.last >= key.first), None)
+
+    def _heads_down(self, key: BatchKey) -> Iterator[StoredHead]:
+        """Of the epoch of `key`, from the one that begins at `key.last` or before it, downwards."""
+        request: dict[str, Any] = {
+            "TableName": self._table,
+            "KeyConditionExpression": "pk = :pk AND sk BETWEEN :low AND :high",
+            "ExpressionAttributeValues": {
+                ":pk": {"S": key.device},
+                ":low": {"S": _batch_sort_key(key.epoch, 0)},
+                ":high": {"S": _batch_sort_key(key.epoch, key.last)},
+            },
+            "ExpressionAttributeNames": {"#last": "last", "#first": "first"},
+            "ProjectionExpression": "#first, #last, rev, digest, withdrawn",
+            "ScanIndexForward": False,
+            "ConsistentRead": True,
+            "Limit": 1,  # nearly always enough, and each costs a read unit
+        }
+        while True:
+            with translated(f"look up a batch of {key.device} in {self._table}"):
+                page = self._client.query(**request)
+            yield from (_head(item) for item in page["Items"] if "withdrawn" not in item)
+            if "LastEvaluatedKey" not in page:
+                return
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def withdraw(self, item: BatchItem) -> None:
+        """Its place stays marked, without the bytes, which lie in quarantine: the function may delete nothing."""
+        try:
+            with translated(f"withdraw a batch of {item.key.device} in {self._table}"):
+                self._client.put_item(
+                    TableName=self._table,
+                    Item={**_described(item), "withdrawn": {"BOOL": True}},
+                    ConditionExpression="digest = :digest",
+                    ExpressionAttributeValues={":digest": {"S": item.digest}},
+                )
+        except StoreError as error:
+            if not (isinstance(error.__cause__, ClientError) and code_of(error.__cause__) == REFUSED):
+                raise
 
     def put(self, items: Sequence[BatchItem]) -> list[Put]:
         verdicts: list[Put] = []
@@ -125,21 +139,13 @@ class DynamoReadings:
         try:
             self._client.put_item(
                 TableName=self._table,
-                Item={
-                    "pk": {"S": key.device},
-                    "sk": {"S": _batch_sort_key(key.epoch, key.first)},
-                    "first": {"N": str(key.first)},
-                    "last": {"N": str(key.last)},
-                    "rev": {"N": str(key.rev)},
-                    "digest": {"S": item.digest},
-                    "data": {"B": item.data},
-                },
+                Item={**_described(item), "data": {"B": item.data}},
                 ConditionExpression=_STORED,
                 ExpressionAttributeNames={"#last": "last", "#rev": "rev"},
                 ExpressionAttributeValues={":last": {"N": str(key.last)}, ":rev": {"N": str(key.rev)}},
             )
         except ClientError as error:
-            return self._verdict(item) if _code(error) == "ConditionalCheckFailedException" else Put.FAILED
+            return self._verdict(item) if code_of(error) == REFUSED else Put.FAILED
         except BotoCoreError:
             return Put.FAILED
         return Put.STORED
@@ -154,7 +160,7 @@ class DynamoReadings:
 
     def put_anchors(self, device: str, anchors: Mapping[bytes, Anchor]) -> None:
         for boot, anchor in anchors.items():
-            with _translated(f"store an anchor of {device} in {self._table}"):
+            with translated(f"store an anchor of {device} in {self._table}"):
                 self._put_anchor(device, boot, anchor)
 
     def _put_anchor(self, device: str, boot: bytes, anchor: Anchor) -> None:
@@ -172,7 +178,7 @@ class DynamoReadings:
                 ExpressionAttributeValues={":u": uncertainty, ":b": utc},
             )
         except ClientError as error:
-            if _code(error) != "ConditionalCheckFailedException":
+            if code_of(error) != REFUSED:
                 raise
 
     def devices(self) -> Iterator[str]:
@@ -186,7 +192,8 @@ class DynamoReadings:
 
     def batches(self, device: str) -> Iterator[StoredBatch]:
         for item in self._of_device(device, "b#"):
-            yield StoredBatch(device, bytes(item["data"]["B"]))
+            if "withdrawn" not in item:
+                yield StoredBatch(device, bytes(item["data"]["B"]))
 
     def anchors(self, device: str) -> dict[bytes, Anchor]:
         return {
@@ -216,6 +223,18 @@ def _verdict_beside(key: BatchKey, items: Sequence[BatchItem], verdicts: Sequenc
     return None
 
 
+def _described(item: BatchItem) -> Item:
+    key = item.key
+    return {
+        "pk": {"S": key.device},
+        "sk": {"S": _batch_sort_key(key.epoch, key.first)},
+        "first": {"N": str(key.first)},
+        "last": {"N": str(key.last)},
+        "rev": {"N": str(key.rev)},
+        "digest": {"S": item.digest},
+    }
+
+
 def _batch_sort_key(epoch: bytes, first: int) -> str:
     return f"b#{epoch.hex()}#{first:016x}"
 
@@ -230,7 +249,7 @@ class _Paged(Protocol):
 
 def _pages(call: _Paged, operation: str, **request: object) -> Iterator[Item]:
     while True:
-        with _translated(operation):
+        with translated(operation):
             page = call(**request)
         yield from page["Items"]
         if "LastEvaluatedKey" not in page:
@@ -257,7 +276,7 @@ class DynamoLedgers:
         """BatchGetItem answers in part under load (`UnprocessedKeys`); the rest is asked for again, a few times."""
         operation = f"read ledgers from {self._table}"
         for attempt in range(ATTEMPTS):
-            with _translated(operation):
+            with translated(operation):
                 page = self._client.batch_get_item(RequestItems={self._table: {"Keys": wanted, "ConsistentRead": True}})
             yield from page["Responses"].get(self._table, [])
             wanted = page.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
@@ -279,11 +298,11 @@ class DynamoLedgers:
                 "ExpressionAttributeNames": {"#version": "version"},
                 "ExpressionAttributeValues": {":version": {"N": str(version)}},
             }
-        with _translated(f"write the ledger of {key.device} in {self._table}"):
+        with translated(f"write the ledger of {key.device} in {self._table}"):
             try:
                 self._client.put_item(TableName=self._table, Item=item, **condition)
             except ClientError as error:
-                if _code(error) == "ConditionalCheckFailedException":
+                if code_of(error) == REFUSED:
                     return False
                 raise
         return True
@@ -295,55 +314,3 @@ class DynamoLedgers:
 
 def _ledger_item_key(key: LedgerKey) -> Item:
     return {"pk": {"S": key.device}, "sk": {"S": f"l#{key.epoch.hex()}"}}
-
-
-class S3Archive:
-    def __init__(self, client: S3, bucket: str) -> None:
-        self._client = client
-        self._bucket = bucket
-
-    def put(self, name: str, data: bytes) -> None:
-        _create_object(self._client, self._bucket, f"archive/{name}", data)
-
-
-class S3Quarantine:
-    """`quarantine/DIGEST.bin` beside `DIGEST.json` with the reason and where it came from."""
-
-    def __init__(self, client: S3, bucket: str) -> None:
-        self._client = client
-        self._bucket = bucket
-
-    def put(self, entry: Quarantined) -> None:
-        note = {**provenance(entry.delivery), "reason": entry.reason}
-        _create_object(self._client, self._bucket, f"quarantine/{entry.digest}.bin", entry.delivery.data)
-        _create_object(self._client, self._bucket, f"quarantine/{entry.digest}.json", json.dumps(note).encode())
-
-
-def _create_object(client: S3, bucket: str, name: str, data: bytes) -> None:
-    """Create-only: 412 says that it is there already, 409 that another writer is at it."""
-    operation = f"write s3://{bucket}/{name}"
-    for attempt in range(ATTEMPTS):
-        with _translated(operation):
-            try:
-                client.put_object(Bucket=bucket, Key=name, Body=data, IfNoneMatch="*")
-            except ClientError as error:
-                if _code(error) in {"PreconditionFailed", "412"}:
-                    return
-                if _code(error) not in {"ConditionalRequestConflict", "409"}:
-                    raise
-            else:
-                return
-        time.sleep(FIRST_DELAY_S * 2**attempt)
-    raise StoreError(f"{operation}: another writer was in the way {ATTEMPTS} times; it will be tried again")
-
-
-class IotReceiptSender:
-    """`template` has `{box}` where the device's name goes."""
-
-    def __init__(self, client: IotData, template: str) -> None:
-        self._client = client
-        self._template = template
-
-    def send(self, device: str, payload: bytes) -> None:
-        with _translated(f"publish a receipt to {device}"):
-            self._client.publish(topic=self._template.replace("{box}", device), qos=1, payload=payload)

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from cloud.receiver import archive
+from cloud.receiver.answer import receipt_of
 from cloud.receiver.claims import accounted_spans, anchors_of
-from cloud.receiver.ledger import HELD_MAX, RECEIPT_RANGES_MAX, Held, Ledger, Span
+from cloud.receiver.ledger import Held, Ledger, Span
 from cloud.receiver.ports import (
     BatchItem,
     Delivery,
@@ -75,6 +76,7 @@ class _Message:
     reason: str | None = None
     status: Status | None = None
     copies: int = 1  # deliveries of these very bytes in this invocation
+    unnoted: bool = False  # the readings store has it, and maybe no ledger knows of it yet
 
     @property
     def ledger_key(self) -> LedgerKey | None:
@@ -187,8 +189,11 @@ def _compare_with_stored(run: _Run) -> None:
             message.fail(error)
         return
     for (message, key), head in zip(known, heads, strict=True):
-        if head is not None:
-            _settle(message, head.verdict(key, message.digest), head)
+        if head is not None and message.ledger_key:
+            verdict = head.verdict(key, message.digest)
+            # Stored, but not noted: an earlier try came no further, and meanwhile others may have been at it.
+            if verdict is not Put.SAME or run.ledgers[message.ledger_key].ledger.covers(key.first, key.last):
+                _settle(message, verdict, head)
 
 
 def _settle(message: _Message, put: Put, head: StoredHead | None = None) -> None:
@@ -232,6 +237,7 @@ def _store(run: _Run) -> None:
             message.fail(error)
         return
     for message, put in zip(fresh, verdicts, strict=True):
+        message.unnoted = put in {Put.STORED, Put.SAME}
         match put:
             case Put.STORED:
                 message.status = Status.STORED
@@ -266,6 +272,35 @@ def _save(
     stores: Stores, key: LedgerKey, versioned: VersionedLedger, messages: list[_Message]
 ) -> tuple[VersionedLedger, VersionedLedger]:
     """The ledger before and after."""
+    for attempt in range(SAVE_ATTEMPTS):
+        _yield_to_noted(stores, versioned.ledger, messages)
+        ledger = _merged(versioned.ledger, messages)
+        if ledger == versioned.ledger:
+            return versioned, versioned
+        if stores.ledgers.save(key, ledger, versioned.version):
+            return versioned, VersionedLedger(ledger, versioned.version + 1)
+        stores.ledgers.yield_to_others(attempt)
+        (versioned,) = stores.ledgers.load([key])
+    raise StoreError(
+        f"note in the ledger of {key.device}: others changed it {SAVE_ATTEMPTS} times meanwhile; it will be tried again"
+    )
+
+
+def _yield_to_noted(stores: Stores, ledger: Ledger, messages: Sequence[_Message]) -> None:
+    """Where two invocations put batches that overlap, no write sees it: the first that is noted in the ledger stays."""
+    for message in messages:
+        batch, key = message.batch, message.key
+        if batch is None or key is None or not message.unnoted or not ledger.touches(key.first, key.last):
+            continue
+        head = stores.readings.other(key)
+        if head is not None:
+            _settle(message, Put.CONFLICT, head)
+            stores.quarantine.put(Quarantined(message.delivery, message.digest, message.reason or ""))
+            stores.readings.withdraw(BatchItem(batch, message.delivery.data, message.digest))
+            message.unnoted = False
+
+
+def _merged(ledger: Ledger, messages: Sequence[_Message]) -> Ledger:
     asked = 0
     spans: list[Span] = []
     held = [entry for message in messages if (entry := message.held)]
@@ -282,17 +317,7 @@ def _save(
                     asked = max(asked, message.key.last)
             case _:
                 pass
-    for attempt in range(SAVE_ATTEMPTS):
-        ledger = versioned.ledger.merged(spans, held, accepted, asked)
-        if ledger == versioned.ledger:
-            return versioned, versioned
-        if stores.ledgers.save(key, ledger, versioned.version):
-            return versioned, VersionedLedger(ledger, versioned.version + 1)
-        stores.ledgers.yield_to_others(attempt)
-        (versioned,) = stores.ledgers.load([key])
-    raise StoreError(
-        f"note in the ledger of {key.device}: others changed it {SAVE_ATTEMPTS} times meanwhile; it will be tried again"
-    )
+    return ledger.merged(spans, held, accepted, asked)
 
 
 def _receipts(run: _Run) -> list[AddressedReceipt]:
@@ -316,23 +341,3 @@ def _receipts(run: _Run) -> list[AddressedReceipt]:
         for key, versioned in run.ledgers.items()
         if key in wanted | run.settled
     ]
-
-
-def receipt_of(epoch: bytes, ledger: Ledger, answers: Sequence[str] = (), held: Sequence[Held] = ()) -> Receipt:
-    """What the ledger allows to say; of more ranges than fit, the lowest, so that each receipt brings `through` on.
-
-    `answers` are digests of batches that came just now and are stored, now or before; `held` came just now, and goes
-    before what was held earlier: the box waits for it.
-    """
-    beyond = ledger.beyond[:RECEIPT_RANGES_MAX]
-    told = sorted(list(dict.fromkeys((*held, *ledger.held)))[:HELD_MAX])
-    return Receipt(
-        epoch=epoch,
-        through=ledger.through,
-        digest=ledger.through_digest,
-        ranges=tuple((span.first, span.last) for span in beyond),
-        held=tuple((entry.first, entry.last, entry.reason) for entry in told),
-        pace=None,
-        range_digests=tuple(span.digest for span in beyond),
-        answers=tuple(answers),
-    )

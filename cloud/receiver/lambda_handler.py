@@ -19,7 +19,8 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from cloud.receiver.aws import IotReceiptSender, aws_stores
+from cloud.receiver.aws import aws_stores
+from cloud.receiver.aws_objects import IotReceiptSender
 from cloud.receiver.ingest import AddressedReceipt, Ingested, Outcome, Status, ingest
 from cloud.receiver.ports import Delivery, ReceiptSender, StoreError, Stores
 

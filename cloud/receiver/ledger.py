@@ -60,6 +60,10 @@ class Ledger:
         """Whether any number of `first..last` is in the ledger."""
         return any(span.first <= last and first <= span.last for span in self.spans)
 
+    def covers(self, first: int, last: int) -> bool:
+        """Whether every number of `first..last` is in the ledger."""
+        return any(span.first <= first and last <= span.last for span in self.spans)
+
     def settles(self, before: Ledger) -> bool:
         """Whether what was asked for, and could not be said `before`, can be said now."""
         return before.through < self.asked <= self.through

@@ -112,6 +112,12 @@ class Readings(Protocol):
     def put(self, items: Sequence[BatchItem]) -> list[Put]:
         """Each batch on its own: create, replace a higher rev, or say why not. `StoreError`: none was tried."""
 
+    def other(self, key: BatchKey) -> StoredHead | None:
+        """A stored batch that shares numbers with `key` and begins elsewhere."""
+
+    def withdraw(self, item: BatchItem) -> None:
+        """Take out a batch that `put` stored and that no ledger has noted; nothing where that is not there."""
+
     def put_anchors(self, device: str, anchors: Mapping[bytes, Anchor]) -> None:
         """Boot -> anchor; the one with the least uncertainty is kept (the earlier `boot_utc_ms` among equals)."""
 

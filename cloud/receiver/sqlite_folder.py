@@ -164,6 +164,18 @@ class SqliteReadings:
         with self._database.transaction("store batches in") as connection:
             return [_put_one(connection, item) for item in items]
 
+    def other(self, key: BatchKey) -> StoredHead | None:
+        sql = "SELECT first, last, rev, digest FROM batch WHERE device = ? AND epoch = ? AND first != ?"
+        sql += " AND first <= ? AND last >= ? LIMIT 1"
+        where = (key.device, key.epoch, key.first, key.last, key.first)
+        return _overlap(self._database.rows("look up a batch in", sql, where), key)
+
+    def withdraw(self, item: BatchItem) -> None:
+        key = item.key
+        with self._database.transaction("withdraw a batch from") as connection:
+            sql = "DELETE FROM batch WHERE device = ? AND epoch = ? AND first = ? AND digest = ?"
+            connection.execute(sql, (key.device, key.epoch, key.first, item.digest))
+
     def put_anchors(self, device: str, anchors: Mapping[bytes, Anchor]) -> None:
         known = self.anchors(device)
         with self._database.transaction("store anchors in") as connection:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from cloud.receiver import aws
+from cloud.receiver import aws, aws_objects
 from cloud.receiver.ledger import Ledger
 from cloud.receiver.ports import BatchItem, LedgerKey, Put, Quarantined, StoreError
 from wire.batch import Anchor
@@ -19,6 +19,7 @@ KEYS = [LedgerKey(f"apt-{n}", b"epoch--1") for n in range(3)]
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aws, "FIRST_DELAY_S", 0)
+    monkeypatch.setattr(aws_objects, "FIRST_DELAY_S", 0)
 
 
 def refusal(code: str, status: int = 400) -> ClientError:
@@ -102,8 +103,8 @@ def test_every_failure_is_the_one_error_and_says_what_was_tried(error: Exception
         (lambda: readings.put_anchors("apt-0", {b"b": Anchor(1, 1)}), "store an anchor of apt-0 in t: "),
         (lambda: list(readings.devices()), "list devices of t: "),
         (lambda: list(readings.batches("apt-0")), "read apt-0 from t: "),
-        (lambda: aws.S3Archive(client, "b").put("n", b""), "write s3://b/archive/n: "),
-        (lambda: aws.IotReceiptSender(client, "{box}").send("apt-0", b""), "publish a receipt to apt-0: "),
+        (lambda: aws_objects.S3Archive(client, "b").put("n", b""), "write s3://b/archive/n: "),
+        (lambda: aws_objects.IotReceiptSender(client, "{box}").send("apt-0", b""), "publish a receipt to apt-0: "),
     ]
     for attempt, says in attempts:
         with pytest.raises(StoreError) as caught:
@@ -113,22 +114,22 @@ def test_every_failure_is_the_one_error_and_says_what_was_tried(error: Exception
 
 def test_an_object_that_is_there_already_is_success() -> None:
     client = Scripted(refusal("PreconditionFailed", 412))
-    aws.S3Archive(client, "b").put("n", b"data")
+    aws_objects.S3Archive(client, "b").put("n", b"data")
     assert client.calls == [{"Bucket": "b", "Key": "archive/n", "Body": b"data", "IfNoneMatch": "*"}]
 
 
 def test_another_writer_in_the_way_is_waited_for() -> None:
     busy = refusal("ConditionalRequestConflict", 409)
     client = Scripted(busy, busy, {})
-    aws.S3Archive(client, "b").put("n", b"data")
+    aws_objects.S3Archive(client, "b").put("n", b"data")
     assert len(client.calls) == 3
     with pytest.raises(StoreError, match="another writer was in the way 5 times"):
-        aws.S3Archive(Scripted(busy), "b").put("n", b"data")
+        aws_objects.S3Archive(Scripted(busy), "b").put("n", b"data")
 
 
 def test_quarantine_keeps_bytes_and_reason(box: Any) -> None:
     client = Scripted({})
-    aws.S3Quarantine(client, "b").put(Quarantined(box.wrap(b"bad"), "d1", "undecodable: why"))
+    aws_objects.S3Quarantine(client, "b").put(Quarantined(box.wrap(b"bad"), "d1", "undecodable: why"))
     assert [call["Key"] for call in client.calls] == ["quarantine/d1.bin", "quarantine/d1.json"]
     assert client.calls[0]["Body"] == b"bad"
     assert b"undecodable: why" in client.calls[1]["Body"]
@@ -144,5 +145,5 @@ def test_pages_are_followed_to_the_end() -> None:
 
 def test_a_receipt_goes_to_the_topic_of_its_box() -> None:
     client = Scripted({})
-    aws.IotReceiptSender(client, "wattpost/{box}/receipts").send("apt-0", b"{}")
+    aws_objects.IotReceiptSender(client, "wattpost/{box}/receipts").send("apt-0", b"{}")
     assert client.calls == [{"topic": "wattpost/apt-0/receipts", "qos": 1, "payload": b"{}"}]
