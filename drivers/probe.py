@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from drivers.crc import crc_modbus
 from drivers.meter import MeterError
-from drivers.port import Port, SerialPort, TcpPort
+from drivers.port import SerialPort, TcpPort
 from drivers.profile_model import Parity
 
 REQUEST_CHARACTERS = 8
@@ -57,16 +58,33 @@ class SerialProbe:
     """A serial line at one setting."""
 
     def __init__(self, path: str, baudrate: int, parity: Parity, stopbits: int) -> None:
-        self._port: Port = SerialPort(path.rpartition("/")[2], path, baudrate, parity, stopbits)
+        self.path = path
+        self._setting = baudrate, parity, stopbits
+        self._port = self._made(baudrate)
         self._character_s = (9 + (parity != "N") + stopbits) / baudrate
         self._heard = b""
         self._lost: str | None = None
         self._news = asyncio.Event()
-        self.path = path
+
+    def _made(self, baudrate: int) -> SerialPort:
+        _, parity, stopbits = self._setting
+        return SerialPort(self.path.rpartition("/")[2], self.path, baudrate, parity, stopbits)
 
     async def open(self) -> None:
-        """Raises `MeterError` (line_missing, line_busy)."""
-        await self._port.open(self, OPEN_TIMEOUT_S)
+        """Raises `MeterError` (line_missing, line_busy); line_missing also where the port cannot be set so."""
+        baudrate = self._setting[0]
+        try:
+            await self._port.open(self, OPEN_TIMEOUT_S)
+        except MeterError:
+            if not self._is_there():
+                raise
+            # A pseudo-terminal, which has no parity, refuses a change of nothing but that: change the speed with it.
+            self._port = self._made(baudrate // 2)
+            await self._port.open(self, OPEN_TIMEOUT_S)
+            self._port.set_baudrate(baudrate)
+
+    def _is_there(self) -> bool:
+        return Path(self.path).exists()
 
     def received(self, data: bytes) -> None:
         self._heard = (self._heard + data)[-HEARD_MAX:]

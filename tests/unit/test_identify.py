@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from drivers.identify import Identified, device_id_objects, identify
+from drivers.evidence import device_id_objects
+from drivers.identify import Identified, identify
 from drivers.probe import rtu_frame, understood
 from drivers.profile import load_profile, shipped_profiles
 from meter_sim.cli import make_line

@@ -1,0 +1,273 @@
+"""Runs a scan: one line after its plan, what answers identified at once; several lines at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from agent.adapters.lend import Lender, LendError, find_lender
+from agent.core.scan_plan import Setting, Step, again, expected_ms, narrowed, promoted
+from drivers.identify import Identified, identify
+from drivers.meter import MeterError
+from drivers.probe import Heard, SerialProbe, TcpProbe
+from drivers.profile_model import Profile
+
+PRESENCE = b"\x03\x00\x00\x00\x02"  # every meter knows function 3; a refusal is as good as registers
+IDENTIFY_WAIT_MS = 600
+AGAIN_MAX = 3  # second passes at one setting: somebody who never stops talking must not hold up the scan
+GATEWAY_SILENT = (10, 11)
+REFUSED = 0x80
+BORROW_S = 15.0
+LEASE_S = 100.0  # the daemon takes its line back after 120 s
+PAUSE_S = 12.0  # so long it has the line in between
+CANARIES = (231, 142)  # whoever answers to these as well answers to any unit id
+LISTEN_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A meter: where, and who it is. `setting` None is Modbus TCP."""
+
+    port: str
+    setting: Setting | None
+    unit: int
+    identified: Identified
+    any_unit: bool = False
+
+
+class Report(Protocol):
+    """Who shows how far a line is."""
+
+    def planned(self, port: str, left_ms: float) -> None: ...
+    def advanced(self, port: str, step: Step, unit: int, left_ms: float) -> None: ...
+    def found(self, found: Found) -> None: ...
+    def said(self, port: str, text: str) -> None: ...
+
+
+@dataclass(slots=True)
+class Line:
+    """A port to scan, and how. `steps` is what is left."""
+
+    port: str
+    steps: Sequence[Step]
+    whole: bool = False  # go on at other settings after a meter answered
+    listen: bool = True
+    heard_at: dict[str, int] = field(default_factory=dict)
+    found: list[Found] = field(default_factory=list)
+    error: MeterError | None = None
+
+
+class LineScan:
+    """One line. What it found is in `line.found`, also when it is cut short."""
+
+    def __init__(self, line: Line, profiles: Sequence[Profile], report: Report, status_path: Path) -> None:
+        self._line = line
+        self._profiles = profiles
+        self._report = report
+        self._status_path = status_path
+        self._probe: SerialProbe | TcpProbe | None = None
+        self._setting: Setting | None = None
+        self._lender: Lender | None = None
+        self._lent_s = 0.0
+        self._again: dict[Setting | None, int] = {}
+        self._opened: set[Setting | None] = set()
+
+    async def run(self) -> None:
+        """Until all steps are done; what stops it goes to `line.error`."""
+        try:
+            await self._borrow()
+            async with self._closing():
+                await self._listen()
+                while self._line.steps:
+                    step, *self._line.steps = self._line.steps
+                    try:
+                        await self._step(step)
+                    except MeterError as error:
+                        self._cannot(step, error)
+        except MeterError as error:
+            self._line.error = error
+        except LendError as error:
+            self._line.error = _refused(self._line.port, error)
+
+    def _cannot(self, step: Step, error: MeterError) -> None:
+        """A port that cannot be set so can be set otherwise; anything else ends the line."""
+        known = {setting for setting in self._opened if setting != step.setting}
+        if step.setting is None or not known or error.reason != "line_missing" or not Path(self._line.port).exists():
+            raise error
+        self._report.said(self._line.port, f"left out {step.setting}: {error.cause}")
+        self._line.steps = [each for each in self._line.steps if each.setting != step.setting]
+
+    @asynccontextmanager
+    async def _closing(self) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            self._close()
+            if self._lender is not None:
+                self._lender.give_back()
+
+    def _close(self) -> None:
+        if self._probe is not None:
+            self._probe.close()
+            self._probe = None
+
+    async def _borrow(self) -> None:
+        """From the daemon, if it has this line."""
+        self._lender = await asyncio.to_thread(find_lender, self._status_path, self._line.port)
+        if self._lender is not None:
+            await asyncio.to_thread(self._lender.borrow, BORROW_S)
+            self._lent_s = asyncio.get_running_loop().time()
+            text = f"the daemon (pid {self._lender.pid}) lends line {self._lender.line}, and reads on afterwards"
+            self._report.said(self._line.port, text)
+
+    async def _ready(self, setting: Setting | None) -> SerialProbe | TcpProbe:
+        """The open port at `setting`. A borrowed line is returned for a while before its time is over."""
+        loop = asyncio.get_running_loop()
+        if self._lender is not None and loop.time() - self._lent_s > LEASE_S:
+            self._close()
+            self._lender.give_back()
+            self._report.said(self._line.port, f"the daemon has the line for {PAUSE_S:.0f} s in between")
+            await asyncio.sleep(PAUSE_S)
+            await asyncio.to_thread(self._lender.borrow, BORROW_S)
+            self._lent_s = loop.time()
+        if self._probe is None or setting != self._setting:
+            self._close()
+            self._probe = self._made(setting)
+            await self._probe.open()
+            self._setting = setting
+            self._opened.add(setting)
+        return self._probe
+
+    def _made(self, setting: Setting | None) -> SerialProbe | TcpProbe:
+        if setting is None:
+            return TcpProbe(self._line.port)
+        return SerialProbe(self._line.port, setting.baudrate, setting.parity, setting.stopbits)
+
+    async def _listen(self) -> None:
+        """Whether somebody talks without having been asked."""
+        first = next((step.setting for step in self._line.steps), None)
+        if first is None or not self._line.listen:
+            return
+        probe = await self._ready(first)
+        heard = await probe.listen(LISTEN_S)
+        if heard:
+            text = f"somebody talks on this line without being asked ({len(heard)} bytes in {LISTEN_S:g} s)"
+            self._report.said(self._line.port, text)
+
+    async def _step(self, step: Step) -> None:
+        """Ask each unit of the step; who answers narrows down what is left."""
+        if not self._line.whole and self._line.found and step.setting != self._line.found[0].setting:
+            return
+        for at, unit in enumerate(step.units):
+            left_ms = expected_ms(self._line.steps) + step.expected_ms * (len(step.units) - at) / len(step.units)
+            self._report.advanced(self._line.port, step, unit, left_ms)
+            heard = await self._ask(step, unit)
+            if heard.noise and not heard.answers and step.setting is not None:
+                heard = await self._second_pass(step, unit)
+            for answered, body in heard.answers.items():
+                await self._answered(step, answered, body)
+            if self._is_over():
+                return
+
+    async def _ask(self, step: Step, unit: int) -> Heard:
+        probe = await self._ready(step.setting)
+        return await probe.ask(unit, PRESENCE, step.wait_ms)
+
+    async def _second_pass(self, step: Step, unit: int) -> Heard:
+        """Something was heard and not understood: wait longer for those who may have said it."""
+        assert step.setting is not None  # noqa: S101 - only a serial line has noise
+        tried = self._again.get(step.setting, 0)
+        if tried >= AGAIN_MAX:
+            return Heard()
+        self._again[step.setting] = tried + 1
+        slow = again(step, unit)
+        for each in slow.units:
+            heard = await self._ask(slow, each)
+            if heard.answers:
+                return heard
+        self._line.steps = promoted(self._line.steps, step.setting)
+        return Heard()
+
+    async def _answered(self, step: Step, unit: int, body: bytes) -> None:
+        if any(found.unit == unit and found.setting == step.setting for found in self._line.found):
+            return
+        if step.setting is None and body[0] & REFUSED and body[1] in GATEWAY_SILENT:
+            return
+        probe = await self._ready(step.setting)
+
+        async def ask(request: bytes) -> bytes | None:
+            for _ in range(2):
+                heard = await probe.ask(unit, request, IDENTIFY_WAIT_MS)
+                if unit in heard.answers or not heard.noise:
+                    break
+            return heard.answers.get(unit)
+
+        self._report.said(self._line.port, f"unit {unit} answers ({step.setting or 'Modbus TCP'})")
+        identified = await identify(
+            ask, sorted(self._profiles, key=lambda profile: not _is_usual(profile, step.setting))
+        )
+        twin = next((found for found in self._line.found if _same(found, unit, identified)), None)
+        if twin is not None:
+            self._report.said(self._line.port, f"unit {unit} answers at {step.setting} as well as at {twin.setting}")
+            return
+        any_unit = step.setting is None and await self._answers_to_any(probe, unit, body)
+        found = Found(self._line.port, step.setting, unit, identified, any_unit)
+        self._line.found.append(found)
+        self._report.found(found)
+        if not self._line.whole:
+            self._line.steps = narrowed(self._line.steps, step.setting)
+
+    async def _answers_to_any(self, probe: SerialProbe | TcpProbe, unit: int, body: bytes) -> bool:
+        """A meter of its own on a network may not look at the unit id."""
+        for canary in CANARIES:
+            heard = await probe.ask(canary, PRESENCE, IDENTIFY_WAIT_MS)
+            answer = heard.answers.get(canary)
+            if canary == unit or answer is None or answer[0] != body[0]:
+                return False
+            if answer[0] & REFUSED and answer[1] in GATEWAY_SILENT:
+                return False
+        return True
+
+    def _is_over(self) -> bool:
+        if any(found.any_unit for found in self._line.found):
+            self._line.steps = ()
+            return True
+        return False
+
+
+def _is_usual(profile: Profile, setting: Setting | None) -> bool:
+    """Whether this model leaves the factory with `setting`."""
+    serial = profile.serial
+    return setting is not None and (serial.baudrate, serial.parity) == (setting.baudrate, setting.parity)
+
+
+def _same(found: Found, unit: int, identified: Identified) -> bool:
+    """Some meters do not look at parity or stop bits: the first setting that they answered at is theirs."""
+    return (
+        found.unit == unit
+        and found.identified.serial_number == identified.serial_number
+        and found.identified.candidates[:1] != ()
+        and [each.model for each in found.identified.candidates] == [each.model for each in identified.candidates]
+    )
+
+
+def _refused(port: str, error: LendError) -> MeterError:
+    subject = f"line {error.line} ({port})"
+    return MeterError("line_busy", operation="borrow", subject=subject, cause=error.cause, next_step=error.next_step)
+
+
+async def scan(lines: Sequence[Line], profiles: Sequence[Profile], report: Report, status_path: Path) -> None:
+    """Scan all lines at the same time; results and errors are in them."""
+    for line in lines:
+        report.planned(line.port, expected_ms(line.steps))
+    tasks = [asyncio.create_task(LineScan(line, profiles, report, status_path).run()) for line in lines]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

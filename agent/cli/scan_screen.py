@@ -1,0 +1,181 @@
+"""How far a scan is, and what it found, for people and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import click
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
+
+from agent.cli.scan_run import Found, Line
+from agent.cli.terminal import console, listing, show
+from agent.cli.texts import MS_PER_S, span
+from agent.core.scan_plan import Setting, Step, expected_ms, naive_ms, narrowed
+
+SURE, RATHER_SURE = 0.9, 0.6
+
+
+def outlook(line: Line) -> str:
+    """What is ahead, before it begins."""
+    probes = sum(len(step.units) for step in line.steps)
+    settings = list(dict.fromkeys(step.setting for step in line.steps))
+    low, high = (span(round(each)) for each in naive_ms(line.steps))
+    longest = f"{_about(expected_ms(line.steps))} at most"
+    usual = ""
+    if settings and settings[0] is not None and not line.whole:
+        usual = f", {_about(expected_ms(narrowed(line.steps, settings[0])))} once a meter answers at {settings[0]}"
+    over = f"{len(settings)} settings, " if settings and settings[0] is not None else ""
+    naive = f"waiting 0.5 to 1 s for each would take {low} to {high}"
+    return f"{line.port}: {over}{probes:,} questions: {longest}{usual} ({naive})"
+
+
+def _about(time_ms: float) -> str:
+    seconds = round(time_ms / MS_PER_S)
+    return f"{seconds} s" if seconds < 100 else f"{seconds // 60} min {seconds % 60} s"  # noqa: PLR2004 - as `span`
+
+
+def where(setting: Setting | None) -> str:
+    """The settings of a line."""
+    return "Modbus TCP" if setting is None else str(setting)
+
+
+class Screen:
+    """A bar per line on standard error, where somebody sees it; lines of text elsewhere, unless `quiet`."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        out = console(stderr=True)
+        self._quiet = quiet
+        self._bars: dict[str, TaskID] = {}
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f} %  {task.fields[left]}"),
+            console=out,
+            transient=True,
+            disable=not out.is_terminal,
+        )
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def say(self, text: str) -> None:
+        """A line above the bars."""
+        if not self._quiet:
+            self._progress.console.print(text, soft_wrap=True)
+
+    def planned(self, port: str, left_ms: float) -> None:
+        self._bars[port] = self._progress.add_task(port, total=max(left_ms, 1), left="")
+
+    def advanced(self, port: str, step: Step, unit: int, left_ms: float) -> None:
+        bar = self._bars[port]
+        task = next(task for task in self._progress.tasks if task.id == bar)
+        name = port.rpartition("/")[2][-40:]
+        self._progress.update(
+            bar,
+            completed=max((task.total or 0) - left_ms, 0),
+            description=f"{name}  {where(step.setting)} unit {unit}",
+            left=f"{_about(left_ms)} left",
+        )
+
+    def found(self, found: Found) -> None:
+        best = found.identified.candidates[0].model if found.identified.candidates else "an unknown model"
+        self.say(f"found: unit {found.unit} on {found.port} ({where(found.setting)}): {best}")
+
+    def said(self, port: str, text: str) -> None:
+        self.say(f"{port}: {text}")
+
+
+def show_found(found: Sequence[Found]) -> None:
+    """The table."""
+    made = listing(
+        ("l", "port"), ("l", "settings"), ("r", "unit"), ("l", "model"), ("r", "sure"), ("l", "serial number"),
+        ("r", "voltage"), ("L", "decided by"),
+    )  # fmt: skip
+    for one in found:
+        candidates = one.identified.candidates
+        models = one.identified.tied or tuple(each.model for each in candidates[:1])
+        made.add_row(
+            one.port,
+            where(one.setting),
+            "any" if one.any_unit else str(one.unit),
+            Text("\n".join(models) if models else "unknown", "bold"),
+            _sure(one),
+            one.identified.serial_number,
+            _voltage(one),
+            _decided(one),
+        )
+    show(made)
+
+
+def _decided(found: Found) -> str:
+    if found.identified.candidates:
+        return found.identified.candidates[0].decided
+    said = found.identified.nameplate
+    return f"no profile fits{f'; it says {said}' if said else ''}; make one: wattpost new-profile"
+
+
+def _sure(found: Found) -> Text:
+    """Of the model, or of its being one of those that look alike."""
+    candidates = found.identified.candidates
+    if not candidates:
+        return Text("-")
+    confidence = candidates[0].confidence
+    style = "green" if confidence >= SURE else "yellow" if confidence >= RATHER_SURE else "red"
+    return Text(f"{confidence:.0%}", style)
+
+
+def _voltage(found: Found) -> str:
+    value = next((value for name, value in found.identified.values.items() if name.startswith("voltage")), None)
+    return "" if value is None else f"{value:.1f} V"
+
+
+def as_document(lines: Sequence[Line], *, complete: bool) -> dict[str, Any]:
+    """For `--json`."""
+    return {
+        "complete": complete,
+        "lines": [
+            {
+                "port": line.port,
+                "error": None if line.error is None else {"reason": line.error.reason, "text": str(line.error)},
+                "found": [_as_object(found) for found in line.found],
+            }
+            for line in lines
+        ],
+    }
+
+
+def _as_object(found: Found) -> dict[str, Any]:
+    setting, identified = found.setting, found.identified
+    line = None if setting is None else {
+        "baudrate": setting.baudrate, "parity": setting.parity, "stopbits": setting.stopbits,
+    }  # fmt: skip
+    return {
+        "port": found.port,
+        "line": line,
+        "unit": found.unit,
+        "any_unit": found.any_unit,
+        "serial_number": identified.serial_number or None,
+        "nameplate": identified.nameplate or None,
+        "tied": list(identified.tied),
+        "candidates": [
+            {"model": each.model, "vendor": each.vendor, "confidence": each.confidence, "decided": each.decided}
+            for each in identified.candidates
+        ],
+        "values": dict(identified.values),
+    }
+
+
+def failures(lines: Sequence[Line]) -> None:
+    """One line for each port that could not be scanned."""
+    for line in lines:
+        if line.error is not None:
+            click.echo(f"Error: {line.error}", err=True)

@@ -1,0 +1,192 @@
+"""What a scan found, as `[[bus]]` and `[[meter]]` tables at the end of a configuration; the rest is left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent.adapters.lend import same_port
+from agent.cli.scan_run import Found
+from agent.settings import Bus, Mistake, Settings, SettingsError
+from agent.settings.load import parse
+
+SURE_MIN = 0.3  # what is less sure is written as a comment
+UNITS = range(1, 248)
+TCP = "tcp://"
+DEFAULT_LINE = "rs485"
+
+
+class WriteError(Exception):
+    """Nothing was written; `str()` says why, and what to do."""
+
+
+@dataclass(slots=True)
+class Addition:
+    """Text to append, and what to tell of it."""
+
+    text: str = ""
+    said: list[str] = field(default_factory=list)
+
+
+def tables(found: Sequence[Found], buses: Sequence[Bus], meters: Iterable[tuple[str, int, str]]) -> Addition:
+    """Tables for what is not there yet. `meters` are those that are: bus, unit and name."""
+    there = {(bus, unit): name for bus, unit, name in meters}
+    names = {bus.name for bus in buses}
+    meter_names = set(there.values())
+    known = {same_port(bus.port): bus for bus in buses}
+    made = Addition()
+    for one in found:
+        port = same_port(one.port)
+        if port in known and not _fits(known[port], one):
+            text = f"{_where(one)}: bus {known[port].name} has other settings in the configuration; change them there"
+            made.said.append(f"{text} to {one.setting}")
+            continue
+        if not one.identified.candidates or one.identified.candidates[0].confidence < SURE_MIN / 2:
+            made.said.append(f"{_where(one)}: not written, since its model is not known; see: wattpost new-profile")
+            continue
+        if one.unit not in UNITS:
+            made.said.append(f"{_where(one)}: not written; set a unit id of 1 to 247 on the meter first")
+            continue
+        if port not in known:
+            known[port] = _bus(one, names)
+            names.add(known[port].name)
+            made.text += _bus_table(known[port])
+            made.said.append(f"added bus {known[port].name} ({one.port})")
+        bus = known[port].name
+        if (bus, one.unit) in there:
+            made.said.append(f"{_where(one)}: there already, as meter {there[bus, one.unit]}")
+            continue
+        model = one.identified.candidates[0].model
+        name = _free(model.partition("-")[2] or model, meter_names)
+        meter_names.add(name)
+        there[bus, one.unit] = name
+        made.text += _meter_table(one, bus, name, model)
+        made.said.append(f"added meter {name} ({model}, unit {one.unit} on {bus})")
+    return made
+
+
+def _fits(bus: Bus, found: Found) -> bool:
+    setting = found.setting
+    return setting is None or (
+        bus.baudrate in {None, setting.baudrate}
+        and bus.parity in {None, setting.parity}
+        and bus.stopbits in {None, setting.stopbits}
+    )
+
+
+def _where(found: Found) -> str:
+    return f"unit {found.unit} on {found.port}"
+
+
+def _bus(found: Found, names: set[str]) -> Bus:
+    setting = found.setting
+    if setting is None:
+        return Bus(_free("tcp-" + found.port.removeprefix(TCP).rpartition(":")[0], names), found.port, None, None, None)
+    return Bus(_free(DEFAULT_LINE, names), found.port, setting.baudrate, setting.parity, setting.stopbits)
+
+
+def _free(wanted: str, taken: set[str]) -> str:
+    base = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "_.-") else "-" for letter in wanted)
+    number, name = 1, base
+    while name in taken:
+        number += 1
+        name = f"{base}-{number}"
+    return name
+
+
+def _bus_table(bus: Bus) -> str:
+    lines = ["", "[[bus]]", f"name = {_text(bus.name)}", f"port = {_text(bus.port)}"]
+    if bus.baudrate is not None:
+        lines += [f"baudrate = {bus.baudrate}", f"parity = {_text(bus.parity or 'N')}", f"stopbits = {bus.stopbits}"]
+    return "\n".join(lines) + "\n"
+
+
+def _meter_table(found: Found, bus: str, name: str, model: str) -> str:
+    best = found.identified.candidates[0]
+    number = f", serial number {found.identified.serial_number}" if found.identified.serial_number else ""
+    comment = f"# Found by wattpost scan{number}: {best.decided} ({best.confidence:.0%} sure)."
+    lines = ["", _printable(comment), "[[meter]]", f"name = {_text(name)}", f"bus = {_text(bus)}"]
+    others = [other for other in found.identified.tied if other != model]
+    if others:
+        lines.insert(2, f"# It may as well be {' or '.join(others)}: look at its face.")
+    return "\n".join([*lines, f"unit = {found.unit}", f"model = {_text(model)}"]) + "\n"
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)  # TOML's basic strings are escaped alike
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def add_to(config: Path, found: Sequence[Found]) -> list[str]:
+    """Append the tables to the file, checked and all at once; returns what was done. Raises `WriteError`."""
+    path = config.resolve()
+    settings, data = _current(path)
+    meters = [(meter.bus, meter.unit, meter.name) for meter in settings.meters]
+    addition = tables(found, settings.buses, meters)
+    if not addition.text:
+        return [*addition.said, f"{config} is unchanged"]
+    text = data.decode("utf-8-sig")
+    text += "" if not text or text.endswith("\n") else "\n"
+    _check(path, settings, (text + addition.text).encode(), addition.text)
+    try:
+        backup = _replace(path, (text + addition.text).encode())
+    except OSError as error:
+        step = "run this with sudo, or name a file of your own with --config"
+        raise WriteError(f"cannot write {error.filename or path}: {error.strerror}; {step}") from error
+    said = [*addition.said, f"written to {config}; as it was before: {backup}"]
+    return [*said, f"next: wattpost check-config --config {config}, then systemctl reload wattpost"]
+
+
+def _current(path: Path) -> tuple[Settings, bytes]:
+    try:
+        data = path.read_bytes()
+        return parse(data, path), data
+    except OSError as error:
+        step = "copy config/agent.example.toml there first, or name another file with --config"
+        raise WriteError(f"cannot read {path}: {error.strerror}; {step}") from error
+    except SettingsError as error:
+        raise WriteError(f"{_mistakes(path, error.mistakes)}\ncorrect this first; nothing was written") from error
+
+
+def _check(path: Path, before: Settings, data: bytes, added: str) -> None:
+    """The file would be good, and says all that it said before."""
+    try:
+        after = parse(data, path)
+    except SettingsError as error:
+        text = f"{_mistakes(path, error.mistakes)}\nnothing was written; add these tables by hand:\n{added}"
+        raise WriteError(text) from error
+    if after.buses[: len(before.buses)] != before.buses or after.meters[: len(before.meters)] != before.meters:
+        raise WriteError(f"{path}: its tables cannot be appended to; nothing was written; add these by hand:\n{added}")
+
+
+def _mistakes(path: Path, mistakes: Iterable[Mistake]) -> str:
+    from agent.settings import describe  # noqa: PLC0415 - only where there are any
+
+    return "\n".join(describe(path, mistake) for mistake in mistakes)
+
+
+def _replace(path: Path, data: bytes) -> Path:
+    """Keep the old file beside it, and put the new one in its place, with its mode and owner."""
+    number = 1
+    while (backup := path.with_name(f"{path.name}.bak{number if number > 1 else ''}")).exists():
+        number += 1
+    shutil.copy2(path, backup)
+    draft = path.with_name(path.name + ".new")
+    with draft.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    shutil.copymode(path, draft)
+    old = path.stat()
+    with suppress(PermissionError):
+        os.chown(draft, old.st_uid, old.st_gid)
+    draft.replace(path)
+    return backup

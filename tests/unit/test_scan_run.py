@@ -1,0 +1,195 @@
+"""A scan of scripted lines in virtual time: settings, slow meters, talkers, lines that vanish."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from virtual_time import run_virtual
+
+from agent.cli import scan_run
+from agent.cli.scan_run import Found, Line, scan
+from agent.core.scan_plan import ALL_UNITS, COMMON, Setting, Step, expected_ms, serial_steps
+from drivers.identify import Identified
+from drivers.meter import MeterError
+from drivers.probe import Heard
+
+NINE_EVEN = Setting(9600, "E", 1)
+REFUSAL = b"\x83\x02"
+
+
+class ScriptedLine:
+    """Meters by setting and unit, with the time that each takes to answer; costs what a real line costs."""
+
+    def __init__(self, meters: Mapping[tuple[Setting, int], int]) -> None:
+        self.meters = dict(meters)
+        self.asked: list[tuple[Setting, int]] = []
+        self.talks = False
+        self.impossible: set[Setting] = set()
+        self.lost_after: int | None = None
+
+
+class ScriptedProbe:
+    line: ScriptedLine
+
+    def __init__(self, path: str, baudrate: int, parity: str, stopbits: int) -> None:
+        self.setting = Setting(baudrate, parity, stopbits)  # type: ignore[arg-type]
+        self.path = path
+        self.pending: list[tuple[float, int]] = []
+
+    async def open(self) -> None:
+        if self.setting in self.line.impossible:
+            raise error("line_missing", "cannot be set so")
+
+    async def ask(self, unit: int, body: bytes, wait_ms: float) -> Heard:
+        loop = asyncio.get_running_loop()
+        line = self.line
+        line.asked.append((self.setting, unit))
+        if line.lost_after is not None and len(line.asked) > line.lost_after:
+            raise error("line_lost", "unplugged")
+        sent_s = 8 * self.setting.character_ms / 1000
+        delay_ms = line.meters.get((self.setting, unit))
+        if delay_ms is not None:
+            self.pending.append((loop.time() + sent_s + delay_ms / 1000, unit))
+        await asyncio.sleep(sent_s + 3.5 * self.setting.character_ms / 1000 + wait_ms / 1000)
+        now = loop.time()
+        answers = {one: REFUSAL for at, one in self.pending if at <= now}
+        self.pending = [(at, one) for at, one in self.pending if at > now]
+        return Heard(answers, b"\x55" if line.talks and not answers else b"")
+
+    async def listen(self, seconds: float) -> bytes:
+        await asyncio.sleep(seconds)
+        return b"\x55\x55" if self.line.talks else b""
+
+    def close(self) -> None:
+        pass
+
+
+def error(reason: str, cause: str) -> MeterError:
+    return MeterError(reason, operation="use", subject="line", cause=cause, next_step="look")  # type: ignore[arg-type]
+
+
+class Notes:
+    def __init__(self) -> None:
+        self.at_s: list[float] = []
+        self.texts: list[str] = []
+        self.left_ms: list[float] = []
+
+    def planned(self, port: str, left_ms: float) -> None:
+        self.left_ms.append(left_ms)
+
+    def advanced(self, port: str, step: Step, unit: int, left_ms: float) -> None:
+        self.left_ms.append(left_ms)
+
+    def found(self, found: Found) -> None:
+        self.at_s.append(asyncio.get_running_loop().time())
+
+    def said(self, port: str, text: str) -> None:
+        self.texts.append(text)
+
+
+Run = Callable[[ScriptedLine, Line], tuple[Notes, float]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Scans the line; returns what was said, and how long it took."""
+
+    def scan_it(scripted: ScriptedLine, line: Line) -> tuple[Notes, float]:
+        notes = Notes()
+
+        async def scenario() -> float:
+            began = asyncio.get_running_loop().time()
+            await scan([line], [], notes, tmp_path / "none.json")
+            return asyncio.get_running_loop().time() - began
+
+        async def nobody(_ask: object, _profiles: object) -> Identified:
+            return Identified()
+
+        monkeypatch.setattr(scan_run, "SerialProbe", type("Probe", (ScriptedProbe,), {"line": scripted}))
+        monkeypatch.setattr(scan_run, "find_lender", lambda _path, _port: None)
+        monkeypatch.setattr(scan_run, "identify", nobody)
+        monkeypatch.setattr(asyncio, "to_thread", in_line)
+        return notes, run_virtual(scenario())
+
+    async def in_line(function: Callable[..., object], *arguments: object) -> object:
+        return function(*arguments)
+
+    return scan_it
+
+
+def line_of(*settings: Setting, whole: bool = False, listen: bool = False) -> Line:
+    return Line("/dev/null", serial_steps(settings or COMMON, {}, ALL_UNITS), whole=whole, listen=listen)
+
+
+def test_a_meter_at_other_parity_is_found_at_its_own_settings(run: Run) -> None:
+    scripted = ScriptedLine({(NINE_EVEN, 1): 40})
+    line = line_of(listen=True)
+    notes, took_s = run(scripted, line)
+    assert [(found.setting, found.unit) for found in line.found] == [(NINE_EVEN, 1)]
+    assert notes.at_s[0] < 3
+    asked = {setting for setting, _ in scripted.asked}
+    assert asked == {COMMON[0], NINE_EVEN}, "no other settings are tried once a meter has answered"
+    assert {unit for setting, unit in scripted.asked if setting == NINE_EVEN} == set(ALL_UNITS)
+    assert took_s < 25
+
+
+def test_all_settings_and_units_are_asked_where_nobody_answers_in_the_time_that_was_said(run: Run) -> None:
+    scripted = ScriptedLine({})
+    line = line_of()
+    expected_s = expected_ms(line.steps) / 1000
+    _, took_s = run(scripted, line)
+    assert line.found == []
+    assert sorted(map(str, scripted.asked)) == sorted(str((setting, unit)) for setting in COMMON for unit in ALL_UNITS)
+    assert took_s == pytest.approx(expected_s, rel=0.02)
+
+
+@pytest.mark.parametrize("delay_ms", [10, 55, 70, 100, 150, 250])
+def test_a_slow_meter_is_found_though_the_first_pass_waits_for_nobody(run: Run, delay_ms: int) -> None:
+    line = line_of(COMMON[0])
+    run(ScriptedLine({(COMMON[0], 100): delay_ms, (COMMON[0], 3): 20}), line)
+    assert [found.unit for found in line.found] == [3, 100]
+
+
+def test_a_line_with_somebody_who_never_stops_talking_is_scanned_nevertheless(run: Run) -> None:
+    scripted = ScriptedLine({(COMMON[0], 100): 20})
+    scripted.talks = True
+    line = line_of(listen=True)
+    notes, took_s = run(scripted, line)
+    assert [found.unit for found in line.found] == [100]
+    assert "somebody talks on this line without being asked (2 bytes in 0.5 s)" in notes.texts
+    assert took_s < 150
+
+
+def test_a_full_scan_goes_on_at_other_settings(run: Run) -> None:
+    line = line_of(whole=True)
+    run(ScriptedLine({(COMMON[0], 1): 20, (COMMON[3], 9): 20}), line)
+    assert [(found.setting, found.unit) for found in line.found] == [(COMMON[0], 1), (COMMON[3], 9)]
+
+
+def test_settings_that_the_port_does_not_know_are_left_out(run: Run) -> None:
+    scripted = ScriptedLine({(COMMON[2], 1): 20})
+    scripted.impossible = {NINE_EVEN}
+    line = line_of()
+    notes, _ = run(scripted, line)
+    assert [found.setting for found in line.found] == [COMMON[2]]
+    assert notes.texts[0] == "left out 9600 8E1: cannot be set so"
+    assert line.error is None
+
+
+def test_what_was_found_is_kept_when_the_adapter_is_unplugged(run: Run) -> None:
+    scripted = ScriptedLine({(COMMON[0], 1): 20})
+    scripted.lost_after = 50
+    line = line_of()
+    run(scripted, line)
+    assert [found.unit for found in line.found] == [1]
+    assert line.error is not None
+    assert line.error.reason == "line_lost"
+
+
+def test_the_time_that_is_left_falls(run: Run) -> None:
+    notes, _ = run(ScriptedLine({}), line_of())
+    assert notes.left_ms == sorted(notes.left_ms, reverse=True)
+    assert notes.left_ms[-1] < 500
