@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -111,13 +112,21 @@ def _try_examples(profile: Profile, file: Path) -> tuple[list[Finding], int]:
             for words, value in rows:
                 tried += 1
                 got = _decoded(registers[name], words) if name in registers else "no such measurand"
-                if got != value:
+                if not _is_same(got, value):
                     problem = f"{words} reads as {got}"
                     found.append(Finding(f"{file.name}: {name}", None, problem, f"expected {value}"))
     except (ValueError, TypeError, AttributeError) as error:
         expected = 'expected {"measurand": [["registers in hexadecimal", "value"]]}'
         found.append(Finding(file.name, None, f"cannot be used: {error}", expected))
     return found, tried
+
+
+def _is_same(got: str, value: str) -> bool:
+    """Whether both are the same number, or the same words."""
+    try:
+        return Decimal(got) == Decimal(value)
+    except InvalidOperation:
+        return got == value
 
 
 def _decoded(register: Register, words: str) -> str:
