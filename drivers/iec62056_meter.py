@@ -135,6 +135,7 @@ class Iec62056Meter(TelegramMeter[StreamLine]):
             heard = b"" if began else heard[-200:]
             more = await self.line.receive(min(deadline, end))
             if not more:
-                raise framer.end() or TelegramError("truncated", "IEC 62056-21", "no readout after the identification")
+                nothing = TelegramError("truncated", "IEC 62056-21", "no readout after the identification")
+                raise (framer.end() if began else None) or nothing
             heard += more
             deadline = loop.time() + SILENCE_S
