@@ -8,7 +8,7 @@ import click
 
 from cloud.cli.extra import LOCAL, is_there, stand_in
 
-COMMANDS = {"local": "cloud.cli.local", "readings": "cloud.cli.readings"}
+COMMANDS = {"local": "cloud.cli.local", "readings": "cloud.cli.readings", "retry-held": "cloud.cli.retry_held"}
 
 
 class LazyGroup(click.Group):

@@ -9,10 +9,12 @@ import hashlib
 import json
 import struct
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from cloud.receiver.ports import Delivery
 
 MAGIC = b"WPA1\n"
+_PROVENANCE = ("device", "door", "principal", "client_id", "trace")
 _LENGTHS = struct.Struct(">II")
 
 
@@ -52,12 +54,14 @@ def name_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def delivered(note: object, data: bytes) -> Delivery | None:
+    """The delivery of `data` from a note that has its `provenance`; None for a note of something else."""
+    if not isinstance(note, dict) or not isinstance(note.get("device"), str) or not isinstance(note.get("door"), str):
+        return None
+    fields: dict[str, Any] = {name: note.get(name) for name in _PROVENANCE}
+    return Delivery(data=data, **fields)
+
+
 def provenance(delivery: Delivery) -> dict[str, str | None]:
     """Everything of a delivery but its bytes."""
-    return {
-        "device": delivery.device,
-        "door": delivery.door,
-        "principal": delivery.principal,
-        "client_id": delivery.client_id,
-        "trace": delivery.trace,
-    }
+    return {name: getattr(delivery, name) for name in _PROVENANCE}

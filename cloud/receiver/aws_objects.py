@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from botocore.exceptions import ClientError
 
-from cloud.receiver.archive import provenance
+from cloud.receiver.archive import delivered, provenance
 from cloud.receiver.aws_errors import code_of, translated
-from cloud.receiver.ports import Quarantined, StoreError
+from cloud.receiver.ports import Delivery, Quarantined, StoreError
 
 ATTEMPTS = 5
 FIRST_DELAY_S = 0.05
@@ -49,8 +50,31 @@ class S3Quarantine:
 
     def put(self, entry: Quarantined) -> None:
         note = {**provenance(entry.delivery), "reason": entry.reason}
-        _create_object(self._client, self._bucket, f"quarantine/{entry.digest}.bin", entry.delivery.data)
-        _create_object(self._client, self._bucket, f"quarantine/{entry.digest}.json", json.dumps(note).encode())
+        _create_object(self._client, self._bucket, f"{QUARANTINE}{entry.digest}.bin", entry.delivery.data)
+        _create_object(self._client, self._bucket, f"{QUARANTINE}{entry.digest}.json", json.dumps(note).encode())
+
+    def deliveries(self) -> Iterator[Delivery]:
+        """For an operator's own rights: the function may not read what it has put there."""
+        for name in self._names():
+            if name.endswith(".json"):
+                note, data = self._get(name), self._get(name.removesuffix(".json") + ".bin")
+                if delivery := delivered(json.loads(note), data):
+                    yield delivery
+
+    def _names(self) -> Iterator[str]:
+        request: dict[str, Any] = {"Bucket": self._bucket, "Prefix": QUARANTINE}
+        while True:
+            with translated(f"list s3://{self._bucket}/{QUARANTINE}"):
+                page = self._client.list_objects_v2(**request)
+            yield from (entry["Key"] for entry in page.get("Contents", ()))
+            if not page.get("IsTruncated"):
+                return
+            request["ContinuationToken"] = page["NextContinuationToken"]
+
+    def _get(self, name: str) -> bytes:
+        with translated(f"read s3://{self._bucket}/{name}"):
+            data: bytes = self._client.get_object(Bucket=self._bucket, Key=name)["Body"].read()
+        return data
 
 
 def _create_object(client: S3, bucket: str, name: str, data: bytes) -> None:

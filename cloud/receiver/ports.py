@@ -143,6 +143,9 @@ class Quarantine(Protocol):
     def put(self, entry: Quarantined) -> None:
         """Keep the bytes and the reason; the same bytes again are success."""
 
+    def deliveries(self) -> Iterator[Delivery]:
+        """All that lies here, as it came."""
+
 
 class ReceiptSender(Protocol):
     def send(self, device: str, payload: bytes) -> None:

@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from cloud.receiver.archive import provenance
+from cloud.receiver.archive import delivered, provenance
 from cloud.receiver.claims import better_anchor
 from cloud.receiver.ledger import Ledger
 from cloud.receiver.ports import (
     BatchItem,
+    Delivery,
     LedgerKey,
     Put,
     Quarantined,
@@ -275,6 +276,15 @@ class FolderQuarantine:
         note = {**provenance(entry.delivery), "reason": entry.reason}
         _create_file(self._folder / f"{entry.digest}.bin", entry.delivery.data)
         _create_file(self._folder / f"{entry.digest}.json", json.dumps(note).encode())
+
+    def deliveries(self) -> Iterator[Delivery]:
+        for path in sorted(self._folder.glob("*.json")):
+            try:
+                delivery = delivered(json.loads(path.read_bytes()), path.with_suffix(".bin").read_bytes())
+            except (OSError, ValueError) as error:
+                raise StoreError(f"read {path}: {error}; the other batches are not looked at") from error
+            if delivery is not None:
+                yield delivery
 
 
 def _create_file(path: Path, data: bytes) -> None:
