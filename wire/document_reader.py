@@ -68,6 +68,8 @@ def from_document(document: object) -> Batch:
     root = Node(document, "")
     device = root.key("device").checked(check_device)
     epoch = root.key("epoch").octets(EPOCH_BYTES)
+    if not (root.key("readings").given or root.key("events").given):
+        raise root.fail('neither "readings" nor "events" is there, one is needed')
     clock = _Clock.of(root)
     numbers = _Numbers(root)
     groups = _groups(root)

@@ -267,8 +267,15 @@ def test_a_whole_number_may_have_a_decimal_point() -> None:
 
 
 def test_no_records_is_a_batch_too() -> None:
-    batch = from_document({"device": "d", "epoch": "00" * 8})
+    batch = from_document({"device": "d", "epoch": "00" * 8, "readings": []})
     assert batch == Batch(BatchKey("d", bytes(8), 1, 1), bytes(8), None, False, (), ())
+
+
+@pytest.mark.parametrize("more", [{}, {"reading": []}, {"readings": None, "events": None}, {"meters": []}], ids=str)
+def test_a_document_with_neither_readings_nor_events_says_nothing(more: dict[str, Any]) -> None:
+    """As with a misspelt key: an empty batch would be taken for what was meant."""
+    with pytest.raises(WireError, match='neither "readings" nor "events" is there'):
+        from_document({"device": "d", "epoch": "00" * 8, **more})
 
 
 def test_monotonic_time_may_come_without_at_and_anchor_without_boot() -> None:
