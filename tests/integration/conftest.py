@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agent_process import BOX, AgentProcess, meter_tables
+from agent_process import BOX, TOLD, AgentProcess, meter_tables
 from broker import PROGRAM, Authority, Mosquitto
 from foreign_cloud import ForeignCloud
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
-
-TOLD = [float(at) + 0.25 for at in range(40)]  # input registers 0, 2, 4 ...
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,11 @@ import subprocess
 import time
 
 import pytest
-from agent_process import BOX, MODEL, AgentProcess, uncovered_slots, until
+from agent_process import BOX, MODEL, TOLD, AgentProcess, uncovered_slots, until
 from broker import Mosquitto
 from foreign_cloud import ForeignCloud
 
 from drivers.profile import find_profile
-
-TOLD = [float(at) + 0.25 for at in range(40)]  # what the meter serves, in input registers 0, 2, 4 ...
 
 
 def test_readings_arrive_with_the_values_that_were_served(box: AgentProcess, cloud: ForeignCloud) -> None:
