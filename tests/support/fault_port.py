@@ -199,18 +199,23 @@ class FaultyPort:
             when += piece.pause_s
             data = piece.data
             cuts = sorted(self._random.randrange(len(data) + 1) for _ in range(self._random.randrange(3)))
-            for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
-                when += (end - start) * self._character_s + APART_S
-                if start < end:
-                    self._later(when, data[start:end])
+            parts = [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True) if start < end]
+            if self._wire.is_tcp:  # nothing comes between the parts of a frame
+                when += APART_S
+                self._later(when, *parts)
+                continue
+            for part in parts:
+                when += len(part) * self._character_s + APART_S
+                self._later(when, part)
         return when
 
-    def _later(self, when: float, data: bytes) -> None:
+    def _later(self, when: float, *parts: bytes) -> None:
         handle: asyncio.TimerHandle
 
         def arrive() -> None:
             self._coming.discard(handle)
-            self._arrive(data)
+            for part in parts:
+                self._arrive(part)
 
         handle = asyncio.get_running_loop().call_at(when, arrive)
         self._coming.add(handle)
