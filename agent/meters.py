@@ -16,6 +16,8 @@ from drivers.building import BuiltMeter, Line, build_line, build_meter
 from drivers.profile import find_profile
 from drivers.profile_model import Profile
 
+COUNTER_TERMS = ("model", "ct_ratio", "ct_applied_by", "vt_ratio", "vt_applied_by")
+
 
 @dataclass(slots=True)
 class ConfiguredMeter:
@@ -35,7 +37,7 @@ class ConfiguredMeter:
     @property
     def counter_terms(self) -> str:
         """What its counters depend on: with other ones, they are not comparable."""
-        return " ".join(f"{key}={self.terms[key]}" for key in ("model", "ct_ratio", "ct_applied_by"))
+        return " ".join(f"{key}={self.terms[key]}" for key in COUNTER_TERMS)
 
     @property
     def layout(self) -> Layout:
@@ -63,7 +65,7 @@ def _line(bus: Bus, settings: Settings) -> ConfiguredLine:
 
 
 def _meter(line: Line, meter: Meter, profile: Profile, settings: Settings) -> ConfiguredMeter:
-    driver = build_meter(line, meter.unit, profile, meter.name, meter.measurands, meter.ct_ratio)
+    driver = build_meter(line, meter.unit, profile, meter.name, meter.measurands, meter.ct_ratio, meter.vt_ratio)
     terms = {
         "model": profile.model,
         "profile": profile.digest,
@@ -72,7 +74,9 @@ def _meter(line: Line, meter: Meter, profile: Profile, settings: Settings) -> Co
         "point": meter.point,
         "ct_ratio": meter.ct_ratio,
         "ct_applied_by": profile.ct,
+        "vt_ratio": meter.vt_ratio,
+        "vt_applied_by": profile.vt,
         "config_rev": settings.revision,
     }
-    found = ratings(profile, meter.ct_ratio)
+    found = ratings(profile, meter.ct_ratio, meter.vt_ratio)
     return ConfiguredMeter(meter, driver, terms, found, places(profile, driver.columns))

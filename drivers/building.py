@@ -77,12 +77,13 @@ def build_meter(
     name: str,
     measurands: Sequence[str] | None = None,
     ct_ratio: float = 1,
+    vt_ratio: float = 1,
 ) -> BuiltMeter:
     """A meter on a line that `build_line` made for the same protocol."""
     if profile.protocol == MODBUS:
         from drivers.sunspec_meter import modbus_meter  # noqa: PLC0415
 
-        return modbus_meter(cast("ModbusLine", line), unit, profile, name, measurands, ct_ratio)
+        return modbus_meter(cast("ModbusLine", line), unit, profile, name, measurands, ct_ratio, vt_ratio)
     from drivers.telegram_lines import telegram_meter  # noqa: PLC0415
 
     return telegram_meter(cast("StreamLine", line), unit, profile, name, measurands, ct_ratio)

@@ -11,7 +11,7 @@ from wire import topics
 from wire.errors import WireError
 
 if TYPE_CHECKING:
-    from drivers.profile import Profile
+    from drivers.profile import CtAppliedBy, Profile
 
 PORT_MAX = 65_535
 ONE_BILLING_UNIT_BYTES = 3600
@@ -76,7 +76,8 @@ def _check_meters(tables: Tables, profile_folders: Sequence[Path], report: Repor
                 profiles[model] = _profile(meter, profile_folders, report)
             _check_measurands(meter, profiles[model], report)
             if (profile := profiles[model]) is not None:
-                _check_factor(meter, profile, report)
+                _check_factor(meter, "ct_ratio", profile.ct, "current", report)
+                _check_factor(meter, "vt_ratio", profile.vt, "voltage", report)
 
 
 def _check_address(meter: Table, buses: set[str], addresses: dict[tuple[str, int], Table], report: Report) -> None:
@@ -107,11 +108,17 @@ def _profile(meter: Table, profile_folders: Sequence[Path], report: Report) -> P
         return None
 
 
-def _check_factor(meter: Table, profile: Profile, report: Report) -> None:
-    ratio = meter.get("ct_ratio")
-    if profile.ct == "none" and ratio is not None and ratio != 1:
-        problem = f"is {ratio:g}, but {profile.model} is connected directly, without current transformers"
-        report.mistake((*meter.path, "ct_ratio"), problem, "expected 1, or another model")
+def _check_factor(meter: Table, key: str, applied_by: CtAppliedBy, what: str, report: Report) -> None:
+    """A factor that nobody applies is a mistake; one that the meter applies itself is stated with the data, no more."""
+    ratio, path = meter.get(key), (*meter.path, key)
+    if ratio is None or ratio == 1:
+        return
+    if applied_by == "none":
+        problem = f"is {ratio:g}, but {meter['model']} is connected directly, without {what} transformers"
+        report.mistake(path, problem, "expected 1, or another model")
+    elif applied_by == "meter":
+        problem = f"is {ratio:g}, and {meter['model']} applies the factor that is set in it by itself"
+        report.warning(path, problem, "it is stated with the data, and multiplies nothing")
 
 
 def _check_measurands(meter: Table, profile: Profile | None, report: Report) -> None:

@@ -138,6 +138,16 @@ class MeterTable(_Table, frozen=True, kw_only=True):
             extra={"expected": "a number above 0, at most 100000, such as 40 for a 200 A / 5 A transformer"},
         ),
     ] = 1.0
+    vt_ratio: Annotated[
+        float,
+        Meta(
+            description="Voltage transformer factor, applied by the box and stated with the data. Leave it at 1 if "
+            "the meter applies the factor itself.",
+            gt=0,
+            le=100_000,
+            extra={"expected": "a number above 0, at most 100000, such as 100 for a 10 kV / 100 V transformer"},
+        ),
+    ] = 1.0
     measurands: Annotated[
         list[str] | None,
         Meta(

@@ -46,6 +46,7 @@ class Meter:
     interval_ms: int
     ct_ratio: float
     measurands: tuple[str, ...] | None
+    vt_ratio: float = 1
 
 
 @dataclass(frozen=True, slots=True)

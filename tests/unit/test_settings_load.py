@@ -179,6 +179,14 @@ def test_one_mistake_about_meters(line: str, path: str, said: str) -> None:
 def test_a_factor_for_a_meter_that_is_connected_directly_is_a_mistake() -> None:
     text = ONE_METER.replace("eastron-sdm630", "eastron-sdm120") + "ct_ratio = 40"
     assert "connected directly" in mistakes(text)["meter[0].ct_ratio"]
+    text = ONE_METER.replace("eastron-sdm630", "eastron-sdm120") + "vt_ratio = 100"
+    assert "without voltage transformers" in mistakes(text)["meter[0].vt_ratio"]
+
+
+def test_a_factor_that_the_meter_applies_itself_is_stated_only() -> None:
+    found = settings(ONE_METER.replace("eastron-sdm630", "abb-b24") + "ct_ratio = 40\nvt_ratio = 2")
+    assert (found.meters[0].ct_ratio, found.meters[0].vt_ratio) == (40, 2)
+    assert [warning.path for warning in found.warnings] == ["meter[0].ct_ratio", "meter[0].vt_ratio"]
 
 
 def test_near_names_of_profiles_are_named() -> None:
