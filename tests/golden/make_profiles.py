@@ -6,6 +6,7 @@ examples are packed and multiplied here, without drivers.decode.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import struct
@@ -34,10 +35,21 @@ def described(profile: Profile) -> dict[str, Any]:
     return {
         "ct": profile.ct,
         "vt": profile.vt,
+        "serial": _plain(profile.serial),
+        "timing": _plain(profile.timing),
+        "rating": _plain(profile.rating),
+        "identity": _plain(profile.identity),
+        "sunspec": None if profile.sunspec is None else _plain(profile.sunspec),
+        "fallback": None if profile.fallback is None else _plain(profile.fallback),
         "limits": [limits.registers_max, limits.even, limits.gaps, [list(span) for span in limits.forbidden]],
         "default": list(profile.default),
         "registers": {register.measurand: _place(register) for register in profile.registers},
     }
+
+
+def _plain(value: Any) -> Any:
+    """As JSON would give it back."""
+    return json.loads(json.dumps(dataclasses.asdict(value)))
 
 
 def _place(register: Register) -> list[Any]:

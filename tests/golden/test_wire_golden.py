@@ -16,7 +16,7 @@ from wire.document import from_document, to_document
 from wire.header import open_batch
 
 FOLDER = Path(__file__).with_name("batches_v1")
-BATCHES = sorted(FOLDER.glob("*.wp"))
+BATCHES = sorted(FOLDER.glob("*.wpb"))
 
 
 def parts(data: bytes) -> tuple[bytes, bytes]:

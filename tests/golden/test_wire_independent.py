@@ -12,7 +12,7 @@ import pytest
 
 from wire.codec import decode
 
-BATCHES = sorted((Path(__file__).parent / "batches_v1").glob("*.wp"))
+BATCHES = sorted((Path(__file__).parent / "batches_v1").glob("*.wpb"))
 TABLE = (Path(__file__).parents[2] / "docs/measurands.md").read_text(encoding="utf-8")
 NAMES = {
     int(cells[1]): cells[2].strip(" `")
