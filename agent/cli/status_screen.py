@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -60,9 +60,16 @@ def _meters(status: Status, file_age_ms: int) -> Table:
             "never" if meter.age_ms is None else f"{span(meter.age_ms + file_age_ms)} ago",
             Text(value, "bold"),
             unit,
-            Text(f"{meter.slots_missed} slots missed" if meter.slots_missed else "", "dim"),
+            Text(", ".join(_losses(meter)), "dim"),
         )
     return made
+
+
+def _losses(meter: MeterStatus) -> Iterator[str]:
+    if meter.slots_missed:
+        yield f"{meter.slots_missed} slots missed"
+    if meter.flagged_values:
+        yield f"{meter.flagged_values:,} values flagged"
 
 
 def _headline(values: Mapping[str, float | int | None]) -> tuple[str, str]:
@@ -126,9 +133,12 @@ def _agent(status: Status, *, running: bool) -> Iterator[str | Text]:
     yield Text(f"configuration {status.settings.config}, revision {status.settings.revision}", "dim")
 
 
-def _values(name: str, meter: MeterStatus) -> Table:
-    made = grid("l", "l", "r", "l")
+def _values(name: str, meter: MeterStatus) -> RenderableType:
+    made = grid("l", "l", "r", "l", "l")
     for number, (measurand, value) in enumerate(meter.values.items()):
         shown = Text("missing", "yellow") if value is None else Text(f"{value}", "bold")
-        made.add_row(Text("" if number else name, "dim"), measurand, shown, unit_of(measurand))
-    return made
+        flags = Text(", ".join(meter.quality.get(measurand, ())).replace("_", " "), "yellow")
+        made.add_row(Text("" if number else name, "dim"), measurand, shown, unit_of(measurand), flags)
+    if meter.doubt is None or meter.doubt_age_ms is None:
+        return made
+    return Group(made, Text(f"{span(meter.doubt_age_ms)} ago: {meter.doubt}", "dim"))

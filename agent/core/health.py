@@ -16,6 +16,8 @@ STALE_INTERVALS = 3
 MISSED_INTERVALS = 3
 NEARLY_FULL = 0.8
 PID_MAX = 2**22  # Linux's
+MISSING = frozenset({"not_available", "overflow"})
+SHOWN_MAX = 3
 
 
 class MeterSettings(msgspec.Struct, frozen=True):
@@ -40,7 +42,10 @@ class StatusSettings(msgspec.Struct, frozen=True):
 
 
 class MeterStatus(msgspec.Struct, frozen=True):
-    """`age_ms` is that of the last reading."""
+    """`age_ms` is that of the last reading, `quality` has its flags; `doubt` is what last was found not to be true.
+
+    `flagged_values` counts since the start.
+    """
 
     state: str
     error: str | None
@@ -48,6 +53,15 @@ class MeterStatus(msgspec.Struct, frozen=True):
     slots_missed: int
     age_ms: int | None
     values: dict[str, float | int | None]
+    quality: dict[str, list[str]] = {}
+    flagged_values: int = 0
+    doubt: str | None = None
+    doubt_age_ms: int | None = None
+
+    @property
+    def untrue(self) -> tuple[str, ...]:
+        """The measurands whose last values cannot be true; one that the meter does not have is no reason to worry."""
+        return tuple(name for name, flags in self.quality.items() if set(flags) - MISSING)
 
 
 class LoanStatus(msgspec.Struct, frozen=True):
@@ -157,6 +171,10 @@ def _meters(status: Status) -> Iterator[Finding]:
         elif limit_ms is not None and silent_ms > limit_ms:
             text = "no reading for more than three intervals, and no error"
             yield Finding(subject, f"{text}; see: journalctl -u wattpost -n 50")
+        elif untrue := meter.untrue:
+            more = f" and {len(untrue) - SHOWN_MAX} more" if len(untrue) > SHOWN_MAX else ""
+            text = f"what it says cannot be true, and is flagged: {', '.join(untrue[:SHOWN_MAX])}{more}"
+            yield Finding(subject, f"{text}; see: wattpost status --values, and docs/quality.md for what it means")
 
 
 def _uplink(status: Status) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from agent.adapters.logs import Changes
 from agent.adapters.notify import Notifier
 from agent.adapters.status_file import StatusFile
 from agent.core.timekeeper import Timekeeper
+from agent.core.truth_events import sentence
 from agent.core.watchdog import Watchdog
 from agent.core.words import count
 from agent.tasks.metering import Metering
@@ -124,6 +125,10 @@ class Housekeeper:
                     "slots_missed": meter.slots_missed,
                     "age_ms": None if meter.last_ms is None else now_ms - meter.last_ms,
                     "values": meter.last_values(),
+                    "quality": meter.last_quality(),
+                    "flagged_values": meter.flagged_values,
+                    "doubt": None if meter.doubt is None else sentence(meter.doubt),
+                    "doubt_age_ms": None if meter.doubt is None else now_ms - meter.doubt.mono_ms,
                 }
                 for name, meter in progress.meters.items()
             },

@@ -146,6 +146,32 @@ def test_a_meter_that_was_never_read(file: Path) -> None:
     assert "never" in result.stdout
 
 
+FLAGGED = {
+    "state": "ok", "error": None, "readings": 900, "slots_missed": 0, "age_ms": 4_000,
+    "values": {"voltage_l1_n": 230.1, "frequency": 0.0, "energy_active_import_total": 0},
+    "quality": {"energy_active_import_total": ["backwards"], "frequency": ["out_of_range"]},
+    "flagged_values": 1_234, "doubt": "frequency = 0.0 cannot be true: out of range", "doubt_age_ms": 120_000,
+}  # fmt: skip
+
+
+def test_values_that_cannot_be_true_need_attention(file: Path) -> None:
+    result = run(file, status(meters={"main": FLAGGED}))
+    assert result.exit_code == 1
+    text = " ".join(result.stdout.split())
+    assert "meter main what it says cannot be true, and is flagged: energy_active_import_total, frequency;" in text
+    assert "1,234 values flagged" in text
+
+
+def test_values_shows_flags_and_what_was_found(file: Path) -> None:
+    lines = run(file, status(meters={"main": FLAGGED}), "--values").stdout.splitlines()
+    assert [line.split() for line in lines[-4:]] == [
+        ["main", "voltage_l1_n", "230.1", "V"],
+        ["frequency", "0.0", "Hz", "out", "of", "range"],
+        ["energy_active_import_total", "0", "Wh", "backwards"],
+        ["2", "min", "ago:", *"frequency = 0.0 cannot be true: out of range".split()],
+    ]
+
+
 def test_values_shows_all_of_the_last_reading(file: Path) -> None:
     lines = run(file, status(), "--values").stdout.splitlines()
     assert lines[-2].split() == ["main", "power_active_total", "512.5", "W"]

@@ -99,6 +99,7 @@ def test_a_good_status_needs_nothing() -> None:
         {"uplink.receipt_age_ms": 9 * HOUR_MS, "uplink.connected_ms": 60 * MINUTE_MS},
         {"meters.main.age_ms": 40_000},
         {"meters.other": {**GOOD["meters"]["main"], "age_ms": HOUR_MS}},
+        {"meters.main.quality": {"frequency": ["not_available"]}, "meters.main.flagged_values": 7},
         {"buffer.used_bytes": 800_000},
         {"buffer.oldest_age_ms": None, "uplink.connected_ms": None},
     ],
@@ -189,3 +190,10 @@ def test_what_waits_for_a_restart_is_said(keys: list[str], says: str) -> None:
     assert finding.subject == "configuration"
     assert finding.text.startswith(says)
     assert finding.text.endswith("run: sudo systemctl restart wattpost")
+
+
+def test_values_that_cannot_be_true_are_named_but_not_all_of_many() -> None:
+    flags = {f"current_l{number}": ["not_available", "stale"] for number in range(5)}
+    (finding,) = findings({"meters.main.quality": flags})
+    assert finding.subject == "meter main"
+    assert "flagged: current_l0, current_l1, current_l2 and 2 more; see: wattpost status --values" in finding.text
