@@ -7,8 +7,8 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, suppress
 from typing import TextIO
 
 from drivers.profile import Profile, ProfileError
@@ -23,11 +23,13 @@ from meter_sim.options import Wanted, answer_delays, check, parser, wanted_meter
 from meter_sim.ports import Pace, serve_pty
 from meter_sim.registers import RegisterMap
 from meter_sim.scenarios import SCENARIOS
+from meter_sim.telegram_meter import TelegramLine, TelegramMeter, interval_of
+from meter_sim.telegram_ports import TelegramPort, serve_telegrams
 
 USAGE_ERROR = 64
 CANNOT_SERVE = 69
 PORT_MAX = 65_535
-THREE_PHASES = ("voltage_l3_n", "current_l3", "power_active_l3", "voltage_l2_l3")
+THREE_PHASES = frozenset({"voltage_l3_n", "current_l3", "power_active_l3", "voltage_l2_l3"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,8 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         meters = wanted_meters(options.meter, options.profiles, options.scenario)
         with ExitStack() as stack:
             served = stack.enter_context(options.served.open("a", buffering=1)) if options.served else None
-            line = make_line(meters, options, served)
-            return asyncio.run(_serve(line, options, _pace(next(iter(meters.values())).profile, options)))
+            first = next(iter(meters.values())).profile
+            make = make_line if first.protocol == "modbus" else make_telegram_line
+            line = make(meters, options, served)
+            return asyncio.run(_serve(line, options, _pace(first, options)))
     except (ProfileError, ValueError) as error:
         sys.stderr.write(f"hardware-sim: {error}\n")
         return USAGE_ERROR
@@ -51,38 +55,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def make_line(wanted: Mapping[int, Wanted], options: argparse.Namespace, served: TextIO | None) -> Line:
     """The line of the command line."""
     delays = answer_delays(options.answer_delay_ms)
-    faults = [fault for text in options.fault for fault in parse_faults(text)]
+    meters = {}
+    for unit, one in wanted.items():
+        meters[unit] = make_meter(one, f"{options.seed}:{unit}", options)
+        meters[unit].delay_s = delays.get(unit)
+    return Line(meters, _clock(options), lambda: time.time() * 1000, served, _dice(options))
+
+
+def make_telegram_line(
+    wanted: Mapping[int, Wanted], options: argparse.Namespace, served: TextIO | None
+) -> TelegramLine:
+    """The same for meters with telegrams."""
+    delays = answer_delays(options.answer_delay_ms)
     meters = {}
     for unit, one in wanted.items():
         seed = f"{options.seed}:{unit}"
-        meters[unit] = make_meter(one, seed, options)
+        wraps = {each.measurand: float(each.rollover) for each in one.profile.fields if each.rollover is not None}
+        meters[unit] = TelegramMeter(one.profile, unit, make_instrument(one, seed, options), Condition(seed, wraps))
         meters[unit].delay_s = delays.get(unit)
+    return TelegramLine(meters, _clock(options), lambda: time.time() * 1000, served, _dice(options))
+
+
+def _clock(options: argparse.Namespace) -> Callable[[], float]:
     started = time.monotonic()
-    return Line(
-        meters,
-        elapsed_s=lambda: (time.monotonic() - started) * options.speed,
-        unix_ms=lambda: time.time() * 1000,
-        served=served,
-        dice=Dice(faults, options.fault_seed),
-    )
+    return lambda: (time.monotonic() - started) * options.speed
+
+
+def _dice(options: argparse.Namespace) -> Dice:
+    return Dice([fault for text in options.fault for fault in parse_faults(text)], options.fault_seed)
 
 
 def make_meter(wanted: Wanted, seed: str, options: argparse.Namespace) -> SimulatedMeter:
     """One meter with its load; everything about it follows from `seed`."""
-    phases = phases_of(wanted.profile)
-    load: Load = RecordedLoad(options.load, seed, phases) if options.load else SCENARIOS[wanted.scenario](seed, phases)
     registers = RegisterMap(wanted.profile, base=options.sunspec_base, lenient=options.lenient)
     condition = Condition(seed, registers.wraps)
     registers.name_it(condition.serial_number)
-    return SimulatedMeter(registers, Instrument(load, seed, options.refresh), condition)
+    return SimulatedMeter(registers, make_instrument(wanted, seed, options), condition)
+
+
+def make_instrument(wanted: Wanted, seed: str, options: argparse.Namespace) -> Instrument:
+    """What the meter measures."""
+    phases = phases_of(wanted.profile)
+    load: Load = RecordedLoad(options.load, seed, phases) if options.load else SCENARIOS[wanted.scenario](seed, phases)
+    return Instrument(load, seed, options.refresh)
 
 
 def phases_of(profile: Profile) -> int:
     """How many phases the meter has: what SunSpec's model says, or what it measures."""
     if profile.sunspec is not None:
         return min(profile.sunspec.models[0] % 10, 3)  # 201 and 211 one, 202 and 212 two, the others three
-    measured = {register.measurand for register in profile.registers}
-    return 1 if measured.isdisjoint(THREE_PHASES) else 3
+    return 1 if THREE_PHASES.isdisjoint(profile.measurands) else 3
 
 
 def _pace(first: Profile, options: argparse.Namespace) -> Pace:
@@ -94,7 +116,7 @@ def _pace(first: Profile, options: argparse.Namespace) -> Pace:
     return Pace(bits / baudrate if options.baud_pace else 0, delay_s, (baudrate, stopbits) if options.deaf else None)
 
 
-async def _serve(line: Line, options: argparse.Namespace, pace: Pace) -> int:
+async def _serve(line: Line | TelegramLine, options: argparse.Namespace, pace: Pace) -> int:
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -103,9 +125,16 @@ async def _serve(line: Line, options: argparse.Namespace, pace: Pace) -> int:
     places = []
     async with AsyncExitStack() as stack:
         if options.pty:
-            ports.append(await stack.enter_async_context(serve_pty(line, options.pty, pace)))
+            way = (
+                _telegrams(line, options, pace)
+                if isinstance(line, TelegramLine)
+                else serve_pty(line, options.pty, pace)
+            )
+            ports.append(await stack.enter_async_context(way))
             places.append(str(options.pty))
         if options.tcp:
+            if isinstance(line, TelegramLine):
+                raise ValueError("--tcp is for Modbus meters; serve telegrams on --pty LINK")
             host, _, port = options.tcp.rpartition(":")
             if not port.isdecimal() or int(port) > PORT_MAX:
                 raise ValueError(f"--tcp {options.tcp}: expected HOST:PORT")
@@ -126,6 +155,14 @@ async def _serve(line: Line, options: argparse.Namespace, pace: Pace) -> int:
             with suppress(asyncio.CancelledError):
                 await control
     return 0
+
+
+def _telegrams(
+    line: TelegramLine, options: argparse.Namespace, pace: Pace
+) -> AbstractAsyncContextManager[TelegramPort]:
+    own = interval_of(next(iter(line.meters.values())).profile.model)
+    interval_s = own if not own or options.telegram_interval is None else options.telegram_interval
+    return serve_telegrams(line, options.pty, pace, interval_s)
 
 
 def _say(text: str) -> None:

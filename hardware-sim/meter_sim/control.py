@@ -9,6 +9,7 @@ from typing import Protocol
 
 from meter_sim.faults import DEFAULT_TIME_S, METER, Fault, parse_faults, parse_time_s
 from meter_sim.line import Line
+from meter_sim.telegram_meter import TelegramLine
 
 HELP = (
     "fault ENTRY[, ENTRY ...] | fault off | faults | unplug [TIME] | stuck UNIT [TIME] | zeros UNIT [TIME] | "
@@ -24,7 +25,7 @@ class Unpluggable(Protocol):
 class Control:
     """`command` does what a line says and returns what to reply, `ok ...` or `error ...`."""
 
-    def __init__(self, line: Line | None, ports: Sequence[Unpluggable]) -> None:
+    def __init__(self, line: Line | TelegramLine, ports: Sequence[Unpluggable]) -> None:
         self._line = line
         self._ports = ports
 
@@ -43,8 +44,6 @@ class Control:
             for port in self._ports:
                 await port.unplug(seconds)
             return f"unplugged for {seconds:g}s"
-        if self._line is None:
-            raise ValueError(f"{verb} is for Modbus lines; others know unplug")
         if verb in METER:
             return self._suffer(verb, rest)
         dice = self._line.dice
@@ -57,7 +56,6 @@ class Control:
         return "faults " + (", ".join(str(fault) for fault in dice.faults) or "none")
 
     def _suffer(self, verb: str, rest: Sequence[str]) -> str:
-        assert self._line is not None  # noqa: S101 - the caller has looked
         if not rest or not rest[0].isdecimal() or int(rest[0]) not in self._line.meters:
             units = ", ".join(map(str, self._line.meters))
             raise ValueError(f"{verb} which meter? expected one of the units {units}")

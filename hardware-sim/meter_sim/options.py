@@ -10,6 +10,7 @@ from pathlib import Path
 from drivers.profile import Profile, find_profile, shipped_profiles
 from meter_sim.faults import DEFAULT_TIME_S, LINE, METER, UNIT_MAX, WIRE
 from meter_sim.scenarios import SCENARIOS
+from meter_sim.telegram_meter import telegram_models
 
 LEAST, MOST = 0.001, 86_400  # of seconds between new values, and of how much faster time passes
 DELAY_MAX_MS = 60_000
@@ -28,6 +29,9 @@ EPILOG = f"""examples:
   a bad line, and unit 2 dead
     python hardware-sim --pty /tmp/meters --meter eastron-sdm630:1 --meter eastron-sdm630:2 \\
         --fault "crc=2%, lead=5%, late=0.5%" --fault silence@2
+  the customer port of a smart meter, which sends a telegram each second; a heat meter on an M-Bus
+    python hardware-sim --pty /tmp/p1 --meter dsmr-p1:pv
+    python hardware-sim --pty /tmp/mbus --meter mbus-heat:7
   faults switched by hand: type `fault crc=5%`, `unplug 3s`, `swap 1`, `help`
     python hardware-sim --pty /tmp/meters --control
 
@@ -47,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     """What `--help` prints."""
     parser = argparse.ArgumentParser(
         prog="hardware-sim",
-        description="Simulated electricity meters over Modbus RTU (pseudo-terminal) or Modbus TCP.",
+        description="Simulated meters: Modbus RTU (pseudo-terminal) and TCP, P1, SML, IEC 62056-21, HAN port, M-Bus.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -59,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--meter",
         action="append",
-        metavar="MODEL:UNIT[:SCENARIO]",
+        metavar="MODEL[:UNIT][:SCENARIO]",
         help=f"a meter on the line, may be repeated ({models})",
     )
     add("--profiles", type=Path, action="append", default=[], metavar="DIR", help="a folder with more profiles")
@@ -68,6 +72,12 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", default="1", help="same seed, same values and serial numbers (default 1)")
     add("--refresh", type=float, default=1.0, metavar="S", help="how often the meters take new values (default 1)")
     add("--speed", type=float, default=1.0, metavar="FACTOR", help="let time behind the meters pass faster")
+    add(
+        "--telegram-interval",
+        type=float,
+        metavar="S",
+        help="of meters that send by themselves (default: as the real one, 1 to 10 s)",
+    )
     add("--sunspec-base", type=int, metavar="ADDRESS", help="where SunSpec maps begin (default: the profile's first)")
     add("--lenient", action="store_true", help="registers that do not exist read 0, as on some real meters")
     add = parser.add_argument_group("wire").add_argument
@@ -109,16 +119,36 @@ def wanted_meters(texts: Sequence[str] | None, folders: Sequence[Path], scenario
     """Unit -> meter; `ValueError` and `ProfileError` name what is wrong."""
     meters: dict[int, Wanted] = {}
     for text in texts or ["eastron-sdm630:1"]:
-        model, _, rest = text.partition(":")
-        unit, _, own = rest.partition(":")
-        if not unit.isdecimal() or not 1 <= int(unit) <= UNIT_MAX:
+        model, *rest = text.split(":")
+        profile = find_profile(model, folders)
+        unit = rest.pop(0) if rest and (rest[0].isdecimal() or has_unit(profile)) else "" if has_unit(profile) else "1"
+        if not unit.isdecimal() or not 1 <= int(unit) <= UNIT_MAX or len(rest) > 1:
             raise ValueError(f"--meter {text}: expected MODEL:UNIT[:SCENARIO] with a unit of 1..{UNIT_MAX}")
         if int(unit) in meters:
             raise ValueError(f"--meter {text}: unit {unit} is taken by {meters[int(unit)].profile.model}")
-        if own and own not in SCENARIOS:
+        own = rest[0] if rest else scenario
+        if own not in SCENARIOS:
             raise ValueError(f"--meter {text}: no scenario {own!r}; there are {', '.join(SCENARIOS)}")
-        meters[int(unit)] = Wanted(find_profile(model, folders), own or scenario)
+        meters[int(unit)] = Wanted(profile, own)
+    _check_company(meters)
     return meters
+
+
+def has_unit(profile: Profile) -> bool:
+    """Whether several meters of this kind can share a line and are told apart by a number."""
+    return profile.protocol in ("modbus", "mbus")
+
+
+def _check_company(meters: Mapping[int, Wanted]) -> None:
+    profiles = [meter.profile for meter in meters.values()]
+    first = profiles[0]
+    if first.protocol != "modbus" and first.model not in telegram_models():
+        raise ValueError(f"--meter {first.model}: there are telegrams of {', '.join(telegram_models())} only")
+    for other in profiles[1:]:
+        if other.protocol != first.protocol or not has_unit(other):
+            raise ValueError(
+                f"--meter {other.model}: cannot share a line with {first.model}; start a simulator for each"
+            )
 
 
 def answer_delays(texts: Sequence[str]) -> dict[int | None, float]:
@@ -140,6 +170,8 @@ def check(options: argparse.Namespace) -> None:
     """The numbers that argparse cannot check; `ValueError` names the first wrong one."""
     if not all(LEAST <= number <= MOST for number in (options.refresh, options.speed)):
         raise ValueError(f"--refresh and --speed must be in {LEAST}..{MOST}")
+    if options.telegram_interval is not None and not LEAST <= options.telegram_interval <= MOST:
+        raise ValueError(f"--telegram-interval must be in {LEAST}..{MOST}")
     if options.baud is not None and options.baud <= 0:
         raise ValueError("--baud must be above 0")
     if options.sunspec_base is not None and not 0 <= options.sunspec_base <= ADDRESS_MAX:

@@ -74,11 +74,11 @@ def spoil(wire: Wire, asked: Asked, request: bytes, body: bytes, faults: Sequenc
     if "silence" in kinds:
         return Sent((), good=False)
     if "babble" in kinds:
-        return Sent(_babble(kinds["babble"].time_s, dice), good=False)
+        return Sent(babble(kinds["babble"].time_s, dice), good=False)
     before = request if "echo" in kinds else b""
-    before += _noise(dice) if "lead" in kinds else b""
+    before += noise(dice) if "lead" in kinds else b""
     hang_up = wire.is_tcp and "truncation" in kinds  # a stream has no other way to end too early
-    data = before + frame + (_noise(dice) if "trail" in kinds and not hang_up else b"")
+    data = before + frame + (noise(dice) if "trail" in kinds and not hang_up else b"")
     if "late" in kinds and not hang_up:
         return Sent((), good=False, held=data, late=right in data)
     pause_s = dice.uniform(0.05, 1) * kinds["slow"].time_s if "slow" in kinds else 0.0
@@ -124,7 +124,7 @@ def _flipped(frame: bytes, dice: random.Random) -> bytes:
     return number.to_bytes(len(frame), "big")
 
 
-def _noise(dice: random.Random) -> bytes:
+def noise(dice: random.Random) -> bytes:
     """What a change of direction or a loose end leaves: zeros, ones, or anything."""
     length = dice.randint(1, NOISE_BYTES_MAX)
     makers: list[Callable[[], bytes]] = [
@@ -135,7 +135,8 @@ def _noise(dice: random.Random) -> bytes:
     return dice.choice(makers)()
 
 
-def _babble(time_s: float, dice: random.Random) -> tuple[Piece, ...]:
+def babble(time_s: float, dice: random.Random) -> tuple[Piece, ...]:
+    """Random bytes, now and then, for `time_s`."""
     steps = max(round(time_s / BABBLE_STEP_S), 1)
     return tuple(
         Piece(BABBLE_STEP_S if step else 0, dice.randbytes(dice.randint(*BABBLE_BYTES))) for step in range(steps)

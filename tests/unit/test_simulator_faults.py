@@ -271,7 +271,6 @@ def test_commands() -> None:
     assert say("fault").startswith("error: no command 'fault'")
     assert say("fault crcs").startswith("error: fault 'crcs'")
     assert say("").startswith("error: an empty line")
-    assert asyncio.run(Control(None, []).command("swap 1")).startswith("error: swap is for Modbus")
 
 
 def test_the_help_and_the_manual_name_every_kind() -> None:
