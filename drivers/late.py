@@ -49,7 +49,7 @@ class LateAnswers:
         """Look with `find(shape)` (where a frame ends, or 0) for late answers; returns where the last one ends."""
         end = 0
         for shape in list(self._asked):
-            at = find(shape)
+            at = find(shape) if self.awaited(shape, now) else 0
             if at:
                 end = max(end, at)
                 took_s = now - self._pop(shape)

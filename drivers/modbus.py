@@ -240,7 +240,7 @@ class ModbusLine:
             return answer.registers
         reason: Reason = "silent"
         cause, step = f"no answer within {waited_s * 1000:.0f} ms", CHECK_WIRING
-        if slow_s := self._late.slow_s(request.unit):
+        if (slow_s := self._late.slow_s(request.unit)) > request.timeout_s:
             cause, step = f"{cause}, but late ones, up to {slow_s * 1000:.0f} ms after the question", CHECK_TIME
         if answer is not None or self._buffer:
             reason, step = "garbage", CHECK_GATEWAY if self.is_tcp else CHECK_NOISE
