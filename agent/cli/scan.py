@@ -58,7 +58,7 @@ class SettingType(click.ParamType[object]):
 )
 @click.option("--quick", is_flag=True, help=f"Factory settings and units {QUICK_UNITS} only: some ten seconds.")
 @click.option("--full", is_flag=True, help="Every usual setting and unit, also after a meter answered.")
-@click.option("--no-listen", is_flag=True, help="Do not listen for meters that send by themselves first.")
+@click.option("--no-listen", is_flag=True, help="Do not listen for meters that send by themselves.")
 @click.option("--write", is_flag=True, help="Add what was found to the configuration.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
 @click.option(
@@ -92,6 +92,10 @@ def command(
     voltages and frequency make sense there; how sure that is, and what decided, is shown. Where registers of several
     models are the same, all of them are named.
 
+    Meters that send by themselves (DSMR P1, SML, HAN, IEC 62056-21 mode D) are heard at any speed: first, in between,
+    and at the end for as long as they may be silent. Then the settings of each kind are tried, until a whole telegram
+    comes.
+
     How long it takes at most is said beforehand. Ctrl-C ends it and shows what was found so far. A running daemon is
     asked for its lines, and reads on afterwards.
 
@@ -108,13 +112,14 @@ def command(
     """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
     if quick and full:
         raise click.UsageError("--quick and --full exclude each other")
-    from agent.cli.scan_run import scan  # noqa: PLC0415 - keeps `--help` fast
+    from agent.cli.scan_run import LISTEN_LAST_S, LISTEN_S, scan  # noqa: PLC0415 - keeps `--help` fast
     from agent.cli.scan_screen import Screen, as_document, failures, outlook, show_found  # noqa: PLC0415
 
     profiles = _profiles(config)
     lines = _lines(ports, hosts, profiles, settings, units, quick=quick, full=full)
     for line in lines:
-        line.listen = not no_listen
+        line.listen_first_s = 0 if no_listen else LISTEN_S
+        line.listen_last_s = 0 if no_listen or quick else LISTEN_LAST_S
     complete = False
     with suppress(KeyboardInterrupt), Screen(quiet=as_json) as screen:
         for line in lines:

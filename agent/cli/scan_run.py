@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from agent.adapters.lend import Lender, LendError, find_lender
+from agent.cli.scan_listen import recognise, setting_of, talkers
 from agent.core.scan_plan import Setting, Step, again, expected_ms, narrowed, promoted
 from drivers.identify import Identified, identify
 from drivers.meter import MeterError
@@ -26,6 +27,7 @@ LEASE_S = 100.0  # the daemon takes its line back after 120 s
 PAUSE_S = 12.0  # so long it has the line in between
 CANARIES = (231, 142)  # whoever answers to these as well answers to any unit id
 LISTEN_S = 0.5
+LISTEN_LAST_S = 11.0  # the slowest of those who send by themselves do it every 10 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Found:
     unit: int
     identified: Identified
     any_unit: bool = False
+    sends: bool = False  # by itself, without being asked
 
 
 class Report(Protocol):
@@ -55,8 +58,8 @@ class Line:
     port: str
     steps: Sequence[Step]
     whole: bool = False  # go on at other settings after a meter answered
-    listen: bool = True
-    heard_at: dict[str, int] = field(default_factory=dict)
+    listen_first_s: float = 0
+    listen_last_s: float = 0  # if nobody answered
     found: list[Found] = field(default_factory=list)
     error: MeterError | None = None
 
@@ -75,19 +78,23 @@ class LineScan:
         self._lent_s = 0.0
         self._again: dict[Setting | None, int] = {}
         self._opened: set[Setting | None] = set()
+        self._first = next((step.setting for step in line.steps), None)
+        self._recognised = False
 
     async def run(self) -> None:
         """Until all steps are done; what stops it goes to `line.error`."""
         try:
             await self._borrow()
             async with self._closing():
-                await self._listen()
+                await self._listen(self._line.listen_first_s)
                 while self._line.steps:
                     step, *self._line.steps = self._line.steps
                     try:
                         await self._step(step)
                     except MeterError as error:
                         self._cannot(step, error)
+                if not self._line.found:
+                    await self._listen(self._line.listen_last_s)
         except MeterError as error:
             self._line.error = error
         except LendError as error:
@@ -147,16 +154,33 @@ class LineScan:
             return TcpProbe(self._line.port)
         return SerialProbe(self._line.port, setting.baudrate, setting.parity, setting.stopbits)
 
-    async def _listen(self) -> None:
-        """Whether somebody talks without having been asked."""
-        first = next((step.setting for step in self._line.steps), None)
-        if first is None or not self._line.listen:
+    async def _listen(self, seconds: float) -> None:
+        """Whether somebody talks without having been asked, and who."""
+        if self._first is None or not seconds or self._recognised:
             return
-        probe = await self._ready(first)
-        heard = await probe.listen(LISTEN_S)
+        probe = await self._ready(self._first)
+        heard = await probe.listen(seconds)
         if heard:
-            text = f"somebody talks on this line without being asked ({len(heard)} bytes in {LISTEN_S:g} s)"
+            text = f"somebody talks on this line without being asked ({len(heard)} bytes in {seconds:g} s)"
             self._report.said(self._line.port, text)
+            await self._recognise()
+
+    async def _recognise(self) -> None:
+        """Try the settings of meters that send by themselves, once."""
+        self._recognised = True
+        self._close()
+        groups = talkers(self._profiles)
+        for briefly, group in [(True, group) for group in groups] + [(False, group) for group in groups]:
+            setting = setting_of(group[0])
+            self._report.said(self._line.port, f"listening for {group[0].protocol} ({setting})")
+            identified = await recognise(self._line.port, group, briefly=briefly)
+            if identified is not None:
+                found = Found(self._line.port, setting, group[0].serial.unit, identified, sends=True)
+                self._line.found.append(found)
+                self._report.found(found)
+                if not self._line.whole:
+                    self._line.steps = ()
+                return
 
     async def _step(self, step: Step) -> None:
         """Ask each unit of the step; who answers narrows down what is left."""
@@ -190,6 +214,9 @@ class LineScan:
             if heard.answers:
                 return heard
         self._line.steps = promoted(self._line.steps, step.setting)
+        if self._line.listen_first_s and not self._recognised and not self._line.found:
+            self._report.said(self._line.port, f"something was heard at {step.setting} that is no answer")
+            await self._recognise()
         return Heard()
 
     async def _answered(self, step: Step, unit: int, body: bytes) -> None:
@@ -233,7 +260,7 @@ class LineScan:
         return True
 
     def _is_over(self) -> bool:
-        if any(found.any_unit for found in self._line.found):
+        if any(found.any_unit or (found.sends and not self._line.whole) for found in self._line.found):
             self._line.steps = ()
             return True
         return False

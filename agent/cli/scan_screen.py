@@ -23,7 +23,8 @@ def outlook(line: Line) -> str:
     probes = sum(len(step.units) for step in line.steps)
     settings = list(dict.fromkeys(step.setting for step in line.steps))
     low, high = (span(round(each)) for each in naive_ms(line.steps))
-    longest = f"{_about(expected_ms(line.steps))} at most"
+    listening_ms = (line.listen_first_s + line.listen_last_s) * MS_PER_S if settings and settings[0] is not None else 0
+    longest = f"{_about(expected_ms(line.steps) + listening_ms)} at most"
     usual = ""
     if settings and settings[0] is not None and not line.whole:
         usual = f", {_about(expected_ms(narrowed(line.steps, settings[0])))} once a meter answers at {settings[0]}"
@@ -88,7 +89,8 @@ class Screen:
 
     def found(self, found: Found) -> None:
         best = found.identified.candidates[0].model if found.identified.candidates else "an unknown model"
-        self.say(f"found: unit {found.unit} on {found.port} ({where(found.setting)}): {best}")
+        who = "a meter that sends by itself" if found.sends else f"unit {found.unit}"
+        self.say(f"found: {who} on {found.port} ({where(found.setting)}): {best}")
 
     def said(self, port: str, text: str) -> None:
         self.say(f"{port}: {text}")
@@ -106,7 +108,7 @@ def show_found(found: Sequence[Found]) -> None:
         made.add_row(
             one.port,
             where(one.setting),
-            "any" if one.any_unit else str(one.unit),
+            "any" if one.any_unit else "sends" if one.sends else str(one.unit),
             Text("\n".join(models) if models else "unknown", "bold"),
             _sure(one),
             one.identified.serial_number,
@@ -156,13 +158,15 @@ def as_document(lines: Sequence[Line], *, complete: bool) -> dict[str, Any]:
 def _as_object(found: Found) -> dict[str, Any]:
     setting, identified = found.setting, found.identified
     line = None if setting is None else {
-        "baudrate": setting.baudrate, "parity": setting.parity, "stopbits": setting.stopbits,
+        "baudrate": setting.baudrate, "databits": setting.databits, "parity": setting.parity,
+        "stopbits": setting.stopbits,
     }  # fmt: skip
     return {
         "port": found.port,
         "line": line,
         "unit": found.unit,
         "any_unit": found.any_unit,
+        "sends": found.sends,
         "serial_number": identified.serial_number or None,
         "nameplate": identified.nameplate or None,
         "tied": list(identified.tied),

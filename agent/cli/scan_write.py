@@ -85,6 +85,8 @@ def _where(found: Found) -> str:
 
 def _bus(found: Found, names: set[str]) -> Bus:
     setting = found.setting
+    if found.sends:  # its profile says how such a line talks
+        return Bus(_free(found.port.rpartition("/")[2][:40], names), found.port, None, None, None)
     if setting is None:
         return Bus(_free("tcp-" + found.port.removeprefix(TCP).rpartition(":")[0], names), found.port, None, None, None)
     return Bus(_free(DEFAULT_LINE, names), found.port, setting.baudrate, setting.parity, setting.stopbits)

@@ -39,9 +39,10 @@ class Setting:
     baudrate: int
     parity: Parity
     stopbits: Literal[1, 2]
+    databits: int = 8
 
     def __str__(self) -> str:
-        return f"{self.baudrate} 8{self.parity}{self.stopbits}"
+        return f"{self.baudrate} {self.databits}{self.parity}{self.stopbits}"
 
     @property
     def character_ms(self) -> float:

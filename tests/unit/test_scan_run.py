@@ -121,7 +121,8 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
 
 
 def line_of(*settings: Setting, whole: bool = False, listen: bool = False) -> Line:
-    return Line("/dev/null", serial_steps(settings or COMMON, {}, ALL_UNITS), whole=whole, listen=listen)
+    steps = serial_steps(settings or COMMON, {}, ALL_UNITS)
+    return Line("/dev/null", steps, whole=whole, listen_first_s=0.5 if listen else 0)
 
 
 def test_a_meter_at_other_parity_is_found_at_its_own_settings(run: Run) -> None:
