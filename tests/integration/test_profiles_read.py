@@ -9,6 +9,7 @@ import asyncio
 import math
 import random
 import struct
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 
@@ -251,6 +252,46 @@ def test_a_device_without_the_model_is_named() -> None:
     assert "its SunSpec models are 1, 103, 203, and not one of 211" in text
     registers.words = dict.fromkeys(range(65536), 0)
     assert 'there is no "SunS" at 40000, 50000, 0' in asyncio.run(scenario("sunspec"))
+
+
+def test_a_device_that_is_silent_at_one_base_is_asked_at_the_next_one_afterwards() -> None:
+    registers, expected = a_sunspec_device(201, random.Random(3))
+    base = next(base for base in SUNS_BASES if registers.words.get(base) == 0x5375)
+    registers.silent = frozenset(SUNS_BASES) - {base}
+    given = find_profile("sunspec-201")
+    profile = replace(given, timing=replace(given.timing, answer_timeout_ms=50))
+
+    async def scenario() -> None:
+        async with serving(registers) as url:
+            line = ModbusLine("test", url)
+            names = [register.measurand for register in profile.registers]
+            meter = modbus_meter(line, 1, profile, "pv", names)
+            columns = [(column.measurand, Fraction(column.resolution.step)) for column in meter.columns]
+            for _base in SUNS_BASES[: SUNS_BASES.index(base)]:
+                with pytest.raises(MeterError, match="no answer"):
+                    await meter.read(BUDGET_MS)
+            check(await meter.read(BUDGET_MS), columns, expected)
+            await line.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_model_that_ends_before_its_values() -> None:
+    registers, _expected = a_sunspec_device(203, random.Random(1))
+    header = next(at for at, word in registers.words.items() if word == 203 and registers.words.get(at + 1) == 105)
+    registers.words[header + 1] = 40
+
+    async def scenario() -> None:
+        async with serving(registers) as url:
+            with pytest.raises(MeterError, match="model 203 ends after 40 registers"):
+                await read_all("sunspec", url)
+
+    asyncio.run(scenario())
+
+
+def test_only_profiles_of_sunspec_are_searched() -> None:
+    with pytest.raises(ValueError, match="no profile of SunSpec"):
+        SunSpecMeter(ModbusLine("test", "tcp://127.0.0.1:1"), 1, find_profile("abb-b23"), "main")
 
 
 def test_codes_for_no_value_are_missing_and_flagged() -> None:

@@ -104,12 +104,15 @@ class Registers:
     strict: bool = False
     whole_values: bool = False
     absent: frozenset[int] = frozenset()
+    silent: frozenset[int] = frozenset()
     requests: list[tuple[int, int, int]] = field(default_factory=list)
 
-    def answer(self, function_code: int, address: int, count: int) -> bytes | int:
-        """The data, or the code of an exception."""
+    def answer(self, function_code: int, address: int, count: int) -> bytes | int | None:
+        """The data, or the code of an exception; None is silence."""
         self.requests.append((function_code, address, count))
         asked = range(address, address + count)
+        if not self.silent.isdisjoint(asked):
+            return None
         if function_code not in self.function_codes:
             return 1
         if count > self.count_max or (self.is_even and (address % 2 or count % 2)):
@@ -131,6 +134,8 @@ async def serving(registers: Registers) -> AsyncIterator[str]:
                 header = await reader.readexactly(6)
                 unit, function_code, address, count = struct.unpack(">BBHH", await reader.readexactly(6))
                 data = registers.answer(function_code, address, count)
+                if data is None:
+                    continue
                 body = bytes((function_code | 0x80, data)) if isinstance(data, int) else _body(function_code, data)
                 writer.write(header[:4] + struct.pack(">HB", len(body) + 1, unit) + body)
         writer.transport.abort()

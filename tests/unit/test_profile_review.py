@@ -65,6 +65,7 @@ def test_what_is_not_known_is_a_hint() -> None:
         ("resolution = 0.1 }", "resolution = 0.00001 }", "registers.voltage_l1_n.resolution"),
         ("resolution = 0.1 }", "type = 'uint16', resolution = 0.1 }", "registers.voltage_l1_n.resolution"),
         ("resolution = 1 }\npower", "resolution = 99 }\npower", "registers.power_active_total.resolution"),
+        ("address = 8,", "address = 8, type = 'uint16', scale = 0.001,", "registers.frequency.resolution"),
         ("scale = 1000, resolution", "type = 'uint16', resolution", "registers.energy_active_import_total.type"),
         ("address = 2,", "address = 2, word_order = 'little',", "registers"),
         ("frequency =", "voltage_l3_n =", "registers.voltage_l1_n"),
