@@ -254,8 +254,9 @@ def test_a_device_without_the_model_is_named() -> None:
     assert 'there is no "SunS" at 40000, 50000, 0' in asyncio.run(scenario("sunspec"))
 
 
-def test_a_device_that_is_silent_at_one_base_is_asked_at_the_next_one_afterwards() -> None:
-    registers, expected = a_sunspec_device(201, random.Random(3))
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_device_that_is_silent_at_one_base_is_asked_at_the_next_one_afterwards(seed: int) -> None:
+    registers, expected = a_sunspec_device(201, random.Random(seed))
     base = next(base for base in SUNS_BASES if registers.words.get(base) == 0x5375)
     registers.silent = frozenset(SUNS_BASES) - {base}
     given = find_profile("sunspec-201")
