@@ -69,7 +69,6 @@ def _check_meters(tables: Tables, profile_folders: Sequence[Path], report: Repor
     addresses: dict[tuple[str, int], Table] = {}
     profiles: dict[str, Profile | None] = {}
     for meter in tables.meters:
-        _check_address(meter, buses, addresses, report)
         model = meter.get("model")
         if model is not None:
             if model not in profiles:
@@ -78,15 +77,38 @@ def _check_meters(tables: Tables, profile_folders: Sequence[Path], report: Repor
             if (profile := profiles[model]) is not None:
                 _check_factor(meter, "ct_ratio", profile.ct, "current", report)
                 _check_factor(meter, "vt_ratio", profile.vt, "voltage", report)
+        _check_address(meter, buses, addresses, report, has_unit=_has_unit(profiles.get(model or "")))
+    _check_shared_lines(tables, profiles, report)
 
 
-def _check_address(meter: Table, buses: set[str], addresses: dict[tuple[str, int], Table], report: Report) -> None:
+def _has_unit(profile: Profile | None) -> bool:
+    """Whether meters on one line are told apart by an address."""
+    return profile is None or profile.protocol in {"modbus", "mbus"}
+
+
+def _check_shared_lines(tables: Tables, profiles: Mapping[str, Profile | None], report: Report) -> None:
+    from drivers.building import share_a_line  # noqa: PLC0415 - not needed for a file without meters
+
+    first: dict[str, tuple[Table, Profile]] = {}
+    for meter in tables.meters:
+        bus, profile = meter.get("bus"), profiles.get(meter.get("model") or "")
+        if bus is None or profile is None:
+            continue
+        other, theirs = first.setdefault(bus, (meter, profile))
+        if not share_a_line(profile, theirs):
+            problem = f"is {profile.protocol}, but {dotted(other.path)} on the same line is {theirs.protocol}"
+            report.mistake((*meter.path, "bus"), problem, "give each protocol a [[bus]] of its own")
+
+
+def _check_address(
+    meter: Table, buses: set[str], addresses: dict[tuple[str, int], Table], report: Report, *, has_unit: bool
+) -> None:
     bus, unit = meter.get("bus"), meter.get("unit")
     if bus is None:
         return
     if bus not in buses:
         report.mistake((*meter.path, "bus"), f'"{bus}" is not the name of a [[bus]]', _suggest(bus, buses))
-    if unit is None:
+    if unit is None or not has_unit:
         return
     if (bus, unit) in addresses:
         other = dotted(addresses[bus, unit].path)
@@ -158,9 +180,7 @@ def _check_endpoint(uplink: Table, report: Report) -> None:
 
 
 def _check_topics(tables: Tables, report: Report) -> None:
-    box, uplink = tables.single["box"].get("id"), tables.single["uplink"]
-    if box is None:
-        return
+    box, uplink = tables.single["box"].get("id") or "box", tables.single["uplink"]
     checks: Mapping[str, Callable[[str], object]] = {
         "topic": topics.check_publish_topic,
         "receipts": topics.check_filter,

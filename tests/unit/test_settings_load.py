@@ -176,6 +176,20 @@ def test_one_mistake_about_meters(line: str, path: str, said: str) -> None:
     assert said in mistakes(ONE_METER + line)[path]
 
 
+def test_meters_of_different_protocols_need_lines_of_their_own() -> None:
+    second = "[[meter]]\nname = 'grid'\nbus = 'rs485'\nunit = 2\nmodel = 'dsmr-p1'\n"
+    said = mistakes(ONE_METER + second)["meter[1].bus"]
+    assert "is dsmr-p1, but meter[0] on the same line is modbus" in said
+    assert "a [[bus]] of its own" in said
+
+
+def test_two_meters_may_be_made_of_the_same_telegrams() -> None:
+    text = ONE_METER.replace("eastron-sdm630", "dsmr-p1")
+    gas = "[[meter]]\nname = 'gas'\nbus = 'rs485'\nmodel = 'dsmr-p1'\nmeasurands = ['volume_gas_total']\n"
+    assert [meter.measurands for meter in settings(text + gas).meters] == [None, ("volume_gas_total",)]
+    assert settings(text + gas).warnings == ()
+
+
 def test_a_factor_for_a_meter_that_is_connected_directly_is_a_mistake() -> None:
     text = ONE_METER.replace("eastron-sdm630", "eastron-sdm120") + "ct_ratio = 40"
     assert "connected directly" in mistakes(text)["meter[0].ct_ratio"]
