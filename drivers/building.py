@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
+from drivers.line_modes import Rs485
 from drivers.meter import Meter
 from drivers.profile_model import Parity, Profile
 
@@ -53,8 +54,9 @@ def build_line(
     baudrate: int | None = None,
     parity: Parity | None = None,
     stopbits: int | None = None,
+    rs485: Rs485 = "auto",
 ) -> Line:
-    """The line for meters of the profile's protocol. None means what the profile says."""
+    """The line for meters of the profile's protocol. None means what the profile says; `rs485` is for Modbus alone."""
     serial = replace(
         profile.serial,
         baudrate=baudrate or profile.serial.baudrate,
@@ -64,7 +66,7 @@ def build_line(
     if profile.protocol == MODBUS:
         from drivers.modbus import ModbusLine  # noqa: PLC0415 - only where there is one
 
-        return ModbusLine(name, port, serial.baudrate, serial.parity, serial.stopbits)
+        return ModbusLine(name, port, serial.baudrate, serial.parity, serial.stopbits, rs485)
     from drivers.telegram_lines import telegram_line  # noqa: PLC0415
 
     return telegram_line(name, port, serial, profile)

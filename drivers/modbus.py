@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from math import inf
 
 from drivers.late import FORGET_S, LateAnswers, Shape
+from drivers.line_modes import Rs485
 from drivers.meter import MeterError, Reason
 from drivers.modbus_framing import Answer, Framing, RtuFraming, TcpFraming, rtu_end
 from drivers.plan import Block, WireCost
@@ -86,6 +87,7 @@ class ModbusLine:
         baudrate: int = 9600,
         parity: Parity = "N",
         stopbits: int = 1,
+        rs485: Rs485 = "auto",
         way: Port | None = None,
     ) -> None:
         self.name = name
@@ -93,7 +95,7 @@ class ModbusLine:
         self.is_tcp = port.startswith("tcp://")
         self.cost = WireCost.tcp(0) if self.is_tcp else WireCost.serial(baudrate, parity, stopbits, 0)
         self.settings = "Modbus TCP" if self.is_tcp else f"{baudrate} 8{parity}{stopbits}"
-        own = TcpPort(name, port) if self.is_tcp else SerialPort(name, port, baudrate, parity, stopbits)
+        own = TcpPort(name, port) if self.is_tcp else SerialPort(name, port, baudrate, parity, stopbits, rs485=rs485)
         self._port: Port = own if way is None else way
         self._framing: Framing = TcpFraming() if self.is_tcp else RtuFraming()
         self._lock = asyncio.Lock()

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import socket
 import termios
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
-from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
 import serial  # type: ignore[import-untyped]
 
+from drivers.line_modes import Rs485, set_low_latency, set_rs485
 from drivers.lookup import Lookup
 from drivers.meter import MeterError, Reason
+from drivers.port_holder import holder_of
 from drivers.profile_model import Parity
+
+log = logging.getLogger(__name__)
 
 READ_BYTES = 1024
 TCP_PORT = 502
@@ -74,6 +76,8 @@ class SerialPort:
     parity: Parity
     stopbits: int
     bytesize: int = 8
+    rs485: Rs485 = "auto"
+    _told: str = ""
     _device: serial.Serial | None = None
     _sink: Sink | None = None
     _rest: asyncio.TimerHandle | None = None
@@ -101,7 +105,16 @@ class SerialPort:
         with suppress(termios.error):
             self._check_parity(device.fileno())
             device.reset_input_buffer()
+        self._set_modes(device.fileno())
         asyncio.get_running_loop().add_reader(device.fileno(), self._readable)
+
+    def _set_modes(self, descriptor: int) -> None:
+        """What not every device can; said once, since the line may do without."""
+        set_low_latency(descriptor, self.path)
+        told = set_rs485(descriptor, self.rs485)
+        if told and told != self._told:
+            log.info("line %s (%s): rs485 = %s has no effect: %s", self.name, self.path, self.rs485, told)
+        self._told = told
 
     def _check_parity(self, descriptor: int) -> None:
         """Lines with 7 bits carry text without a check sum: a character with wrong parity is to be read as NUL."""
@@ -128,7 +141,7 @@ class SerialPort:
                 "plug the adapter in and compare `ls /dev/serial/by-id/` with the configuration's port",
             )
         if code in HELD:
-            holder = _holder(self.path)
+            holder = holder_of(self.path)
             cause = f"held by {holder}" if holder else "held by another program"
             step = "stop that program" if holder else f"find it with `sudo fuser -v {self.path}` and stop it"
             return open_error(self.name, self.path, "line_busy", cause, step)
@@ -308,33 +321,3 @@ class _Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._port.forget(self):
             self._sink.lost(str(exc) if exc else "closed by the other end")
-
-
-def _holder(path: str) -> str | None:
-    """`name (pid N)` of the process that has locked `path`, else of one that has it open, where we may see that."""
-    for pid in chain(_lockers(path), _openers(path)):
-        with suppress(OSError):
-            if pid != os.getpid():
-                return f"{Path(f'/proc/{pid}/comm').read_text().strip()} (pid {pid})"
-    return None
-
-
-def _lockers(path: str) -> Iterator[int]:
-    """From /proc/locks, which shows other users' processes too."""
-    try:
-        node = Path(path).stat()
-        locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
-    except OSError:
-        return
-    file = f"{os.major(node.st_dev):02x}:{os.minor(node.st_dev):02x}:{node.st_ino}"
-    for fields in locks:
-        if fields[1] == "FLOCK" and fields[5] == file:
-            yield int(fields[4])
-
-
-def _openers(path: str) -> Iterator[int]:
-    real = os.path.realpath(path)
-    for descriptors in Path("/proc").glob("[0-9]*/fd"):
-        with suppress(OSError):
-            if any(os.path.realpath(entry) == real for entry in descriptors.iterdir()):
-                yield int(descriptors.parent.name)
