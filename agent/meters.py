@@ -9,8 +9,9 @@ from typing import Any
 from agent.core.descriptor import descriptor_ref
 from agent.core.records import Layout
 from agent.core.truth_bounds import Ratings
-from agent.core.truth_events import Place
-from agent.ratings import places, ratings
+from agent.core.truth_events import Origins
+from agent.origins import DriverOrigins
+from agent.ratings import ratings
 from agent.settings import Bus, Meter, Settings
 from drivers.building import BuiltMeter, Line, build_line, build_meter
 from drivers.profile import find_profile
@@ -27,7 +28,7 @@ class ConfiguredMeter:
     driver: BuiltMeter
     terms: Mapping[str, Any]
     ratings: Ratings
-    places: Sequence[Place | None]
+    origins: Origins
     serial_number: str | None = None
 
     @property
@@ -79,4 +80,4 @@ def _meter(line: Line, meter: Meter, profile: Profile, settings: Settings) -> Co
         "config_rev": settings.revision,
     }
     found = ratings(profile, meter.ct_ratio, meter.vt_ratio)
-    return ConfiguredMeter(meter, driver, terms, found, places(profile, driver.columns))
+    return ConfiguredMeter(meter, driver, terms, found, DriverOrigins(driver))

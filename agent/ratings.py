@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from fractions import Fraction
 
 from agent.core.truth_bounds import Ratings
-from agent.core.truth_events import Place
 from drivers.profile_model import Profile
-from wire.batch import Column
 
 SINGLE = frozenset({"voltage_l1_n", "current_l1", "power_active_l1"})
 OTHER_PHASES = ("_l2", "_l3", "_l2_n", "_l3_n", "_l2_l3")
@@ -31,16 +28,6 @@ def ratings(profile: Profile, ct_ratio: float = 1, vt_ratio: float = 1) -> Ratin
         ct * vt,
         _rollovers(profile, ct, vt),
     )
-
-
-def places(profile: Profile, columns: Sequence[Column]) -> list[Place | None]:
-    """Where each column lies; unknown where the meter is no Modbus meter, or its map has to be found first."""
-    known = {
-        register.measurand: Place(register.function_code, register.address, register.count)
-        for register in profile.registers
-        if not register.relative
-    }
-    return [known.get(column.measurand) for column in columns]
 
 
 def _is_single_phase(profile: Profile) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from agent.core.counter import BACKWARDS, Counter, Ruling
 from agent.core.records import NewEvent
 from agent.core.truth_bounds import Ratings, bounds, counter_bounds, is_counter
-from agent.core.truth_events import STALE, Flagged, Place, TruthEvents
+from agent.core.truth_events import STALE, Flagged, Origins, Places, TruthEvents
 from drivers.meter import RawBlock, Sample
 from wire.batch import Column, Quality
 from wire.measurand import BY_NAME
@@ -51,14 +51,12 @@ class Same:
 
 
 class MeterTruth:
-    """The judge of one meter. `places[i]` says where column i lies in the registers, None where that is unknown."""
+    """The judge of one meter. `origins` say what a value was made of."""
 
-    def __init__(
-        self, meter: str, columns: Sequence[Column], ratings: Ratings, places: Sequence[Place | None] | None = None
-    ) -> None:
+    def __init__(self, meter: str, columns: Sequence[Column], ratings: Ratings, origins: Origins | None = None) -> None:
         self.meter = meter
         self._columns = tuple(columns)
-        self._places = tuple(places) if places is not None else (None,) * len(self._columns)
+        self._origins = origins or Places((None,) * len(self._columns))
         self._bounds = [bounds(column, ratings) for column in self._columns]
         self._lows = [bound.low for bound in self._bounds]
         self._highs = [bound.high for bound in self._bounds]
@@ -71,7 +69,7 @@ class MeterTruth:
         self._voltages = [index for index, column in enumerate(self._columns) if _unit(column) == "V"]
         self._moving = [index for index, column in enumerate(self._columns) if _moves(column)]
         self._same = Same()
-        self._events = TruthEvents(meter, self._columns, self._places)
+        self._events = TruthEvents(meter, self._columns, self._origins)
         self._quiet = True
         self.serial_number: str | None = None
 
@@ -155,7 +153,7 @@ class MeterTruth:
         wrong = [index for index, value in enumerate(values) if value == 0 and flags[index]]
         if not wrong:
             return set()
-        blocks = [None if place is None else place.block(words) for place in self._places]
+        blocks = [self._origins.block(index, words) for index in range(len(values))]
         if not any(blocks):
             return set() if any(values) else set(range(len(values)))
         hollow = [block for index in wrong if (block := blocks[index]) is not None and not any(block.data)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from agent.core.counter import Ruling
 from agent.core.records import NewEvent
@@ -48,6 +48,31 @@ class Place:
         return f"{self.function_code}:{self.address}:{block.data[start : start + 2 * self.count].hex()}"
 
 
+class Origins(Protocol):
+    """Where the values of a meter's columns come from."""
+
+    def block(self, index: int, words: Sequence[RawBlock]) -> RawBlock | None:
+        """The answer that column `index` was in."""
+
+    def text(self, index: int, words: Sequence[RawBlock]) -> str | None:
+        """What the meter said for it, for an event; None where that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Of a meter whose registers never move; None stands for a column whose registers nobody knows."""
+
+    places: Sequence[Place | None]
+
+    def block(self, index: int, words: Sequence[RawBlock]) -> RawBlock | None:
+        place = self.places[index]
+        return None if place is None else place.block(words)
+
+    def text(self, index: int, words: Sequence[RawBlock]) -> str | None:
+        place = self.places[index]
+        return None if place is None else place.text(words)
+
+
 def sentence(event: NewEvent) -> str:
     """The event for a log: what is wrong with which value, or what became of it."""
     data = event.data
@@ -57,7 +82,7 @@ def sentence(event: NewEvent) -> str:
     if event.kind == "counter_reset":
         return f"{name} was reset from {data['from']} to {data['to']}, and goes on from there"
     if event.kind == "plausible":
-        return f"{name} is plausible again ({data['flag']} for {data['readings']} readings)"
+        return f"{name} is plausible again ({data['flag'].replace('_', ' ')} for {data['readings']} readings)"
     value = "" if data["value"] is None else f" = {data['value']}"
     parts = [data["flag"].replace("_", " ")]
     parts += [f"last good {data['last']}"] if "last" in data else []
@@ -94,12 +119,12 @@ class Flagged:
 
 
 class TruthEvents:
-    """The events of one meter; `places[i]` belongs to column i, None where nobody knows it."""
+    """The events of one meter."""
 
-    def __init__(self, meter: str, columns: Sequence[Column], places: Sequence[Place | None]) -> None:
+    def __init__(self, meter: str, columns: Sequence[Column], origins: Origins) -> None:
         self._meter = meter
         self._columns = columns
-        self._places = places
+        self._origins = origins
         self._spells: dict[tuple[int, int], Spell] = {}
         self._room = EVENTS_AT_ONCE
         self._room_ms = 0
@@ -142,7 +167,8 @@ class TruthEvents:
             data["since_ms"] = since_ms
         else:
             data |= {"measurand": self._columns[index].measurand, "value": self._number(index, reading.values[index])}
-            more = {"last": self._number(index, reading.last[index]), "raw": self._raw(index, reading.words)}
+            last, raw = self._number(index, reading.last[index]), self._origins.text(index, reading.words)
+            more = {"last": last, "raw": raw}
             data |= {name: value for name, value in more.items() if value is not None}
         return NewEvent(now_ms, "implausible", self._meter, data | self._take_suppressed())
 
@@ -161,10 +187,6 @@ class TruthEvents:
 
     def _number(self, index: int, steps: int | None) -> float | int | None:
         return None if steps is None else self._columns[index].resolution.to_number(steps)
-
-    def _raw(self, index: int, words: Sequence[RawBlock]) -> str | None:
-        place = self._places[index]
-        return None if place is None else place.text(words)
 
     def _may_say(self, now_ms: int) -> bool:
         """Whether there is room for a beginning, and with it for its end; else it is counted."""

@@ -32,7 +32,7 @@ class Watch:
         self.meter = meter
         self._recorder = recorder
         self._clock = clock
-        self._truth = MeterTruth(meter.settings.name, meter.driver.columns, meter.ratings, meter.places)
+        self._truth = MeterTruth(meter.settings.name, meter.driver.columns, meter.ratings, meter.origins)
         if memory is not None:
             meter.serial_number = self._truth.serial_number = memory.serial_number
             if memory.terms == meter.counter_terms:

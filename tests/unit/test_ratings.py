@@ -8,11 +8,9 @@ from fractions import Fraction
 import pytest
 
 from agent.core.truth_bounds import Ratings
-from agent.core.truth_events import Place
-from agent.ratings import places, ratings
+from agent.ratings import ratings
 from drivers.profile import load_profile, shipped_profiles
-from drivers.profile_model import Profile, Rating, Register, SunSpec
-from wire.batch import Column
+from drivers.profile_model import Profile, Rating, Register
 from wire.resolution import Resolution
 
 STEP = Resolution(1, 0)
@@ -55,12 +53,6 @@ def test_ratios_that_only_the_meter_knows() -> None:
 def test_three_phases_unless_there_is_surely_one(names: list[str], phases: int) -> None:
     registers = [replace(VOLTAGE, measurand=name, address=2 * i) for i, name in enumerate(names)]
     assert ratings(profile(*registers)).phases == phases
-
-
-def test_places_are_those_of_the_columns() -> None:
-    found = profile(VOLTAGE, replace(ENERGY, relative=True))
-    columns = [Column(name, STEP) for name in ("energy_active_import_total", "voltage_l1_n", "frequency")]
-    assert places(replace(found, sunspec=SunSpec((103,))), columns) == [None, Place(4, 0, 1), None]
 
 
 @pytest.mark.parametrize("model", sorted(shipped_profiles()))

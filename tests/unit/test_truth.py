@@ -11,7 +11,7 @@ import pytest
 from agent.core.records import NewEvent
 from agent.core.truth import MeterTruth
 from agent.core.truth_bounds import Ratings
-from agent.core.truth_events import EVENTS_AT_ONCE, Place
+from agent.core.truth_events import EVENTS_AT_ONCE, Place, Places, sentence
 from drivers.meter import RawBlock, Sample
 from wire.batch import Column, Quality
 from wire.document import flag_names
@@ -40,7 +40,7 @@ class Told:
     ) -> None:
         self.names = names
         columns = [Column(name, Resolution.parse(STEPS[name])) for name in names]
-        places = [Place(4, 2 * list(STEPS).index(name), 2) for name in names] if raw else None
+        places = Places([Place(4, 2 * list(STEPS).index(name), 2) for name in names]) if raw else None
         self.truth = MeterTruth("main", columns, ratings or Ratings(100), places)
         self.raw = raw
         self.events: list[NewEvent] = []
@@ -400,3 +400,49 @@ def test_what_was_not_said_is_not_taken_back_either() -> None:
     assert told.said() == []
     told.at(70, energy_active_import_total=4), told.at(71)
     assert [(kind, data.get("suppressed")) for kind, data in told.said()] == [("implausible", 1), ("plausible", None)]
+
+
+# In words
+
+EVENT = {"measurand": "frequency", "flag": "out_of_range"}
+ENERGY = {"measurand": "energy_active_import_total"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "expected"),
+    [
+        (
+            "implausible",
+            EVENT | {"value": 0.0, "raw": "4:70:00000000"},
+            "frequency = 0.0 cannot be true: out of range, registers 4:70:00000000",
+        ),
+        (
+            "implausible",
+            ENERGY | {"flag": "backwards", "value": 7, "last": 9},
+            "energy_active_import_total = 7 cannot be true: backwards, last good 9",
+        ),
+        (
+            "implausible",
+            ENERGY | {"flag": "jump", "value": 7, "since_ms": 5, "retracted": True},
+            "energy_active_import_total = 7 cannot be true: jump, found out afterwards",
+        ),
+        (
+            "implausible",
+            {"measurand": None, "flag": "stale", "value": None, "since_ms": 5},
+            "all registers cannot be true: stale",
+        ),
+        (
+            "plausible",
+            EVENT | {"value": 50.0, "since_ms": 5, "readings": 3},
+            "frequency is plausible again (out of range for 3 readings)",
+        ),
+        ("rollover", ENERGY | {"from": 99, "to": 1}, "energy_active_import_total turned over from 99 to 1"),
+        (
+            "counter_reset",
+            ENERGY | {"from": 99, "to": 1},
+            "energy_active_import_total was reset from 99 to 1, and goes on from there",
+        ),
+    ],
+)
+def test_a_log_says_it_in_words(kind: str, data: dict[str, Any], expected: str) -> None:
+    assert sentence(NewEvent(1_000, kind, "main", data)) == expected
