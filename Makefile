@@ -39,6 +39,7 @@ torture: dev-venv programs ## kill -9 under load, a million broken frames, hosti
 	$(PY) bench/torture.py $(ARGS)
 	$(PY) tests/property/fuzz_codec.py
 	$(PY) tests/property/fuzz_line.py
+	$(PY) tests/property/fuzz_telegrams.py
 
 bench: dev-venv programs ## Bytes, memory, CPU, writes: the tables of the documentation
 	$(PY) bench/codec.py

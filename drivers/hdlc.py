@@ -20,7 +20,8 @@ class HdlcFramer(StreamFramer):
     """The information field (from the LLC header on) of every frame whose length and check sums are good.
 
     A length is believed only once the check sum of the header is good, so that noise that looks like a beginning does
-    not swallow what follows. After a bad frame the search goes on within it.
+    not swallow what follows. After a bad frame the search goes on within it. A good one does not wait for its closing
+    flag: were that lost, it would be found, and dated, only when the next begins.
     """
 
     protocol = "HDLC"
@@ -42,11 +43,13 @@ class HdlcFramer(StreamFramer):
             return 1, None
         if not _good(buffer[1 : 1 + header]):
             return 1, TelegramError("checksum", self.protocol, f"header check is wrong: {shown(buffer[: header + 1])}")
-        if len(buffer) < length + 2:
-            self.missing = length + 2 - len(buffer)
+        missing = length + 1 - len(buffer)
+        if missing <= 0 and not _good(buffer[1 : length + 1]):
+            missing = length + 2 - len(buffer)  # what is wrong with it, the byte after it tells
+        self.missing = max(missing, 0)
+        if missing > 0:
             return None
-        self.missing = 0
-        return self._judge(buffer[1 : length + 1], header, closed=buffer[length + 1] == FLAG)
+        return self._judge(buffer[1 : length + 1], header, closed=buffer[length + 1 : length + 2] == bytes((FLAG,)))
 
     def _judge(self, frame: bytes, header: int, *, closed: bool) -> tuple[int, Found | None]:
         """`frame` is what the length field says. A closing flag may be the next frame's opening one, so it stays."""
