@@ -180,7 +180,7 @@ class App:
     def _say_started(self, opening: Opening) -> None:
         if opening.moved_aside is not None:
             aside = opening.moved_aside
-            saved = f"{aside.batches} batches of it were whole and are in the new one"
+            saved = f"{count(aside.batches, 'batch', 'batches')} of it found whole and put into the new one"
             log.error("buffer: damaged; kept as %s; %s", aside.path, saved)
         if opening.start.epoch_reason:
             log.info("buffer: new epoch %s (%s)", self.recorder.store.buffer.epoch.hex(), opening.start.epoch_reason)
@@ -253,7 +253,7 @@ class App:
         if flushed:
             log.info("stop: everything read is in the buffer")
         else:
-            log.error("stop: %d records could not be written", self.progress.pending_records)
+            log.error("stop: %s could not be written", count(self.progress.pending_records, "record"))
 
 
 def needing_restart(old: Settings, new: Settings) -> list[tuple[str, object]]:

@@ -58,7 +58,8 @@ def _with_progress(rows: Sequence[BatchRow]) -> Iterator[BatchRow]:
 
 
 def _so_far(done: Counter[Written], total: int) -> str:
-    return f"{done[Written.NEW] + done[Written.SAME] + done[Written.REPAIRED]} of {total} batches are there"
+    there = done[Written.NEW] + done[Written.SAME] + done[Written.REPAIRED]
+    return f"{there} of {count(total, 'batch', 'batches')} are there"
 
 
 def _lines(

@@ -64,7 +64,7 @@ def _check(config: Path, *, look_at_files: bool) -> tuple[Settings | None, Seque
     try:
         settings = load(config)
     except SettingsError as error:
-        return None, error.mistakes, ()
+        return None, error.mistakes, error.warnings
     mistakes: Sequence[Mistake] = ()
     warnings: Sequence[Mistake] = ()
     if look_at_files:

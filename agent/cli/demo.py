@@ -130,7 +130,7 @@ async def _say_stopped(scenario: Scenario) -> None:
         with contextlib.suppress(ChildError):  # the cloud is gone before us; the last look has to do
             await scenario.look()
     counts, served = Counts.of(scenario, scenario.status()), len(scenario.power())
-    text = f"read {counts.read}, stored in the cloud {counts.stored}, confirmed {counts.confirmed} records"
+    text = f"read {counts.read}, stored in the cloud {counts.stored}, records confirmed {counts.confirmed}"
     click.echo(f"stopped after {scenario.elapsed_s:.0f} s: served {served}, {text}; not compared, as --for does")
     click.echo(f"logs, configuration and buffer are in {short(scenario.folder)}")
 
@@ -152,7 +152,7 @@ async def _report(scenario: Scenario) -> None:
     while True:
         await asyncio.sleep(10)
         counts = Counts.of(scenario, scenario.status())
-        text = f"read {counts.read}, on the box {counts.waiting} records, confirmed {counts.confirmed}"
+        text = f"read {counts.read}, records on the box {counts.waiting}, confirmed {counts.confirmed}"
         scenario.say(f"{scenario.elapsed_s:4.0f} s  network {scenario.link}: {text} (since the agent's start)")
 
 

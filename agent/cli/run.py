@@ -12,7 +12,7 @@ import click
 from agent.settings import DEFAULT_PATH, SettingsError, describe, load
 
 
-@click.command("run")
+@click.command("run", short_help="The daemon: read, keep and deliver, until told to stop.")
 @click.option(
     "--config",
     "-c",

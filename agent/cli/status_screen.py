@@ -67,7 +67,7 @@ def _meters(status: Status, file_age_ms: int) -> Table:
 
 def _losses(meter: MeterStatus) -> Iterator[str]:
     if meter.slots_missed:
-        yield f"{meter.slots_missed} slots missed"
+        yield f"{count(meter.slots_missed, 'slot')} missed"
     if meter.flagged_values:
         yield f"{meter.flagged_values:,} values flagged"
 

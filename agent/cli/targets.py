@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from agent.meters import build_lines
 from agent.settings import Settings
 from drivers.building import BuiltMeter, build_line, build_meter
 from drivers.profile import ProfileError, find_profile
-from drivers.profile_model import Parity, Profile
+from drivers.profile_model import Mistake, Parity, Profile
 
 TCP = "tcp://"
 
@@ -74,18 +75,30 @@ def described(line: Line, model: str, unit: int | None, wanted: Wanted, folder: 
     try:
         profile = find_profile(model, (folder,))
     except ProfileError as error:
-        raise click.UsageError(f"--model: {error}") from error
+        raise click.UsageError("\n".join(_of_model(model, mistake) for mistake in error.mistakes)) from error
     return of_profile(profile, line, unit, wanted.of(profile, None))
 
 
 def of_profile(profile: Profile, line: Line, unit: int | None, measurands: tuple[str, ...] | None) -> BuiltMeter:
     """The meter of a profile that is at hand, on the line of the options."""
     _check_port(line.port)
+    settings = {"--baudrate": line.baudrate, "--parity": line.parity, "--stopbits": line.stopbits}
+    useless = [name for name, value in settings.items() if value is not None]
+    if useless and line.port.startswith(TCP):
+        have = "has" if len(useless) == 1 else "have"
+        click.echo(f"warning: {', '.join(useless)} {have} no effect on a tcp:// line", err=True)
     built = build_line(profile, line.port.rpartition("/")[2], line.port, line.baudrate, line.parity, line.stopbits)
     return build_meter(built, unit or profile.serial.unit, profile, profile.model, measurands)
 
 
+def _of_model(model: str, mistake: Mistake) -> str:
+    said = f"{mistake.problem}; expected {mistake.expected}" if mistake.path == "model" else str(mistake)
+    return f"--model {model}: {said}"
+
+
 def _check_port(port: str) -> None:
+    if re.fullmatch(r"[^/]+:[0-9]+", port):
+        raise click.UsageError(f"--port: {port!r} is no device; for a Modbus TCP meter: --port tcp://{port}")
     if not port.startswith(TCP):
         return
     try:

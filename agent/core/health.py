@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from agent.core.words import count
+
 NEWCOMER_MS = 15_000  # what a daemon or a connection that has just begun is given before it is blamed
 RECEIPT_FIRST_MS = 120_000  # the first batch after a start asks for a receipt
 RECEIPT_LATE_MIN_MS = 600_000
@@ -201,7 +203,9 @@ def _buffer(status: Status) -> Iterator[Finding]:
     if "buffer" in status.troubles:
         yield Finding("buffer", status.troubles["buffer"])
     if buffer.held_batches:
-        text = f"{buffer.held_batches} batches lie in its quarantine, and are kept here too; see why: wattpost buffer"
+        lie = "lies" if buffer.held_batches == 1 else "lie"
+        text = f"{count(buffer.held_batches, 'batch', 'batches')} {lie} in its quarantine, kept here too"
+        text += "; see why: wattpost buffer"
         yield Finding("held by the cloud", text)
     if buffer.dropped_records:
         text = f"{buffer.dropped_records} since the start, while the disk took nothing; each gap is recorded"

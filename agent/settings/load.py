@@ -32,7 +32,7 @@ def parse(data: bytes, path: Path) -> Settings:
     tables = check_tables(document, report)
     check_together(tables, folders, report)
     if report.mistakes:
-        raise SettingsError(path, sorted(report.mistakes, key=lambda mistake: mistake.line or 0))
+        raise SettingsError(path, sorted(report.mistakes, key=lambda mistake: mistake.line or 0), report.warnings)
     return _build(tables, path.parent.absolute(), folders, hashlib.sha256(data).hexdigest()[:8], report)
 
 

@@ -21,11 +21,12 @@ class Mistake:
 
 
 class SettingsError(Exception):
-    """A configuration file that cannot be used; `mistakes` has everything that is wrong with it."""
+    """A configuration file that cannot be used; `mistakes` has all that is wrong with it, `warnings` what is odd."""
 
-    def __init__(self, file: Path, mistakes: Iterable[Mistake]) -> None:
+    def __init__(self, file: Path, mistakes: Iterable[Mistake], warnings: Iterable[Mistake] = ()) -> None:
         self.file = file
         self.mistakes = list(mistakes)
+        self.warnings = list(warnings)
         super().__init__("\n".join(describe(file, mistake) for mistake in self.mistakes))
 
 

@@ -25,6 +25,7 @@ from agent.core.sealing import ConfirmPolicy, SealPolicy
 from agent.core.slots import MeterSlots
 from agent.core.timekeeper import Timekeeper
 from agent.core.watchdog import Watchdog
+from agent.core.words import count
 from agent.tasks.bell import Bell
 from agent.tasks.buffer_thread import BufferThread
 from agent.tasks.progress import Progress
@@ -191,9 +192,9 @@ class Recorder:
 
     def _note_thinned(self, thinned: Iterable[Thinned]) -> None:
         for one in thinned:
-            numbers = f"{one.batches} old batches (records {one.first}..{one.last})"
-            effect = f"which gives up {one.removed} readings and frees {one.freed_bytes} bytes"
-            log.warning("buffer: full; %s were thinned to level %d, %s", numbers, one.rev, effect)
+            numbers = f"{count(one.batches, 'old batch', 'old batches')} (records {one.first}..{one.last})"
+            effect = f"which gives up {count(one.removed, 'reading')} and frees {one.freed_bytes} bytes"
+            log.warning("buffer: full; thinned %s to level %d, %s", numbers, one.rev, effect)
             self.add([NewEvent(self.clock.mono_ms(), "thinned", None, one.data())])
 
     async def _keep_within_limit(self) -> None:

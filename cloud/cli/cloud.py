@@ -26,7 +26,7 @@ class LazyGroup(click.Group):
         return command
 
 
-@click.group("cloud", cls=LazyGroup, no_args_is_help=True)
+@click.group("cloud", cls=LazyGroup, no_args_is_help=True, short_help="The other side: a local AWS, a store.")
 def command() -> None:
     """The other side: a local AWS to try things on, and what a store holds.
 

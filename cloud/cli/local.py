@@ -17,7 +17,7 @@ from wire.errors import WireError
 from wire.limits import check_device
 
 
-@click.command("local")
+@click.command("local", short_help="An AWS on this machine, with one box registered.")
 @click.option(
     "--dir",
     "folder",

@@ -280,7 +280,7 @@ def test_a_damaged_buffer_is_put_aside_and_reading_goes_on(make_box: Make, tmp_p
     box = make_box()
     box.start()
     line = box.wait_for_line("ERROR", "buffer: damaged;")
-    assert f"kept as {tmp_path}/buffer.db.damaged-1; 0 batches of it were whole and are in the new one" in line
+    assert f"kept as {tmp_path}/buffer.db.damaged-1; 0 batches of it found whole and put into the new one" in line
     goes_on(box)
 
 

@@ -57,14 +57,14 @@ def test_decode_prints_the_document(data: bytes) -> None:
 
 
 def test_decode_prints_csv(tmp_path: Path) -> None:
-    (tmp_path / "batch.wp").write_bytes(DATA)
-    assert run(decode_command, "--csv", str(tmp_path / "batch.wp")).stdout == CSV
+    (tmp_path / "batch.wpb").write_bytes(DATA)
+    assert run(decode_command, "--csv", str(tmp_path / "batch.wpb")).stdout == CSV
 
 
 def test_encode_is_the_inverse_of_decode(tmp_path: Path) -> None:
     document = run(decode_command, "--json", stdin=DATA).stdout
     assert run(encode_command, stdin=document).stdout_bytes == DATA
-    out = tmp_path / "batch.wp"
+    out = tmp_path / "batch.wpb"
     assert run(encode_command, "-o", str(out), stdin=document).exit_code == 0
     assert out.read_bytes() == DATA
 

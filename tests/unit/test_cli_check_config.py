@@ -129,6 +129,16 @@ def test_the_file_may_be_given_without_its_option(config: Path) -> None:
     assert "once" in twice.stderr
 
 
+def test_mistakes_of_all_kinds_and_warnings_come_at_once(config: Path) -> None:
+    text = config.read_text().replace("apt-1", "apt 1").replace('"tcp"\nport', '"tcp"\nbaudrate = 9600\nport')
+    config.write_text(text + 'topic = "wattpost/#"\n')
+    result = run(config)
+    assert f"{config}:2: box.id: " in result.stderr
+    assert "uplink.topic: topic 'wattpost/#': wildcards" in result.stderr
+    assert f"warning: {config}:5: bus[0].baudrate: has no effect on a tcp:// line; leave it out" in result.stderr
+    assert "2 mistakes" in result.stderr
+
+
 # What is inside of certificate, key and CA
 
 

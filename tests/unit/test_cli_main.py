@@ -35,6 +35,17 @@ def test_help_lists_every_verb_with_a_sentence(capsys: pytest.CaptureFixture[str
         assert any(line.strip().startswith(f"{verb} ") and len(line.split()) > 2 for line in lines), verb
 
 
+@pytest.mark.parametrize("words", [[], ["buffer"], ["cloud"]], ids=str)
+def test_summaries_are_whole_on_eighty_columns(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run_main(*words, "--help") == 0
+    listed = capsys.readouterr().out.partition("\nCommands:\n")[2].partition("\n\n")[0]
+    assert listed
+    assert "..." not in listed, listed
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_teaches(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_main(verb, "--help") == 0

@@ -1,0 +1,29 @@
+"""What `wattpost read` says of a line and a model that are given by options, before anything is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+
+from agent.cli.targets import Line, Wanted, described
+
+
+def test_an_address_without_tcp_is_told_from_a_device(tmp_path: Path) -> None:
+    with pytest.raises(click.UsageError) as caught:
+        described(Line("127.0.0.1:5020"), "eastron-sdm630", 1, Wanted(), tmp_path)
+    assert caught.value.message.endswith("for a Modbus TCP meter: --port tcp://127.0.0.1:5020")
+
+
+def test_an_unknown_model_is_named_once(tmp_path: Path) -> None:
+    with pytest.raises(click.UsageError) as caught:
+        described(Line("/dev/ttyUSB0"), "sdm63O", 1, Wanted(), tmp_path)
+    assert caught.value.message.startswith("--model sdm63O: no profile of this name; ")
+
+
+def test_settings_of_a_serial_line_are_useless_on_tcp(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    described(Line("tcp://127.0.0.1:502"), "eastron-sdm630", 1, Wanted(), tmp_path)
+    assert capsys.readouterr().err == ""
+    described(Line("tcp://127.0.0.1:502", 9600, "N"), "eastron-sdm630", 1, Wanted(), tmp_path)
+    assert capsys.readouterr().err == "warning: --baudrate, --parity have no effect on a tcp:// line\n"
