@@ -206,3 +206,39 @@ def test_read_borrows_the_line_and_returns_it_after_ctrl_c(daemon: AgentProcess)
     assert not daemon.lines("taken back")
     once = [*command[:-2], "--json", "-m", "frequency"]
     assert subprocess.run(once, capture_output=True, timeout=30, check=False).returncode == 0
+
+
+def test_a_gateway_that_takes_one_connection_is_lent_like_a_line(tmp_path: Path) -> None:
+    """The daemon's connection is closed before the borrower is told that the line is his."""
+    command = [sys.executable, "-m", "meter_sim", "--tcp", "127.0.0.1:0"]
+    nowhere = tmp_path / "none.pem"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as simulator:
+        assert simulator.stdout is not None
+        url = simulator.stdout.readline().split()[1]
+        agent = AgentProcess(tmp_path, meters=meter_tables(url), port=1, ca=nowhere, cert=nowhere, key=nowhere)
+        try:
+            agent.start()
+            until(lambda: agent.readings() > 3, "the first readings")
+            lender = find_lender(tmp_path / "status.json", url)
+            assert lender is not None
+            assert connections(lender.pid)
+            lender.borrow(10)
+            assert connections(lender.pid) == 0
+            assert find_lender(tmp_path / "status.json", "tcp://127.0.0.1:1") is None
+            lender.give_back()
+            agent.works()
+            read = [sys.executable, "-m", "agent", "read", "--config", str(agent.config), "-m", "frequency"]
+            assert subprocess.run(read, capture_output=True, timeout=30, check=False).returncode == 0
+            agent.works()
+        finally:
+            agent.close()
+            simulator.kill()
+
+
+def connections(pid: int) -> int:
+    """Sockets of the process that are connected by TCP."""
+    connected = {
+        fields[9] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if (fields := line.split())[3] == "01"
+    }
+    links = [str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+    return sum(link.removeprefix("socket:[").removesuffix("]") in connected for link in links if "socket:" in link)

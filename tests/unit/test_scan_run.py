@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from virtual_time import run_virtual
 
+from agent.adapters.lend import LendError
 from agent.cli import scan_run
 from agent.cli.scan_run import Found, Line, scan
-from agent.core.scan_plan import ALL_UNITS, COMMON, Setting, Step, expected_ms, serial_steps
-from drivers.identify import Identified
+from agent.core.scan_plan import ALL_UNITS, COMMON, Setting, Step, expected_ms, serial_steps, tcp_steps
+from drivers.identify import Candidate, Identified
 from drivers.meter import MeterError
 from drivers.probe import Heard
 
@@ -29,6 +30,7 @@ class ScriptedLine:
         self.talks = False
         self.impossible: set[Setting] = set()
         self.lost_after: int | None = None
+        self.who = Identified()
 
 
 class ScriptedProbe:
@@ -90,14 +92,50 @@ class Notes:
         self.texts.append(text)
 
 
-Run = Callable[[ScriptedLine, Line], tuple[Notes, float]]
+class ScriptedHost:
+    """A gateway, or a meter that answers to any unit id."""
+
+    def __init__(self, line: ScriptedLine) -> None:
+        self.line = line
+
+    async def open(self) -> None:
+        pass
+
+    async def ask(self, unit: int, body: bytes, wait_ms: float) -> Heard:
+        self.line.asked.append((COMMON[0], unit))
+        await asyncio.sleep(0.01)
+        there = self.line.talks or (COMMON[0], unit) in self.line.meters
+        return Heard({unit: REFUSAL if there else b"\x83\x0b"})
+
+    def close(self) -> None:
+        pass
+
+
+class FakeLender:
+    line, pid = "rs485", 17
+
+    def __init__(self, grants: int = 99) -> None:
+        self.log: list[tuple[str, float]] = []
+        self.grants = grants
+
+    def borrow(self, _timeout_s: float) -> None:
+        self.log.append(("borrow", asyncio.get_running_loop().time()))
+        self.grants -= 1
+        if self.grants < 0:
+            raise LendError("rs485", "it is lent to process 18", "wait")
+
+    def give_back(self) -> None:
+        self.log.append(("return", asyncio.get_running_loop().time()))
+
+
+Run = Callable[..., tuple[Notes, float]]
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Scans the line; returns what was said, and how long it took."""
 
-    def scan_it(scripted: ScriptedLine, line: Line) -> tuple[Notes, float]:
+    def scan_it(scripted: ScriptedLine, line: Line, lender: FakeLender | None = None) -> tuple[Notes, float]:
         notes = Notes()
 
         async def scenario() -> float:
@@ -106,10 +144,11 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
             return asyncio.get_running_loop().time() - began
 
         async def nobody(_ask: object, _profiles: object) -> Identified:
-            return Identified()
+            return scripted.who
 
         monkeypatch.setattr(scan_run, "SerialProbe", type("Probe", (ScriptedProbe,), {"line": scripted}))
-        monkeypatch.setattr(scan_run, "find_lender", lambda _path, _port: None)
+        monkeypatch.setattr(scan_run, "find_lender", lambda _path, _port: lender)
+        monkeypatch.setattr(scan_run, "TcpProbe", lambda _url: ScriptedHost(scripted))
         monkeypatch.setattr(scan_run, "identify", nobody)
         monkeypatch.setattr(asyncio, "to_thread", in_line)
         return notes, run_virtual(scenario())
@@ -188,6 +227,55 @@ def test_what_was_found_is_kept_when_the_adapter_is_unplugged(run: Run) -> None:
     assert [found.unit for found in line.found] == [1]
     assert line.error is not None
     assert line.error.reason == "line_lost"
+
+
+def test_a_borrowed_line_is_returned_in_between(run: Run) -> None:
+    lender = FakeLender()
+    line = line_of(*COMMON, Setting(19200, "N", 2))
+    _, took_s = run(ScriptedLine({}), line, lender)
+    assert [what for what, _ in lender.log] == ["borrow", "return", "borrow", "return"]
+    (_, first_s), (_, returned_s), (_, again_s), _ = lender.log
+    assert 100 <= returned_s - first_s < 105, "the daemon would take it back after 120 s"
+    assert again_s - returned_s == pytest.approx(12, abs=0.1)
+    assert took_s < 200
+    assert line.error is None
+
+
+@pytest.mark.parametrize("granted", [0, 1])
+def test_a_line_that_is_not_lent_at_first_or_not_again(run: Run, granted: int) -> None:
+    line = line_of(*COMMON, Setting(19200, "N", 2))
+    run(ScriptedLine({(COMMON[0], 1): 20}) if granted == 0 else ScriptedLine({}), line, FakeLender(granted))
+    assert line.error is not None
+    assert line.error.reason == "line_busy"
+    assert "it is lent to process 18; wait" in str(line.error)
+    assert line.found == []
+
+
+def test_units_behind_a_gateway(run: Run) -> None:
+    line = Line("tcp://127.0.0.1:502", tcp_steps((*ALL_UNITS, 0, 255)))
+    run(ScriptedLine({(COMMON[0], 5): 0, (COMMON[0], 200): 0}), line)
+    assert [(found.setting, found.unit, found.any_unit) for found in line.found] == [
+        (None, 5, False),
+        (None, 200, False),
+    ]
+
+
+def test_a_meter_that_answers_to_any_unit_id_is_listed_once(run: Run) -> None:
+    scripted = ScriptedLine({})
+    scripted.talks = True
+    line = Line("tcp://127.0.0.1:502", tcp_steps((*ALL_UNITS, 0, 255)))
+    run(scripted, line)
+    assert [(found.unit, found.any_unit) for found in line.found] == [(1, True)]
+    assert len(scripted.asked) == 3
+
+
+def test_a_meter_that_does_not_look_at_the_parity_is_listed_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = line_of(whole=True)
+    scripted = ScriptedLine({(COMMON[0], 1): 20, (NINE_EVEN, 1): 20})
+    scripted.who = Identified((Candidate("some-meter", "Some", 0.9, "its mark"),), "123")
+    notes, _ = run(scripted, line)
+    assert [str(found.setting) for found in line.found] == ["9600 8N1"]
+    assert "unit 1 answers at 9600 8E1 as well as at 9600 8N1" in notes.texts
 
 
 def test_the_time_that_is_left_falls(run: Run) -> None:
