@@ -35,6 +35,9 @@ Step = Annotated[float, Meta(gt=0, description="a number above 0: the step in wh
 RegistersMax = Annotated[int, Meta(ge=1, le=REGISTERS_MAX, description="registers of one request, 1..125")]
 Count = Annotated[int, Meta(ge=1, le=REGISTERS_MAX, description="registers, 1..125")]
 Range = Annotated[list[float], Meta(min_length=2, max_length=2, description="[lowest, highest], such as [80, 300]")]
+Rollover = Annotated[
+    float, Meta(gt=0, le=1e18, description="a number above 0, up to 1e18: the value at which the counter is 0 again")
+]
 Flag = Annotated[bool, Meta(description="true or false")]
 Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
 Texts = Annotated[list[Text], Meta(min_length=1, description="a list of at least one text")]
@@ -52,9 +55,7 @@ class RegisterTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     word_order: Order | None = None
     scale: Number | None = None
     not_available: Codes | None = None
-    rollover: (
-        Annotated[float, Meta(gt=0, description="a number above 0: the value at which the counter is 0 again")] | None
-    ) = None
+    rollover: Rollover | None = None
     scale_register: Address | None = None
     encoding: Annotated[Encoding, Meta(description="one of plain, four_quadrant, percent_or_one")] = "plain"
 
@@ -68,9 +69,7 @@ class FieldTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ]
     resolution: Step
     scale: Number = 1
-    rollover: (
-        Annotated[float, Meta(gt=0, description="a number above 0: the value at which the counter is 0 again")] | None
-    ) = None
+    rollover: Rollover | None = None
 
 
 class DefaultsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

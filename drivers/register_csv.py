@@ -8,11 +8,11 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
-from typing import Literal, TypeVar, get_args
+from typing import Literal, Protocol, TypeVar, get_args
 
 from drivers.profile_model import ADDRESS_MAX, DATA_TYPES, WORDS, DataType, Register, WordOrder
 from drivers.profile_review import usual_step
@@ -44,8 +44,18 @@ ORDERS: dict[str, WordOrder] = {
 }
 PREFIXES = {"m": Fraction(1, 1000), "c": Fraction(1, 100), "d": Fraction(1, 10), "k": Fraction(1000)}
 PREFIXES["M"] = PREFIXES["k"] ** 2
+EXPONENT_MAX = 12  # of a scale: nobody counts in smaller or larger powers of ten
 MODICON = {"3": 4, "4": 3}  # the first digit of 30001 and 40001
 MODICON_DIGITS = (5, 6)
+
+
+class Lines(Protocol):
+    """A `csv.reader`."""
+
+    line_num: int
+
+    def __iter__(self) -> Iterator[list[str]]: ...
+    def __next__(self) -> list[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +87,14 @@ def read_csv(text: str, addresses: Addresses = "wire", function: int | None = No
     first = text.lstrip("\ufeff").splitlines()[:1]
     delimiter = max(",;\t", key=(first or [""])[0].count)
     lines = csv.reader(io.StringIO(text.lstrip("\ufeff")), delimiter=delimiter)
+    try:
+        _read_lines(lines, delimiter, addresses, function, found)
+    except csv.Error as error:
+        found.mistakes.append(CellMistake(lines.line_num, "", f"no CSV: {error}", "lines of cells"))
+    return found
+
+
+def _read_lines(lines: Lines, delimiter: str, addresses: Addresses, function: int | None, found: TableRead) -> None:
     header = [_column(name) for name in next(lines, [])]
     found.ignored = tuple(name for name in header if name and name not in COLUMNS)
     for name in REQUIRED:
@@ -84,7 +102,7 @@ def read_csv(text: str, addresses: Addresses = "wire", function: int | None = No
             guess = did_you_mean(name, header)
             found.mistakes.append(CellMistake(1, name, f"there is no such column{guess}", f"{', '.join(REQUIRED)}"))
     if found.mistakes:
-        return found
+        return
     seen: dict[str, int] = {}
     for cells in lines:
         values = {name: cell.strip() for name, cell in zip(header, cells, strict=False)}
@@ -95,7 +113,6 @@ def read_csv(text: str, addresses: Addresses = "wire", function: int | None = No
                 _keep(register, lines.line_num, seen, found)
     if not found.registers and not found.mistakes:
         found.mistakes.append(CellMistake(2, "", "there is no register", "a line for each measurand"))
-    return found
 
 
 def _column(name: str) -> str:
@@ -143,7 +160,7 @@ class _Row:
             self._note("address", "the value ends beyond 65535", "room for all its registers")
             return None
         plain = Register(name, function_code, address, kind, Resolution(1, 0), scale * unit, order, codes)
-        return replace(plain, resolution=step or Resolution.parse(float(usual_step(plain))))
+        return replace(plain, resolution=step or self._usual(plain))
 
     def _place(self, addresses: Addresses, function: int | None) -> tuple[int, int] | None:
         expected = {
@@ -181,13 +198,24 @@ class _Row:
             return None
 
     def _number(self, text: str) -> Fraction:
-        number = Decimal(text.replace(",", ".") if self._comma else text) if text else Decimal(1)
-        if not number or not number.is_finite():
-            raise ValueError(text)
-        return Fraction(number)
+        return Fraction(self._decimal(text or "1"))
 
     def _step(self, text: str) -> Resolution | None:
-        return Resolution.parse(Decimal(text.replace(",", ".") if self._comma else text)) if text else None
+        return Resolution.parse(self._decimal(text)) if text else None
+
+    def _decimal(self, text: str) -> Decimal:
+        number = Decimal(text.replace(",", ".") if self._comma else text)
+        if not number or not number.is_finite() or abs(number.adjusted()) > EXPONENT_MAX:
+            raise ValueError(text)
+        return number
+
+    def _usual(self, register: Register) -> Resolution:
+        """The step where the table says none: the meter's own where that is one, else one unit."""
+        try:
+            return Resolution.parse(float(usual_step(register)))
+        except WireError:
+            self._note("resolution", f"{float(register.scale):g} makes no round step", "a step such as 0.1")
+            return Resolution(1, 0)
 
     def _note(self, column: str, problem: str, expected: str) -> None:
         self._mistakes.append(CellMistake(self._row, column, problem, expected))

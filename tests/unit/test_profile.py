@@ -150,6 +150,8 @@ def test_an_unknown_key_without_a_near_one_still_says_what_there_is() -> None:
         ("type = 'uint16', not_available = [65536]", "registers.energy_active_import_total.not_available", "0xffff"),
         ("type = 'uint32', scale = 0.1", "registers.energy_active_import_total.resolution", "coarser"),
         ("rollover = 0", "registers.energy_active_import_total.rollover", "above 0"),
+        ("rollover = inf", "registers.energy_active_import_total.rollover", "up to 1e18"),
+        ("rollover = nan", "registers.energy_active_import_total.rollover", "up to 1e18"),
         ("scale_register = 0", "registers.energy_active_import_total.scale_register", "inside"),
         ("address = 65535", "registers.energy_active_import_total.address", "beyond 65535"),
         ("address = 1", "registers.energy_active_import_total.address", "lies inside voltage_l1_n (0..1)"),
