@@ -61,7 +61,7 @@ def build_lines(settings: Settings) -> list[ConfiguredLine]:
 def _line(bus: Bus, settings: Settings) -> ConfiguredLine:
     meters = [meter for meter in settings.meters if meter.bus == bus.name]
     profiles = [find_profile(meter.model, settings.profile_folders) for meter in meters]
-    line = build_line(profiles[0], bus.name, bus.port, bus.baudrate, bus.parity, bus.stopbits)
+    line = build_line(profiles[0], bus.name, bus.port, bus.baudrate, bus.parity, bus.stopbits, bus.rs485)
     return ConfiguredLine(line, [_meter(line, *pair, settings) for pair in zip(meters, profiles, strict=True)])
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 PORT_MAX = 65_535
 ONE_BILLING_UNIT_BYTES = 3600
 TCP_PREFIX = "tcp://"
+SERIAL_UNIT_MAX = 247
 
 
 def check_together(tables: Tables, profile_folders: Sequence[Path], report: Report) -> None:
@@ -46,6 +47,8 @@ def _check_port(bus: Table, report: Report) -> None:
     for key in ("baudrate", "parity", "stopbits"):
         if bus.get(key) is not None:
             report.warning((*bus.path, key), "has no effect on a tcp:// line", "leave it out")
+    if bus.get("rs485") not in {None, "auto"}:
+        report.warning((*bus.path, "rs485"), "has no effect on a tcp:// line", "leave it out")
 
 
 def _is_port(text: str) -> bool:
@@ -77,7 +80,10 @@ def _check_meters(tables: Tables, profile_folders: Sequence[Path], report: Repor
             if (profile := profiles[model]) is not None:
                 _check_factor(meter, "ct_ratio", profile.ct, "current", report)
                 _check_factor(meter, "vt_ratio", profile.vt, "voltage", report)
-        _check_address(meter, buses, addresses, report, has_unit=_has_unit(profiles.get(model or "")))
+        profile = profiles.get(model or "")
+        _check_address(meter, buses, addresses, report, has_unit=_has_unit(profile))
+        if profile is None or profile.protocol == "modbus":
+            _check_unit(meter, tables, report)
     _check_shared_lines(tables, profiles, report)
 
 
@@ -98,6 +104,16 @@ def _check_shared_lines(tables: Tables, profiles: Mapping[str, Profile | None], 
         if not share_a_line(profile, theirs):
             problem = f"is {profile.protocol}, but {dotted(other.path)} on the same line is {theirs.protocol}"
             report.mistake((*meter.path, "bus"), problem, "give each protocol a [[bus]] of its own")
+
+
+def _check_unit(meter: Table, tables: Tables, report: Report) -> None:
+    """Modbus on a serial line keeps 0 for all meters at once, and 248 to 255 for nobody; TCP meters use 0 and 255."""
+    unit, bus = meter.get("unit"), meter.get("bus")
+    port = next((each.get("port") for each in tables.buses if each.get("name") == bus), None)
+    if unit is None or port is None or port.startswith(TCP_PREFIX) or 1 <= unit <= SERIAL_UNIT_MAX:
+        return
+    problem = f"is {unit}, which is no meter's on a serial line"
+    report.mistake((*meter.path, "unit"), problem, f"expected a whole number from 1 to {SERIAL_UNIT_MAX}")
 
 
 def _check_address(

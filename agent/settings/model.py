@@ -106,6 +106,14 @@ class BusTable(_Table, frozen=True, kw_only=True):
         Literal[1, 2] | None,
         _meta("Stop bits of a serial line. Default: what the profile of its first meter says.", "1 or 2"),
     ] = None
+    rs485: Annotated[
+        Literal["auto", "off", "rts", "rts-inverted"],
+        _meta(
+            "Who switches the direction of an RS485 transceiver. `auto`: the adapter, or the kernel where the device "
+            "tree says so. `rts`: the kernel, with RTS high while sending; `rts-inverted`: low. `off`: nobody.",
+            '"auto", "off", "rts" or "rts-inverted"',
+        ),
+    ] = "auto"
 
 
 class MeterTable(_Table, frozen=True, kw_only=True):
@@ -117,7 +125,12 @@ class MeterTable(_Table, frozen=True, kw_only=True):
         _meta("Metering point id, carried along with the readings.", "1 to 64 characters"),
     ] = None
     bus: Annotated[str, _text("Name of the line that the meter is on.", "the name of a [[bus]]")]
-    unit: Annotated[int, _number("Modbus unit id (slave address) that is set on the meter.", 1, 247)] = 1
+    unit: Annotated[
+        int,
+        _number(
+            "Modbus unit id (slave address) of the meter: 1 to 247; on a tcp:// line also 0 and 248 to 255.", 0, 255
+        ),
+    ] = 1
     model: Annotated[
         str,
         _text(

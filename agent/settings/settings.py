@@ -32,6 +32,7 @@ class Bus:
     baudrate: int | None
     parity: Literal["N", "E", "O"] | None
     stopbits: Literal[1, 2] | None
+    rs485: Literal["auto", "off", "rts", "rts-inverted"] = "auto"
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,6 +153,8 @@ def test_one_mistake(line: str, path: str, said: str) -> None:
     ("line", "path", "said"),
     [
         ("unit = 0", "meter[0].unit", "from 1 to 247"),
+        ("unit = 248", "meter[0].unit", "from 1 to 247"),
+        ("unit = 256", "meter[0].unit", "from 0 to 255"),
         ("unit = 1.5", "meter[0].unit", "is 1.5"),
         ("interval = '50ms'", "meter[0].interval", "from 100ms"),
         ("ct_ratio = 0", "meter[0].ct_ratio", "a number above 0"),
@@ -169,6 +171,7 @@ def test_one_mistake(line: str, path: str, said: str) -> None:
         ("[[bus]]\nname='x'\nport='tcp://host:99999'", "bus[1].port", "expected host and port"),
         ("[[bus]]\nname='x'\nport='COM3'", "bus[1].port", 'a device path that begins with "/"'),
         ("[[bus]]\nname='x'\nport='/dev/x'\nbaudrate=9601", "bus[1].baudrate", "a usual speed"),
+        ("[[bus]]\nname='x'\nport='/dev/x'\nrs485='yes'", "bus[1].rs485", '"rts-inverted"'),
         ("[[bus]]\nname='x'\nport='/dev/x'\nparity='X'", "bus[1].parity", '"N", "E" or "O"'),
     ],
 )
@@ -255,7 +258,19 @@ def test_a_file_from_windows_is_as_good() -> None:
         ("[[meter]]\nname='x'\nbus='rs485'\nmodel='eastron-sdm120'", "meter[1].unit"),
         ("interval = '10min'", "meter[0].interval"),
         ("[[bus]]\nname='x'\nport='tcp://h:502'\nbaudrate=9600", "bus[1].baudrate"),
+        ("[[bus]]\nname='x'\nport='tcp://h:502'\nrs485='rts'", "bus[1].rs485"),
     ],
 )
 def test_harmless_oddities_are_warnings(line: str, path: str) -> None:
     assert path in [warning.path for warning in settings(ONE_METER + line).warnings]
+
+
+@pytest.mark.parametrize("unit", [0, 248, 255])
+def test_unit_numbers_that_only_tcp_meters_have(unit: int) -> None:
+    """Many meters with an Ethernet port answer to 0 or 255 alone."""
+    text = ONE_METER.replace('port = "/dev/ttyUSB0"', 'port = "tcp://192.168.1.20:502"')
+    assert text != ONE_METER
+    assert settings(text + f"unit = {unit}").meters[0].unit == unit
+    assert mistakes(ONE_METER + f"unit = {unit}") == {
+        "meter[0].unit": f"meter[0].unit: is {unit}, which is no meter's on a serial line; expected a whole number from 1 to 247"
+    }
