@@ -271,6 +271,5 @@ def test_unit_numbers_that_only_tcp_meters_have(unit: int) -> None:
     text = ONE_METER.replace('port = "/dev/ttyUSB0"', 'port = "tcp://192.168.1.20:502"')
     assert text != ONE_METER
     assert settings(text + f"unit = {unit}").meters[0].unit == unit
-    assert mistakes(ONE_METER + f"unit = {unit}") == {
-        "meter[0].unit": f"meter[0].unit: is {unit}, which is no meter's on a serial line; expected a whole number from 1 to 247"
-    }
+    said = mistakes(ONE_METER + f"unit = {unit}")["meter[0].unit"]
+    assert said.endswith(f"is {unit}, which is no meter's on a serial line; expected a whole number from 1 to 247")
