@@ -76,7 +76,8 @@ class LinePoller:
             wait_ms = min(polled.slots.next_ms - now_ms, NAP_MS)
             self.watchdog.beat(f"line {self.line}", now_ms + max(wait_ms, 0) + SLACK_MS)
             if wait_ms > 0:
-                await (asyncio if self.loan is None else self.loan).sleep(wait_ms / 1000)
+                if not await self._ask_who(now_ms, wait_ms):
+                    await (asyncio if self.loan is None else self.loan).sleep(wait_ms / 1000)
             elif polled.backoff.resting(now_ms):
                 self._rest(polled, now_ms)
             else:
@@ -128,15 +129,21 @@ class LinePoller:
             raise
         else:
             polled.need_ms = learnt_ms(polled.need_ms, self.clock.mono_ms() - now_ms)
+            number = polled.serial_number
             try:
-                if polled.serial_number is not None and polled.serial_number.is_due(now_ms):
-                    await polled.serial_number.ask(now_ms, self._slack_ms())
+                # Before its values are judged, where there is time: it may be another meter.
+                if number is not None and number.answered(now_ms):
+                    await number.ask(now_ms, min(each.slots.next_ms for each in self.meters) - self.clock.mono_ms())
             finally:
                 self._answered(polled, now_ms, sample)
 
-    def _slack_ms(self) -> int:
-        """How long the line has nothing to do."""
-        return min(polled.slots.next_ms for polled in self.meters) - self.clock.mono_ms()
+    async def _ask_who(self, now_ms: int, slack_ms: int) -> bool:
+        """Let a meter say which one it is while the line has nothing to do; False where nobody is to be asked."""
+        for polled in self.meters:
+            number = polled.serial_number
+            if number is not None and not polled.backoff.failures and number.is_due(now_ms):
+                return await number.ask(now_ms, slack_ms)
+        return False
 
     def _budget_ms(self, polled: PolledMeter, now_ms: int) -> int:
         """A read that starts late in its slot is not cut short for it, but must leave the others their time."""

@@ -27,32 +27,36 @@ class SerialNumber:
     interval_ms: int
     on_number: Callable[[str], Awaitable[None]]
     number: str | None = None
-    due_ms: int | None = None
+    due_ms: int = 0
     _answered_ms: int | None = None
 
-    def is_due(self, now_ms: int) -> bool:
-        """Whether to ask after a reading at `now_ms`: at first, when it was away, and about hourly."""
+    def answered(self, now_ms: int) -> bool:
+        """Note a reading; returns whether to ask: at first, when it was away, and about hourly."""
         away_ms = max(AWAY_INTERVALS * self.interval_ms, AWAY_MS)
-        if self._answered_ms is not None and now_ms - self._answered_ms > away_ms:
+        if self._answered_ms is None or now_ms - self._answered_ms > away_ms:
             self.due_ms = now_ms
         self._answered_ms = now_ms
-        return self.due_ms is None or now_ms >= self.due_ms
+        return self.is_due(now_ms)
 
-    async def ask(self, now_ms: int, slack_ms: int) -> None:
-        """Ask within `slack_ms`, unless that is too little; a meter that does not answer this is asked again later."""
+    def is_due(self, now_ms: int) -> bool:
+        """Whether a meter that answers is to be asked."""
+        return self._answered_ms is not None and now_ms >= self.due_ms
+
+    async def ask(self, now_ms: int, slack_ms: int) -> bool:
+        """Ask within `slack_ms`; False if that is too little. A meter that does not say it is asked again later."""
         if slack_ms < SLACK_MIN_MS:
-            return
+            return False
         self.due_ms = now_ms + RETRY_MS
-        budget_ms = min(slack_ms, BUDGET_MAX_MS)
+        budget_ms = min(slack_ms, BUDGET_MAX_MS) // 2
         try:
-            number = await self._answer(budget_ms // 2)
-            if number is None or (self.number not in {None, number} and number != await self._answer(budget_ms // 2)):
-                return
+            number = await self._answer(budget_ms)
+            if number is not None and (self.number in {None, number} or number == await self._answer(budget_ms)):
+                self.due_ms = now_ms + ASK_EVERY_MS
+                self.number = number
+                await self.on_number(number)
         except MeterError:
-            return
-        self.due_ms = now_ms + ASK_EVERY_MS
-        self.number = number
-        await self.on_number(number)
+            pass  # the next reading tells whether it is gone
+        return True
 
     async def _answer(self, budget_ms: int) -> str | None:
         said = (await self.meter.identify(budget_ms)).get("serial_number", "").strip()

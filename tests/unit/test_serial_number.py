@@ -50,7 +50,7 @@ class Asked:
     def at(self, now_ms: int, slack_ms: int = PLENTY_MS) -> list[str]:
         """What is heard at a reading."""
         self.heard = []
-        if self.tried.is_due(now_ms):
+        if self.tried.answered(now_ms):
             asyncio.run(self.tried.ask(now_ms, slack_ms))
         return self.heard
 
@@ -90,7 +90,7 @@ def test_who_does_not_say_is_asked_again_later(said: str | None) -> None:
     asked = Asked(said, "123")
     assert asked.at(0) == []
     assert asked.at(10_000) == []
-    asked.tried.is_due(RETRY_MS - 10_000)
+    asked.tried.answered(RETRY_MS - 10_000)
     assert asked.at(RETRY_MS) == ["123"]
 
 
@@ -104,5 +104,12 @@ def test_another_number_is_believed_when_it_is_said_twice() -> None:
 def test_noise_replaces_no_meter(second: str | None) -> None:
     asked = Asked("456", second, "123", known="123")
     assert asked.at(0) == []
-    asked.tried.is_due(RETRY_MS - 10_000)
+    asked.tried.answered(RETRY_MS - 10_000)
     assert asked.at(RETRY_MS) == ["123"]
+
+
+def test_nobody_is_asked_who_has_never_answered() -> None:
+    asked = Asked("123")
+    assert not asked.tried.is_due(0)
+    asked.at(0, 0)
+    assert asked.tried.is_due(0)
