@@ -25,7 +25,7 @@ STOPBITS: dict[str, Literal[1, 2]] = {"1": 1, "2": 2}
 
 
 @click.command("check-profile", short_help="Say what is wrong with a meter profile, and try it on a meter.")
-@click.argument("profile", metavar="FILE|MODEL")
+@click.argument("profile", metavar="[FILE|MODEL]", required=False)
 @click.option("--against", metavar="PORT", help="Read it from the meter at /dev/... or tcp://host:port, and judge.")
 @click.option(
     "--unit", type=click.IntRange(1, UNIT_MAX), help="With --against: the Modbus unit id (default: the profile's)."
@@ -44,7 +44,7 @@ STOPBITS: dict[str, Literal[1, 2]] = {"1": 1, "2": 2}
 )
 def command(
     *,
-    profile: str,
+    profile: str | None,
     against: str | None,
     unit: int | None,
     baudrate: int | None,
@@ -53,7 +53,7 @@ def command(
     as_json: bool,
     config: Path,
 ) -> None:
-    """Check a meter profile: FILE, or by the name of its MODEL, your own or a shipped one.
+    """Check a meter profile: FILE, or by the name of its MODEL, your own or a shipped one. Without it, list the models.
 
     Every mistake comes as FILE:LINE: key: what is wrong; what would be right. Of a profile that can be used, this
     shows what it reads, and warns of what is doubtful. Examples in a .test.json file beside it are tried.
@@ -67,11 +67,17 @@ def command(
 
     \b
     Examples:
+      wattpost check-profile
       wattpost check-profile eastron-sdm630
       wattpost check-profile ./acme-one.toml
       wattpost check-profile ./acme-one.toml --against /dev/ttyUSB0 --unit 3
       wattpost check-profile schneider-iem3155 --json | jq '.measurands[].measurand'
     """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
+    if profile is None:
+        if against is not None:
+            raise click.UsageError("--against needs a FILE or MODEL")
+        _list_models(config, as_json=as_json)
+        return
     if against is None:
         for name, value in {"unit": unit, "baudrate": baudrate, "parity": parity, "stopbits": stopbits}.items():
             if value is not None:
@@ -105,6 +111,21 @@ def _source(given: str, config: Path) -> Source:
     except (OSError, UnicodeDecodeError) as error:
         click.echo(f"Error: read profile {given}: {error}; give a file, or a model such as eastron-sdm630", err=True)
     raise click.exceptions.Exit(os.EX_NOINPUT)
+
+
+def _list_models(config: Path, *, as_json: bool) -> None:
+    from agent.cli.profile_source import all_models  # noqa: PLC0415 - keeps `--help` fast
+
+    models = all_models(config.parent / "profiles")
+    if as_json:
+        said = [
+            {"model": name, "file": str(each.file), "mistakes": len(each.mistakes)} for name, each in models.items()
+        ]
+        click.echo(json.dumps(said, indent=2))
+        return
+    from agent.cli.profile_screen import show_models  # noqa: PLC0415 - only a person pays for rich
+
+    show_models(models)
 
 
 def _remarks(profile: Profile, source: Source) -> list[Finding]:

@@ -23,6 +23,18 @@ def show_profile(profile: Profile, remarks: Sequence[Finding], source: Source) -
     show(title, "", *_facts(profile, source), "", measurands(profile), *_doubtful(remarks, source))
 
 
+def show_models(models: Mapping[str, Source]) -> None:
+    """One line for each model."""
+    made = listing(("l", "model"), ("l", "vendor"), ("r", "values"), ("L", "what it is"))
+    for model, source in models.items():
+        profile = source.profile
+        if profile is None:
+            made.add_row(model, "", "", Text(f"{source.file}: {count(len(source.mistakes), 'mistake')}", "yellow"))
+        else:
+            made.add_row(model, profile.vendor, str(len(profile.measurands)), profile.description)
+    show(made)
+
+
 def measurands(profile: Profile) -> Table:
     """One line for each measurand."""
     if profile.protocol != "modbus":

@@ -87,6 +87,19 @@ def read_source(file: Path) -> Source:
     return Source(file, text, profile, (*mistakes, *found), tried, hides)
 
 
+def all_models(folder: Path) -> dict[str, Source]:
+    """Every model that a configuration can name, those of `folder` before the shipped ones of the same name."""
+    files = {**shipped_profiles(), **{path.stem: path for path in folder.glob("*.toml")}}
+    return {model: _try_source(files[model]) for model in sorted(files)}
+
+
+def _try_source(file: Path) -> Source:
+    try:
+        return read_source(file)
+    except (OSError, UnicodeDecodeError) as error:
+        return Source(file, "", None, (Finding("file", None, f"cannot be read: {error}", "a readable TOML file"),))
+
+
 def _finding(text: str, mistake: Mistake) -> Finding:
     return Finding(mistake.path, _line(text, mistake.path, mistake.problem), mistake.problem, mistake.expected)
 

@@ -145,6 +145,24 @@ def test_own_profiles_are_found_beside_the_configuration(made: Path, capsys: pyt
     assert "comes before the shipped eastron-sdm120.toml" in capsys.readouterr().out
 
 
+def test_all_models_are_listed(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = made.parent / "profiles"
+    folder.mkdir()
+    made.rename(folder / made.name)
+    (folder / "broken.toml").write_text("model = 3")
+    (folder / "latin.toml").write_bytes(b"model = '\xe4'")
+    config = made.parent / "agent.toml"
+    assert run("check-profile", "--config", config) == 0
+    said = capsys.readouterr().out
+    assert all(f"\n{model} " in said for model in ("acme-one", "eastron-sdm630", "sml"))
+    assert "broken.toml: " in said
+    assert run("check-profile", "--config", config, "--json") == 0
+    listed = {entry["model"]: entry["mistakes"] for entry in json.loads(capsys.readouterr().out)}
+    assert set(listed) == {"acme-one", "broken", "latin", *shipped_profiles()}
+    assert listed["acme-one"] == 0 < listed["broken"]
+    assert run("check-profile", "--against", "tcp://127.0.0.1:1") == os.EX_USAGE
+
+
 def test_as_json(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made.write_text(made.read_text().replace("resolution = 0.1", "resolution = 0.01"))
     assert run("check-profile", made, "--json") == 0
