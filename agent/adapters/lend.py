@@ -98,11 +98,12 @@ class LendError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Lender:
-    """A running daemon that has a line, as its status says."""
+    """A running daemon that has a line, as its status says. `interval_s` is how often it reads each of its meters."""
 
     status_path: Path
     line: str
     pid: int
+    interval_s: float = 0.0
 
     def borrow(self, timeout_s: float, seconds: int = LEASE_MAX_MS // 1000) -> None:
         """Ask for the line and wait until it is ours; raises `LendError`."""
@@ -175,8 +176,16 @@ def find_lender(status_path: Path, port: str) -> Lender | None:
     wanted = same_port(port)
     for name, line in lines.items():
         if isinstance(line, dict) and same_port(str(line.get("port"))) == wanted:
-            return Lender(status_path, name, pid)
+            return Lender(status_path, name, pid, _interval_s(status, name))
     return None
+
+
+def _interval_s(status: dict[str, Any], line: str) -> float:
+    """The longest of the line's meters."""
+    with suppress(AttributeError, KeyError, TypeError):
+        meters = status["settings"]["meters"].values()
+        return max((meter["interval_ms"] / 1000 for meter in meters if meter["bus"] == line), default=0.0)
+    return 0.0
 
 
 def same_port(port: str) -> str:

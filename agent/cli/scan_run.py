@@ -24,7 +24,7 @@ GATEWAY_SILENT = (10, 11)
 REFUSED = 0x80
 BORROW_S = 15.0
 LEASE_S = 100.0  # the daemon takes its line back after 120 s
-PAUSE_S = 12.0  # so long it has the line in between
+PAUSE_MIN_S, PAUSE_MAX_S = 5.0, 65.0  # in between it has the line for one interval
 CANARIES = (231, 142)  # whoever answers to these as well answers to any unit id
 LISTEN_S = 0.5
 LISTEN_LAST_S = 11.0  # the slowest of those who send by themselves do it every 10 s
@@ -137,8 +137,9 @@ class LineScan:
         if self._lender is not None and loop.time() - self._lent_s > LEASE_S:
             self._close()
             self._lender.give_back()
-            self._report.said(self._line.port, f"the daemon has the line for {PAUSE_S:.0f} s in between")
-            await asyncio.sleep(PAUSE_S)
+            pause_s = min(max(self._lender.interval_s + 2, PAUSE_MIN_S), PAUSE_MAX_S)
+            self._report.said(self._line.port, f"the daemon has the line for {pause_s:.0f} s in between")
+            await asyncio.sleep(pause_s)
             await asyncio.to_thread(self._lender.borrow, BORROW_S)
             self._lent_s = loop.time()
         if self._probe is None or setting != self._setting:

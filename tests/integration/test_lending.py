@@ -89,6 +89,7 @@ def test_a_line_is_lent_and_returned(daemon: AgentProcess, port: str) -> None:
     lender = find_lender(status_path, port)
     assert lender is not None
     assert (lender.line, lender.pid) == ("lan", daemon.process.pid if daemon.process else 0)
+    assert lender.interval_s == 0.2
     assert find_lender(status_path, "/dev/null") is None
     began_s = time.monotonic()
     lender.borrow(10)

@@ -112,7 +112,7 @@ class ScriptedHost:
 
 
 class FakeLender:
-    line, pid = "rs485", 17
+    line, pid, interval_s = "rs485", 17, 10.0
 
     def __init__(self, grants: int = 99) -> None:
         self.log: list[tuple[str, float]] = []
