@@ -36,8 +36,8 @@ This file is made from `wire/measurand.py` by `make generate`.
 - **Kind.** A *counter* only ever goes up, until it wraps or the meter is replaced; differences of it mean something. An
   *instant* is what the meter measured when it was read.
 - **Others.** `*_resettable` counters can be set to 0 at the meter. `*_f32` are copies of counters as float32, whose
-  step grows beyond 16.7 MWh. `power_active_import` and `_export` are never below 0, `power_active_demand` is a mean over the
-  meter's period. Water, heat and gas have m3, m3/h and degC.
+  step grows beyond 16.7 MWh. `power_active_import` and `_export` are never below 0, `power_active_demand` is a mean
+  over the meter's period. Water, heat and gas have m3, m3/h and degC.
 - **Step** is what `wattpost encode` takes where neither a profile nor the sender says the resolution.
 - **OBIS** is the code of IEC 62056-61, where there is one. `l1`, `l2`, `l3` are the phases, `n` is neutral; unit 1 is a
   plain number.
