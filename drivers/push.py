@@ -13,6 +13,7 @@ from drivers.telegram import Decode, StreamFramer, Telegram, TelegramError, show
 from drivers.telegram_meter import TelegramMeter, nameplate
 
 REST_S = 0.03  # a telegram comes in many small pieces; each wake-up costs more than a piece
+PAUSE_S = 1.5  # no meter pauses for so long within a telegram
 TELEGRAM_MS = 1_000  # how long a telegram may be on the wire
 CHECK_SIGNAL = "check the port's settings against the profile's, the adapter's kind, and the optical head's place"
 CHECK_SOURCE = (
@@ -43,6 +44,7 @@ class PushLine(StreamLine):
         self._framing = framing
         self._framer = framing()
         self._decode = decode
+        self._heard_s = 0.0
 
     def opened(self) -> None:
         """A telegram that began before the port was opened is none."""
@@ -52,6 +54,9 @@ class PushLine(StreamLine):
     def received(self, data: bytes) -> None:
         """Called by the port."""
         now_s = asyncio.get_running_loop().time()
+        if now_s - self._heard_s > PAUSE_S and (left := self._framer.end()) is not None:
+            self.damage = left  # else its claim would hold back what comes now, until it is old
+        self._heard_s = now_s
         self.unknown = (self.unknown + data)[:16]
         found = self._framer.feed(data)
         for frame in found:
