@@ -109,12 +109,14 @@ def show_trial(trial: Trial) -> None:
         style = "green" if each.verdict == GOOD else "yellow"
         value = Text(each.value or "missing", "bold" if each.value else "yellow")
         made.add_row(each.measurand, value, unit_of(each.measurand), each.place, each.raw, Text(each.verdict, style))
-    show("", Text.assemble(("against", "bold"), f"  {where}"), *_says(trial.says), made, *_summary(trial))
+    show("", Text.assemble(("against", "bold"), f"  {where}"), *_says(trial), made, *_summary(trial))
 
 
-def _says(says: Mapping[str, str]) -> Iterable[str]:
-    if says:
-        yield "it says: " + ", ".join(f"{name.replace('_', ' ')} {text}" for name, text in says.items())
+def _says(trial: Trial) -> Iterable[str]:
+    if trial.says:
+        yield "it says: " + ", ".join(f"{name.replace('_', ' ')} {text}" for name, text in trial.says.items())
+    for text in trial.marks:
+        yield f"mark: {text}"
 
 
 def _summary(trial: Trial) -> Iterable[str | Text]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,15 @@ from agent.cli.borrow import borrowed
 from agent.cli.reading import BUDGET_MS, Taken, take_all
 from agent.cli.terminal import waiting
 from agent.cli.texts import count
-from drivers.building import BuiltMeter
+from drivers.building import BuiltMeter, build_meter
 from drivers.meter import MeterError
-from drivers.profile_model import Profile
+from drivers.profile_model import Identity, Profile, TextRegister, TextType
 from drivers.profile_review import are_all_zero, doubts
 from wire.document import flag_names
 
 GOOD = "good"
 ALL_ZERO = "all values are 0, which some meters answer to any register: is it the right model, and is the meter live?"
+OTHER_MODEL = "it does not say that it is this model where identity.marks look: another model, or other marks?"
 READINGS_MAX = 10  # a meter that refuses registers needs several until it is known which
 REFUSED = "register_refused"
 
@@ -44,6 +45,7 @@ class Trial:
     took_ms: int = 0
     verdicts: list[Verdict] = field(default_factory=list)
     says: Mapping[str, str] = field(default_factory=dict)
+    marks: list[str] = field(default_factory=list)  # what lies where the model should be said
     remarks: list[str] = field(default_factory=list)
     error: MeterError | None = None  # it could not be read at all
 
@@ -71,6 +73,7 @@ async def _try(meter: BuiltMeter, refused: Mapping[str, MeterError]) -> Trial:
         if taken.error is None:
             trial.verdicts = _judge(taken)
             trial.says = await _identify(meter)
+            await _look_at_marks(trial)
     finally:
         await meter.line.close()
     values = [float(each.value) for each in trial.verdicts if each.value is not None]
@@ -107,6 +110,24 @@ def _judge(taken: Taken) -> list[Verdict]:
     ]
 
 
+async def _look_at_marks(trial: Trial) -> None:
+    """Whether the meter says that it is this model: one mark that matches is enough."""
+    profile = trial.meter.profile
+    matched = False
+    for mark in profile.identity.marks:
+        kind: TextType = "ascii" if mark.ascii else "uint64"
+        place = TextRegister(mark.function_code, mark.address, mark.count, kind)
+        asking = replace(profile, identity=Identity(place))
+        meter = build_meter(trial.meter.line, trial.meter.unit, asking, profile.model, profile.default)
+        said = (await _identify(meter)).get("serial_number", "")
+        fits = said.startswith(mark.ascii) if mark.ascii else said in map(str, mark.any_of)
+        matched = matched or fits
+        where = f"FC{mark.function_code} {mark.address} ({mark.address:#06x})"
+        trial.marks.append(f"{where} says {said or 'nothing'}" + (f", as {profile.model}" if fits else ""))
+    if trial.marks and not matched:
+        trial.remarks.append(OTHER_MODEL)
+
+
 async def _identify(meter: BuiltMeter) -> Mapping[str, str]:
     try:
         return await meter.identify(BUDGET_MS)
@@ -124,6 +145,7 @@ def as_document(trial: Trial) -> dict[str, Any]:
         "ok": trial.is_good,
         "took_ms": trial.took_ms,
         "identity": dict(trial.says),
+        "marks": trial.marks,
         "remarks": trial.remarks,
         "error": None if trial.error is None else {"reason": trial.error.reason, "text": str(trial.error)},
         "values": [

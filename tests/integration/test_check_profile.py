@@ -22,6 +22,10 @@ description = "One"
 sources = ["this test"]
 [identity]
 serial_number = { function = 4, address = 100, type = "uint32" }
+marks = [
+  { function = 4, address = 110, any_of = [71, 72] },
+  { function = 4, address = 120, count = 4, ascii = "ONE" },
+]
 [defaults]
 function = 4
 [registers]
@@ -93,6 +97,22 @@ def test_mistakes_that_only_the_meter_shows(
     assert code == 1
     assert set(verdicts(document)) == {measurand}
     assert says in verdicts(document)[measurand]
+
+
+def test_a_meter_that_says_that_it_is_another_model(
+    tmp_path: Path, meter: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, document = check(tmp_path, meter, capsys=capsys)
+    assert (code, document["remarks"]) == (0, [])
+    assert all(text.endswith(", as acme-one") for text in document["marks"])
+    code, document = check(tmp_path, meter, "[71, 72]", "[73]", capsys=capsys)
+    assert (code, document["remarks"]) == (0, [])  # the other mark is enough
+    (tmp_path / "acme-one.toml").write_text(PROFILE.replace("[71, 72]", "[73]").replace('"ONE"', '"TWO"'))
+    with pytest.raises(SystemExit) as ended:
+        main(["check-profile", str(tmp_path / "acme-one.toml"), "--against", meter, "--json"])
+    (remark,) = json.loads(capsys.readouterr().out)["against"]["remarks"]
+    assert ended.value.code == 1
+    assert "another model" in remark
 
 
 def test_people_see_a_table(tmp_path: Path, meter: str, capsys: pytest.CaptureFixture[str]) -> None:
