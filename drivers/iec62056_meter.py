@@ -138,4 +138,4 @@ class Iec62056Meter(TelegramMeter[StreamLine]):
                 nothing = TelegramError("truncated", "IEC 62056-21", "no readout after the identification")
                 raise (framer.end() if began else None) or nothing
             heard += more
-            deadline = loop.time() + SILENCE_S
+            deadline = loop.time() + SILENCE_S if began else deadline

@@ -114,10 +114,12 @@ class MbusMeter(TelegramMeter[StreamLine]):
         loop, framer = asyncio.get_running_loop(), MbusFramer()
         request = short_frame(control, self.unit)
         self.line.send(request)
-        wait_until = min(loop.time() + self._answer_s + len(request) * self.line.character_s, deadline)
+        begin_s = loop.time() + len(request) * self.line.character_s + self._answer_s
+        latest = min(begin_s + self._whole_s + ACK_EXTRA_S, deadline)
+        wait_until = min(begin_s, deadline)
         heard, damage = b"", None
         while data := await self.line.receive(wait_until):
-            heard = (heard + data).removeprefix(request) if len(heard) < LONGEST_BYTES else heard
+            heard = (heard + data)[:LONGEST_BYTES].removeprefix(request)
             for found in framer.feed(data):
                 if found == ACK:
                     if control == SND_NKE:
@@ -126,10 +128,7 @@ class MbusMeter(TelegramMeter[StreamLine]):
                     damage = found
                 else:
                     return self._mine(long_frame(found))
-            missing_s = framer.missing * self.line.character_s if framer.missing else self._whole_s
-            wait_until = min(max(wait_until, loop.time() + missing_s + ACK_EXTRA_S), deadline)
-            if not framer.missing and len(heard) >= LONGEST_BYTES:
-                break
+            wait_until = latest
         if damage is not None or heard.strip(ACK):
             cause = str(damage) if damage is not None else f"no answer, but bytes: {shown(heard)}"
             raise self.error("garbage", f"{cause} ({self.line.settings})", CHECK_NOISE)

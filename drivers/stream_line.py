@@ -95,7 +95,9 @@ class StreamLine:
             self._port.set_baudrate(baudrate)
 
     async def receive(self, deadline: float) -> bytes:
-        """What has come since the last call: at least one byte, or none at `deadline` (loop time)."""
+        """What has come since the last call: at least one byte, or none at `deadline` (loop time), noise or not."""
+        if asyncio.get_running_loop().time() >= deadline:
+            return b""
         try:
             async with asyncio.timeout_at(deadline):
                 while not self._buffer and not self.lost_cause:

@@ -153,6 +153,33 @@ def test_damaged_readouts(readout: bytes, says: str) -> None:
     play("iec62056-21", work, lambda request: head(request, readout))
 
 
+def babble(_request: bytes) -> Answers:
+    """Noise for a minute that has something of everything in it."""
+    noise = b"/AC\x02\x68\xe5\r\n\x68\x10\x10\x68\x55\x16\x03"
+    return [(at / 100, noise[at % 13 :] + noise[: at % 13]) for at in range(6_000)]
+
+
+@pytest.mark.parametrize(("model", "most_s"), [("iec62056-21", 4), ("mbus", 8)])
+def test_noise_without_end_ends(model: str, most_s: float) -> None:
+    async def work(meter: Meter, port: FakePort) -> None:
+        error = await failure(meter, 20_000)
+        assert error.reason == "garbage"
+        assert asyncio.get_running_loop().time() < most_s
+
+    play(model, work, babble)
+
+
+def test_noise_after_the_identification_ends() -> None:
+    async def work(meter: Meter, port: FakePort) -> None:
+        assert "no readout after the identification" in (await failure(meter, 20_000)).cause
+        assert asyncio.get_running_loop().time() < 6
+
+    def script(request: bytes) -> Answers:
+        return [(0.5, READOUT[0])] if request == SIGN_ON else [(at / 50, b"\x06U") for at in range(3_000)]
+
+    play("iec62056-21", work, script)
+
+
 def test_closing_the_line_ends_a_readout() -> None:
     async def work(meter: Meter, port: FakePort) -> None:
         await failure(meter, 1_000)

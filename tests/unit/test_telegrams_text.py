@@ -147,6 +147,12 @@ def test_a_telegram_of_mode_d_has_nothing_but_its_form() -> None:
         (b"/ACM\r\n!" + b"y" * 40 + GOOD, ["too_long", GOOD]),
         (b"/ACM\r\n!" + b"y" * 20 + GOOD, ["truncated", GOOD]),
         (b"\xdb\x08" + bytes(8) + b"\x82\x00\x05" + b"/!\r\n/" + GOOD, ["encrypted", GOOD]),
+        (b"\xff\xdb\x08" + bytes(8) + b"\x05" + b"/!\r\n/!" + GOOD, ["encrypted", GOOD]),
+        (b"\xdb\x08" + bytes(8) + b"\x83\x00\x05" + GOOD, [GOOD]),
+        (b"\xdb\x08" + bytes(8) + b"\x82\xff\xff" + GOOD, [GOOD]),
+        (b"\xdb\x08" + bytes(5), ["truncated"]),
+        (b"\xdb\x08" + bytes(8) + b"\x82\x00\x05xx", ["truncated"]),
+        (b"noise\xdb", ["truncated"]),
     ],
 )
 def test_telegrams_are_found_in_a_stream(stream: bytes, found: list[bytes | str]) -> None:
