@@ -309,8 +309,8 @@ class ModbusLine:
 
     def _expire(self, request: Request, asked: float, deadline: float) -> None:
         """Time is up, unless the meter has shown that it may take longer."""
-        self._port.drain()
         pending, loop = self._pending, asyncio.get_running_loop()
+        self._port.drain()  # who waits may go on at once, and ask for something else
         if pending is None or pending.done():
             return
         until = min(asked + self._late.patience_s(request.unit), deadline)

@@ -16,6 +16,7 @@ from scripted_port import ScriptedPort, Sends, scripted_meter
 from virtual_time import run_virtual
 
 from drivers.meter import MeterError
+from drivers.modbus import ModbusLine
 from drivers.modbus_meter import ModbusMeter
 from drivers.profile import Profile, parse_profile
 from meter_sim.frames import Asked, answer_body, refusal_body, rtu_frame
@@ -270,5 +271,33 @@ def test_after_the_noise_the_line_is_waited_for_again() -> None:
             started = loop.time()
             await meter.read(500)
             assert loop.time() - started > 0.1
+
+    run_virtual(scenario())
+
+
+def test_an_answer_found_at_the_last_moment_does_not_cost_the_next_request_its_time() -> None:
+    """The time-out looks once more at what the kernel has; the reader goes on at once, and asks for the next block."""
+
+    class Held(ScriptedPort):
+        """Bytes stay with the kernel until somebody looks, as while a `SerialPort` rests."""
+
+        held = b""
+
+        def drain(self) -> None:
+            held, self.held = self.held, b""
+            if held:
+                self._arrive(held)
+
+    async def scenario() -> None:
+        def script(asked: Asked) -> Sends:
+            if asked.address == 0:
+                port.held = good_frame(asked)
+                return []
+            return [(0.03, good_frame(asked))]
+
+        port = Held(script)
+        meter = ModbusMeter(ModbusLine("rs485", "scripted", way=port), 1, TWO, "main")
+        assert (await meter.read(1000)).values == (0, 0)
+        assert [asked.address for asked in port.requests] == [0, 100]
 
     run_virtual(scenario())
