@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from agent.cli.borrow import borrowed
+from agent.cli.judging import Judges
 from agent.cli.read_table import table, title
 from agent.cli.reading import Taken, as_document, failures, take_all
 from agent.cli.terminal import console
@@ -43,9 +44,10 @@ async def _readings(drivers: Sequence[BuiltMeter], status_path: Path, period_s: 
     loop = asyncio.get_running_loop()
     first_s, told = loop.time(), False
     ports = [driver.line.port for driver in drivers]
+    judges = Judges()
     while True:
         with borrowed(ports, status_path, quiet=told) as refused:
-            taken = await take_all(drivers, refused)
+            taken = await take_all(drivers, refused, judges)
         told = True
         show(taken)
         await asyncio.sleep(period_s - (loop.time() - first_s) % period_s)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.adapters.clock import SystemClock
+from agent.cli.judging import Judges
 from agent.cli.status_view import running_pid
 from drivers.building import BuiltMeter, HasOrigin
 from drivers.meter import MeterError, RawBlock, Sample
@@ -53,26 +54,32 @@ def _holds(block: RawBlock, register: Register) -> bool:
     return block.address <= register.address and register.end <= block.address + len(block.data) // 2
 
 
-async def take_all(meters: Sequence[BuiltMeter], refused: Mapping[str, MeterError]) -> list[Taken]:
-    """One reading of each, in their order; no failure stops the others. `refused` are the ports that are not ours."""
+async def take_all(
+    meters: Sequence[BuiltMeter], refused: Mapping[str, MeterError], judges: Judges | None = None
+) -> list[Taken]:
+    """One reading of each, in their order; no failure stops the others. `refused` are the ports that are not ours.
+
+    `judges` are those of the reading before, if there was one.
+    """
+    judges = judges or Judges()
     lines = list(dict.fromkeys(meter.line for meter in meters))
     taken = await asyncio.gather(
-        *(_take_line([m for m in meters if m.line is line], refused.get(line.port)) for line in lines)
+        *(_take_line([m for m in meters if m.line is line], refused.get(line.port), judges) for line in lines)
     )
     by_meter = {id(one.meter): one for of_line in taken for one in of_line}
     return [by_meter[id(meter)] for meter in meters]
 
 
-async def _take_line(meters: Sequence[BuiltMeter], refused: MeterError | None) -> list[Taken]:
+async def _take_line(meters: Sequence[BuiltMeter], refused: MeterError | None, judges: Judges) -> list[Taken]:
     taken: list[Taken] = []
     for meter in meters:
         missing = next((t.error for t in taken if t.error is not None and t.error.reason == "line_missing"), None)
-        taken.append(await _take(meter, refused or missing))
+        taken.append(await _take(meter, refused or missing, judges))
     await meters[0].line.close()
     return taken
 
 
-async def _take(meter: BuiltMeter, missing: MeterError | None) -> Taken:
+async def _take(meter: BuiltMeter, missing: MeterError | None, judges: Judges) -> Taken:
     """`missing` says that the line is known not to be there: waiting for that once is enough."""
     clock = SystemClock("system")
     began = clock.look()
@@ -82,7 +89,8 @@ async def _take(meter: BuiltMeter, missing: MeterError | None) -> Taken:
         sample = await meter.read(max(BUDGET_MS, meter.read_max_ms))
     except MeterError as error:
         return Taken(meter, began.utc_ms, clock.mono_ms() - began.mono_ms, error=error)
-    return Taken(meter, began.utc_ms, clock.mono_ms() - began.mono_ms, sample)
+    judged = judges.judged(meter, began.mono_ms, sample)
+    return Taken(meter, began.utc_ms, clock.mono_ms() - began.mono_ms, judged)
 
 
 def as_document(taken: Taken, *, raw: bool) -> dict[str, Any]:

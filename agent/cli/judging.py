@@ -1,0 +1,30 @@
+"""What the daemon's judge says of readings that are taken by hand: `agent.core.truth` for each meter."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agent.core.truth import MeterTruth
+from agent.origins import DriverOrigins
+from agent.ratings import ratings
+from drivers.building import BuiltMeter
+from drivers.meter import Sample
+
+
+class Judges:
+    """Kept from reading to reading, it finds counters that go back; at the first one, only what no meter can say."""
+
+    def __init__(self) -> None:
+        self._truths: dict[int, MeterTruth] = {}
+
+    def judged(self, meter: BuiltMeter, now_ms: int, sample: Sample) -> Sample:
+        """The sample with its flags."""
+        flags, _events = self._truth(meter).judge(now_ms, sample)
+        return replace(sample, flags=flags)
+
+    def _truth(self, meter: BuiltMeter) -> MeterTruth:
+        if id(meter) not in self._truths:
+            # Its ratios are the ones in force: 1 where the meter applies them itself.
+            rated = ratings(meter.profile, getattr(meter, "ct_ratio", 1), getattr(meter, "vt_ratio", 1))
+            self._truths[id(meter)] = MeterTruth(meter.name, meter.columns, rated, DriverOrigins(meter))
+        return self._truths[id(meter)]
