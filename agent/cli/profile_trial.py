@@ -92,9 +92,10 @@ def _judge(taken: Taken) -> list[Verdict]:
         if steps is not None
     }
     verdicts = doubts(taken.meter.profile, values)
-    for column, flag in zip(columns, sample.flags, strict=False):
+    for column, steps, flag in zip(columns, sample.values, sample.flags, strict=False):
         if flag:
-            verdicts[column.measurand] = "no value: " + ", ".join(flag_names(flag)).replace("_", " ")
+            said = ", ".join(flag_names(flag)).replace("_", " ")
+            verdicts.setdefault(column.measurand, f"no value: {said}" if steps is None else said)
     for notice in sample.notices:
         if notice.kind == REFUSED:
             verdicts[notice.data["measurand"]] = f"refused by the meter (exception {notice.data['code']})"
