@@ -15,17 +15,28 @@ OVERFLOW = (None, int(Quality.OVERFLOW))
 
 
 class FieldReader:
-    """Reads `fields` out of telegrams. `ct_ratio` multiplies currents, powers and energies."""
+    """Reads `fields` out of telegrams. `ct_ratio` multiplies currents, powers and energies.
 
-    def __init__(self, fields: Sequence[Field], ct_ratio: float = 1) -> None:
+    A field that a telegram has not is not available; `in_lists`: unless an earlier telegram had it. Then the meter sends
+    it in some of its lists only, and in the others it is missing without a flag.
+    """
+
+    def __init__(self, fields: Sequence[Field], ct_ratio: float = 1, *, in_lists: bool = False) -> None:
+        self._in_lists = in_lists
+        self._seen: set[str] = set()
         self._fields = [(field, field.scale * _factor(field, ct_ratio)) for field in fields]
 
     def __call__(self, telegram: Telegram) -> tuple[tuple[int | None, ...], tuple[int, ...]]:
         """Values in steps and their flags, empty when all are good; `TelegramError` where both contradict."""
         items = _by_code(telegram)
-        read = [_value(field, scale, items) for field, scale in self._fields]
+        read = [_value(field, scale, items) or self._absent(field) for field, scale in self._fields]
+        if self._in_lists:
+            self._seen.update(field.measurand for field, _ in self._fields if _terms(field, items) is not None)
         flags = tuple(flag for _, flag in read)
         return tuple(value for value, _ in read), flags if any(flags) else ()
+
+    def _absent(self, field: Field) -> tuple[None, int]:
+        return (None, 0) if field.measurand in self._seen else NOT_AVAILABLE
 
     def holds(self, telegram: Telegram) -> int:
         """How many of the fields a telegram has."""
@@ -54,11 +65,15 @@ def _by_code(telegram: Telegram) -> dict[str, Item | None]:
     return items
 
 
-def _value(field: Field, scale: Fraction, items: dict[str, Item | None]) -> tuple[int | None, int]:
-    for terms in field.sums:
-        if all(code in items for _, code in terms):
-            return _total(field, scale, [(sign, code, items[code]) for sign, code in terms])
-    return NOT_AVAILABLE
+def _terms(field: Field, items: dict[str, Item | None]) -> tuple[tuple[int, str], ...] | None:
+    """The first sum whose codes are all there."""
+    return next((terms for terms in field.sums if all(code in items for _, code in terms)), None)
+
+
+def _value(field: Field, scale: Fraction, items: dict[str, Item | None]) -> tuple[int | None, int] | None:
+    """None: the telegram has it not."""
+    terms = _terms(field, items)
+    return None if terms is None else _total(field, scale, [(sign, code, items[code]) for sign, code in terms])
 
 
 def _total(field: Field, scale: Fraction, terms: Sequence[tuple[int, str, Item | None]]) -> tuple[int | None, int]:

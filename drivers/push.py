@@ -80,6 +80,8 @@ class PushLine(StreamLine):
 class PushMeter(TelegramMeter[PushLine]):
     """A meter of a profile whose protocol pushes. `measurands` None means the profile's default set."""
 
+    in_lists = True
+
     def __init__(
         self, line: PushLine, profile: Profile, name: str, measurands: Sequence[str] | None = None, ct_ratio: float = 1
     ) -> None:

@@ -23,6 +23,7 @@ class TelegramMeter(Generic[L]):
     """
 
     operation = "read"
+    in_lists = False  # whether telegrams of one meter may have different contents
 
     def __init__(
         self,
@@ -41,7 +42,7 @@ class TelegramMeter(Generic[L]):
         fields = profile.select_fields(None if measurands is None else tuple(measurands))
         self._columns = tuple(Column(field.measurand, field.resolution) for field in fields)
         self.ct_ratio = ct_ratio if profile.ct == "box" else 1
-        self.reader = FieldReader(fields, self.ct_ratio)
+        self.reader = FieldReader(fields, self.ct_ratio, in_lists=self.in_lists)
 
     @property
     def name(self) -> str:

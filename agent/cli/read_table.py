@@ -42,7 +42,7 @@ def table(taken: Taken, sample: Sample, *, raw: bool, before: Taken | None = Non
         steps = sample.values[number]
         change = [_change(column, old[number], steps)] if before is not None else []
         where = list(origins[number]) if raw else []
-        quality = _quality(flags[number])
+        quality = _quality(flags[number]) if steps is not None or flags[number] else Text("not sent now", "yellow")
         made.add_row(column.measurand, _value(column, steps), *change, unit_of(column.measurand), quality, *where)
     return made
 

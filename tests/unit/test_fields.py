@@ -84,6 +84,15 @@ def test_another_unit_is_another_meter() -> None:
     assert caught.value.reason == "unsupported"
 
 
+def test_what_comes_in_some_lists_only_is_missing_in_the_others_without_a_flag() -> None:
+    reader = FieldReader(parse_profile(f"{HEAD}{POWER}\n{ENERGY}").fields, in_lists=True)
+    short = Telegram((item("1-0:16.7.0", 5, "W"),))
+    long = Telegram((*short.items, item("1-0:1.8.0", 7, "Wh")))
+    assert reader(short) == ((50, None), (0, NOT_AVAILABLE))
+    assert reader(long) == ((50, 70), ())
+    assert reader(short) == ((50, None), ())
+
+
 def test_how_much_of_a_profile_a_telegram_has_and_where_it_came_from() -> None:
     reader = FieldReader(parse_profile(f"{HEAD}{POWER}\n{ENERGY}").fields)
     telegram = Telegram((Item("1-0:1.7.0", Fraction(1), "W", "1"), Item("1-0:2.7.0", Fraction(0), "W", "0")))
