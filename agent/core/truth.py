@@ -154,8 +154,8 @@ class MeterTruth:
         if not wrong:
             return set()
         blocks = [self._origins.block(index, words) for index in range(len(values))]
-        if not any(blocks):
-            return set() if any(values) else set(range(len(values)))
+        if not any(values) and not any(any(block.data) for block in words):
+            return set(range(len(values)))  # also those in answers of their own, of which nothing cannot be 0
         hollow = [block for index in wrong if (block := blocks[index]) is not None and not any(block.data)]
         return {index for index, block in enumerate(blocks) if any(block is one for one in hollow)}
 

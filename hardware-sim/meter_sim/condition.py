@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from meter_sim.faults import Fault
 from wire.measurand import BY_NAME
 
-SHORT_OF_WRAP = 2.0  # of the counter's unit: a household passes it within minutes
+SHORT_OF_WRAP = 20.0  # of the counter's unit: a household passes it within minutes
 COUNTER_MAX = 5e6
 
 

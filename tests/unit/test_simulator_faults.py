@@ -147,7 +147,7 @@ def test_a_gateway_has_faults_of_its_own() -> None:
 
 
 VALUES = {"voltage_l1_n": 230.0, "energy_active_import_total": 5000.0}
-LATER = {"voltage_l1_n": 231.0, "energy_active_import_total": 5003.0}
+LATER = {"voltage_l1_n": 231.0, "energy_active_import_total": 5023.0}
 
 
 def test_stuck_is_over_when_it_is_over() -> None:
@@ -163,16 +163,16 @@ def test_stuck_is_over_when_it_is_over() -> None:
 def test_reset_rollover_and_swap_concern_counters_alone() -> None:
     meter = Condition("1", {"energy_active_import_total": 1e6})
     meter.apply(Fault("reset"), VALUES, 0)
-    assert meter.look(LATER, 0) == {"voltage_l1_n": 231.0, "energy_active_import_total": 3.0}
+    assert meter.look(LATER, 0) == {"voltage_l1_n": 231.0, "energy_active_import_total": 23.0}
     meter.apply(Fault("rollover"), VALUES, 0)
-    assert meter.look(VALUES, 0)["energy_active_import_total"] == 999_998
-    assert meter.look(LATER, 0)["energy_active_import_total"] == 1
+    assert meter.look(VALUES, 0)["energy_active_import_total"] == 999_980
+    assert meter.look(LATER, 0)["energy_active_import_total"] == 3
     before = meter.serial_number
     meter.apply(Fault("swap"), VALUES, 0)
     assert meter.serial_number != before
     assert meter.serial_number >= 10_000_000
     swapped = meter.look(LATER, 0)["energy_active_import_total"] - meter.look(VALUES, 0)["energy_active_import_total"]
-    assert swapped % 1e6 == 3
+    assert swapped % 1e6 == 23
     assert meter.look(VALUES, 0)["voltage_l1_n"] == 230
 
 
