@@ -69,7 +69,12 @@ class SunSpecMeter(ModbusMeter):
     async def read(self, budget_ms: int) -> Sample:
         """One reading; see `drivers.meter.Meter`."""
         deadline = asyncio.get_running_loop().time() + budget_ms / 1000
-        reader = await self._find(deadline)
+        try:
+            reader = await self._find(deadline)
+        except MeterError as error:
+            self._failing = error.reason == SILENT  # the next reading asks once, not twice
+            raise
+        self._failing = False
         return await reader.read(_left_ms(deadline))
 
     async def identify(self, budget_ms: int) -> Mapping[str, str]:

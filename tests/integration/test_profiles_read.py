@@ -277,6 +277,31 @@ def test_a_device_that_is_silent_at_one_base_is_asked_at_the_next_one_afterwards
     asyncio.run(scenario())
 
 
+def test_a_device_that_stays_silent_costs_one_time_out_a_reading() -> None:
+    registers, _expected = a_sunspec_device(201, random.Random(1))
+    given = find_profile("sunspec-201")
+    profile = replace(given, timing=replace(given.timing, answer_timeout_ms=50))
+
+    async def scenario() -> list[int]:
+        async with serving(registers) as url:
+            line = ModbusLine("test", url)
+            meter = modbus_meter(line, 1, profile, "pv")
+            await meter.read(BUDGET_MS)
+            registers.silent = frozenset(range(65536))
+            asked = []
+            for _reading in range(3):
+                registers.requests.clear()
+                with pytest.raises(MeterError, match="no answer"):
+                    await meter.read(BUDGET_MS)
+                asked.append(len(registers.requests))
+            registers.silent = frozenset()
+            await meter.read(BUDGET_MS)
+            await line.close()
+            return asked
+
+    assert asyncio.run(scenario()) == [2, 1, 1]
+
+
 def test_a_model_that_ends_before_its_values() -> None:
     registers, _expected = a_sunspec_device(203, random.Random(1))
     header = next(at for at, word in registers.words.items() if word == 203 and registers.words.get(at + 1) == 105)
