@@ -71,7 +71,8 @@ class Screen:
     def say(self, text: str) -> None:
         """A line above the bars."""
         if not self._quiet:
-            self._progress.console.print(text, soft_wrap=True)
+            out = self._progress.console
+            out.print(text, soft_wrap=not out.is_terminal)
 
     def planned(self, port: str, left_ms: float) -> None:
         self._bars[port] = self._progress.add_task(port, total=max(left_ms, 1), left="")

@@ -18,7 +18,8 @@ from agent.settings.load import parse
 SURE_MIN = 0.3  # what is less sure is written as a comment
 UNITS = range(1, 248)
 TCP = "tcp://"
-DEFAULT_LINE = "rs485"
+DEFAULT_LINE, CUSTOMER_PORT = "rs485", "customer-port"
+BY_ID = Path("/dev/serial/by-id")
 
 
 class WriteError(Exception):
@@ -56,7 +57,7 @@ def tables(found: Sequence[Found], buses: Sequence[Bus], meters: Iterable[tuple[
             known[port] = _bus(one, names)
             names.add(known[port].name)
             made.text += _bus_table(known[port])
-            made.said.append(f"added bus {known[port].name} ({one.port})")
+            made.said.append(f"added bus {known[port].name} ({known[port].port})")
         bus = known[port].name
         if (bus, one.unit) in there:
             made.said.append(f"{_where(one)}: there already, as meter {there[bus, one.unit]}")
@@ -84,12 +85,21 @@ def _where(found: Found) -> str:
 
 
 def _bus(found: Found, names: set[str]) -> Bus:
-    setting = found.setting
+    setting, port = found.setting, lasting_name(found.port)
     if found.sends:  # its profile says how such a line talks
-        return Bus(_free(found.port.rpartition("/")[2][:40], names), found.port, None, None, None)
+        return Bus(_free(CUSTOMER_PORT, names), port, None, None, None)
     if setting is None:
-        return Bus(_free("tcp-" + found.port.removeprefix(TCP).rpartition(":")[0], names), found.port, None, None, None)
-    return Bus(_free(DEFAULT_LINE, names), found.port, setting.baudrate, setting.parity, setting.stopbits)
+        return Bus(_free("tcp-" + port.removeprefix(TCP).rpartition(":")[0], names), port, None, None, None)
+    return Bus(_free(DEFAULT_LINE, names), port, setting.baudrate, setting.parity, setting.stopbits)
+
+
+def lasting_name(port: str) -> str:
+    """The name under which an adapter is found again after replugging, where it has one."""
+    if not port.startswith(TCP):
+        with suppress(OSError):
+            real = os.path.realpath(port)
+            return next((str(link) for link in sorted(BY_ID.iterdir()) if os.path.realpath(link) == real), port)
+    return port
 
 
 def _free(wanted: str, taken: set[str]) -> str:

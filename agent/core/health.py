@@ -17,6 +17,7 @@ STALE_MIN_MS = 15_000
 STALE_INTERVALS = 3
 MISSED_INTERVALS = 3
 NEARLY_FULL = 0.8
+LENT = ("lent", "line returned")  # the latter until the next reading
 PID_MAX = 2**22  # Linux's
 MISSING = frozenset({"not_available", "overflow"})
 SHOWN_MAX = 3
@@ -168,6 +169,8 @@ def _meters(status: Status) -> Iterator[Finding]:
         subject, settings = f"meter {name}", status.settings.meters.get(name)
         limit_ms = MISSED_INTERVALS * settings.interval_ms + NEWCOMER_MS if settings is not None else None
         silent_ms = status.up_ms if meter.age_ms is None else meter.age_ms
+        if meter.state in LENT:
+            continue  # for two minutes at most, and recorded
         if meter.error is not None:
             yield Finding(subject, meter.error)
         elif limit_ms is not None and silent_ms > limit_ms:

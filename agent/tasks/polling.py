@@ -100,7 +100,7 @@ class LinePoller:
                     await loan.sleep(max(wait_ms, READ_MIN_MS) / 1000)
             for polled in self.meters:
                 if polled.progress.state == "lent":
-                    polled.progress.state, polled.progress.error = "not read yet", None
+                    polled.progress.state, polled.progress.error = "line returned", None
 
     def _leave_out(self, polled: PolledMeter, now_ms: int, lease: Lease) -> None:
         start_ms, late = polled.slots.take(now_ms)

@@ -85,7 +85,7 @@ def test_a_p1_meter_is_recognised_by_a_whole_telegram_and_written(tmp_path: Path
     assert found["line"]["baudrate"] == 115200
     assert found["values"]["voltage_l1_n"] == 230.1
     text = config.read_text()
-    assert f'[[bus]]\nname = "port"\nport = "{port}"\n\n' in text, text
+    assert f'[[bus]]\nname = "customer-port"\nport = "{port}"\n\n' in text, text
     assert 'model = "dsmr-p1"' in text
 
 

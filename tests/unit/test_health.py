@@ -100,6 +100,8 @@ def test_a_good_status_needs_nothing() -> None:
         {"meters.main.age_ms": 40_000},
         {"meters.other": {**GOOD["meters"]["main"], "age_ms": HOUR_MS}},
         {"meters.main.quality": {"frequency": ["not_available"]}, "meters.main.flagged_values": 7},
+        {"meters.main.state": "lent", "meters.main.error": "its line is lent", "meters.main.age_ms": 100_000},
+        {"meters.main.state": "line returned", "meters.main.age_ms": 100_000},
         {"buffer.used_bytes": 800_000},
         {"buffer.oldest_age_ms": None, "uplink.connected_ms": None},
     ],
