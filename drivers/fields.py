@@ -17,8 +17,8 @@ OVERFLOW = (None, int(Quality.OVERFLOW))
 class FieldReader:
     """Reads `fields` out of telegrams. `ct_ratio` multiplies currents, powers and energies.
 
-    A field that a telegram has not is not available; `in_lists`: unless an earlier telegram had it. Then the meter sends
-    it in some of its lists only, and in the others it is missing without a flag.
+    A field that a telegram has not is not available. `in_lists`: unless an earlier telegram had it; then the meter
+    sends it in some of its lists only, and in the others it is missing without a flag.
     """
 
     def __init__(self, fields: Sequence[Field], ct_ratio: float = 1, *, in_lists: bool = False) -> None:
