@@ -22,11 +22,12 @@ def ratings(profile: Profile, ct_ratio: float = 1, vt_ratio: float = 1) -> Ratin
     current_a = profile.rating.current_max_a
     return Ratings(
         None if current_a is None else current_a * ct,
-        (low_v * vt, None if profile.vt == "meter" else high_v * vt),
+        (low_v * vt, high_v * vt),
         profile.rating.frequency_range_hz,
         1 if _is_single_phase(profile) else 3,
         ct * vt,
         _rollovers(profile, ct, vt),
+        vt_unknown=profile.vt == "meter",
     )
 
 

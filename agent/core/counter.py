@@ -68,8 +68,12 @@ class Counter:
     )
 
     def __init__(self, bounds: CounterBounds) -> None:
-        self._rate, self._slack, self._modulus = bounds.rate, bounds.slack, bounds.modulus
+        self.bind(bounds)
         self.forget()
+
+    def bind(self, bounds: CounterBounds) -> None:
+        """Judge by these from now on."""
+        self._rate, self._slack, self._modulus = bounds.rate, bounds.slack, bounds.modulus
 
     def forget(self) -> None:
         """Nothing is known of it: another meter."""

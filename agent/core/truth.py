@@ -7,11 +7,11 @@ frequency, currents and powers lie within the rating (`agent.core.truth_bounds`)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.core.counter import BACKWARDS, Counter, Ruling
 from agent.core.records import NewEvent
-from agent.core.truth_bounds import Ratings, bounds, counter_bounds, is_counter
+from agent.core.truth_bounds import TRANSFORMED_MIN_V, Ratings, bounds, counter_bounds, is_counter
 from agent.core.truth_events import STALE, Flagged, Origins, Places, TruthEvents
 from drivers.meter import RawBlock, Sample
 from wire.batch import Column, Quality
@@ -57,9 +57,8 @@ class MeterTruth:
         self.meter = meter
         self._columns = tuple(columns)
         self._origins = origins or Places((None,) * len(self._columns))
-        self._bounds = [bounds(column, ratings) for column in self._columns]
-        self._lows = [bound.low for bound in self._bounds]
-        self._highs = [bound.high for bound in self._bounds]
+        self._ratings = ratings
+        self._bind_ranges(ratings)
         self._counters = {
             index: Counter(counter_bounds(column, ratings))
             for index, column in enumerate(self._columns)
@@ -72,6 +71,11 @@ class MeterTruth:
         self._events = TruthEvents(meter, self._columns, self._origins)
         self._quiet = True
         self.serial_number: str | None = None
+
+    def _bind_ranges(self, ratings: Ratings) -> None:
+        self._bounds = [bounds(column, ratings) for column in self._columns]
+        self._lows = [bound.low for bound in self._bounds]
+        self._highs = [bound.high for bound in self._bounds]
 
     def judge(self, now_ms: int, sample: Sample) -> tuple[tuple[int, ...], Sequence[NewEvent]]:
         """The flags of a reading taken at `now_ms`, empty when all are good, and the events that go with them."""
@@ -117,6 +121,8 @@ class MeterTruth:
 
     def _judge_closely(self, now_ms: int, sample: Sample) -> tuple[tuple[int, ...], Sequence[NewEvent]]:
         values, words = sample.values, sample.words
+        if self._ratings.vt_unknown:
+            self._learn_transformer(values)
         flags = list(sample.flags) or [0] * len(values)
         for index, (value, bound) in enumerate(zip(values, self._bounds, strict=True)):
             if value is not None and not bound.low <= value <= bound.high:
@@ -132,6 +138,22 @@ class MeterTruth:
         events += self._events.update(now_ms, Flagged(values, flags, last, words, stale_since_ms))
         self._quiet = self._events.quiet
         return (tuple(flags) if any(flags) else FLAGS_GOOD), events
+
+    def _learn_transformer(self, values: Sequence[int | None]) -> None:
+        """The first reading with a voltage tells whether the meter, which alone knows, has a voltage transformer."""
+        before, now = self._is_transformed(self._same.values), self._is_transformed(values)
+        if before is None and now:
+            ratings = self._ratings = self._ratings.transformed()
+            self._bind_ranges(ratings)
+            for index, counter in self._pairs:
+                counter.bind(counter_bounds(self._columns[index], ratings))
+        elif before is not None or now is not None:
+            self._ratings = replace(self._ratings, vt_unknown=False)
+
+    def _is_transformed(self, values: Sequence[int | None]) -> bool | None:
+        """Whether all voltages are those of a transformer; None without any."""
+        told = [self._columns[index].resolution.to_number(values[index] or 0) for index in self._voltages if values]
+        return min(filter(None, told)) >= TRANSFORMED_MIN_V if any(told) else None
 
     def _forgive_dead_phases(self, values: Sequence[int | None], flags: list[int]) -> None:
         """A phase that is not connected reads about 0 V, for good: no flag, while another one has a voltage."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import inf
 
@@ -17,7 +17,7 @@ from wire.batch import Column
 from wire.measurand import BY_NAME
 
 CURRENT_UNKNOWN_A = 10_000.0
-VOLTAGE_UNKNOWN_V = 400_000.0  # behind a voltage transformer whose ratio only the meter knows
+TRANSFORMED_MIN_V, TRANSFORMED_MAX_V = 1_000.0, 400_000.0  # what voltage transformers are for
 VOLUME_MAX_M3_PER_H = 1_000.0
 INSTANT_MARGIN = 2.0  # a motor's start is several times the load that the line can carry for long
 ENERGY_MARGIN = 1.2
@@ -35,21 +35,26 @@ class Ratings:
     """The meter as it is installed, on the primary side: what its profile and the configuration say.
 
     `phases` is 1 only where the meter surely has no more. `rollover`: where a counter is 0 again, in the unit of the
-    vocabulary. `factor`: of the transformers, by which one step of the meter's own counters grows.
+    vocabulary. `factor`: of the transformers, by which one step of the meter's own counters grows. `vt_unknown`: only
+    the meter knows whether it has a voltage transformer, and its ratio.
     """
 
     current_max_a: float | None = None
-    voltage_range_v: tuple[float, float | None] = (80, 300)
+    voltage_range_v: tuple[float, float] = (80, 300)
     frequency_range_hz: tuple[float, float] = (45, 65)
     phases: int = 3
     factor: float = 1
     rollover: Mapping[str, Fraction] = field(default_factory=dict)
+    vt_unknown: bool = False
 
     @property
     def power_max(self) -> float:
         """W, var or VA of one phase."""
-        voltage = self.voltage_range_v[1] or VOLTAGE_UNKNOWN_V
-        return (self.current_max_a or CURRENT_UNKNOWN_A) * voltage
+        return (self.current_max_a or CURRENT_UNKNOWN_A) * self.voltage_range_v[1]
+
+    def transformed(self) -> Ratings:
+        """The same behind a voltage transformer of which nothing is known."""
+        return replace(self, voltage_range_v=(self.voltage_range_v[0], TRANSFORMED_MAX_V), vt_unknown=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ def _range(name: str, unit: str, ratings: Ratings) -> tuple[float, float]:
     phases = 1 if _ONE_PHASE.search(name) or name.endswith(("_avg", "_n")) else ratings.phases
     if unit == "V":
         low, high = ratings.voltage_range_v
-        return low, (high or VOLTAGE_UNKNOWN_V) * (1 if name.endswith("_n") or "_ln_" in name else LINE_TO_LINE)
+        return low, high * (1 if name.endswith("_n") or "_ln_" in name else LINE_TO_LINE)
     if unit == "Hz":
         return ratings.frequency_range_hz
     if name.startswith("power_factor"):

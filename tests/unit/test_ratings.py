@@ -37,7 +37,7 @@ def test_ratios_that_the_box_applies() -> None:
 def test_ratios_that_only_the_meter_knows() -> None:
     unknown = replace(profile(VOLTAGE), ct="meter", vt="meter", rating=Rating(None))
     found = ratings(unknown)
-    assert (found.current_max_a, found.voltage_range_v) == (None, (80, None))
+    assert (found.current_max_a, found.voltage_range_v, found.vt_unknown) == (None, (80, 300), True)
 
 
 @pytest.mark.parametrize(

@@ -71,10 +71,16 @@ def test_behind_a_transformer_everything_is_larger() -> None:
 
 
 def test_where_no_rating_is_known_gross_errors_are_found_all_the_same() -> None:
-    unknown = Ratings(None, (80, None))
+    unknown = Ratings()
     assert bounds(column("current_l1"), unknown).high == 20_000
-    assert bounds(column("voltage_l1_n"), unknown).high == 400_000
-    assert counter_bounds(column("energy_active_import_total"), Ratings()).rate * 1000 == pytest.approx(3_000)
+    assert counter_bounds(column("energy_active_import_total"), unknown).rate * 1000 == pytest.approx(3_000)
+
+
+def test_behind_an_unknown_voltage_transformer_more_is_possible() -> None:
+    found = Ratings(6, vt_unknown=True).transformed()
+    assert not found.vt_unknown
+    assert bounds(column("voltage_l1_n"), found).high == 400_000
+    assert bounds(column("power_active_l1"), found).high == 6 * 400_000 * 2
 
 
 def test_water_has_a_rate_of_its_own() -> None:
