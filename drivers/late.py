@@ -89,6 +89,12 @@ class LateAnswers:
         if shape in self._asked:
             self._pop(shape)
 
+    def refused_one(self, unit: int) -> None:
+        """A refusal came to one of several requests to `unit`: meters answer in order, so the oldest is over."""
+        shapes = [shape for shape in self._asked if shape[0] == unit]
+        if shapes:
+            self._pop(min(shapes, key=lambda shape: self._asked[shape][0]))
+
     def answered(self, unit: int, took_s: float) -> None:
         """An answer in time: what `unit` was slow at before counts for less and less."""
         if unit in self._slow_s:

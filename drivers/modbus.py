@@ -205,17 +205,20 @@ class ModbusLine:
             now = loop.time()
             self._quiet_until = now + max(self._silence_s, request.quiet_s)
             if not self.is_tcp and (answer is None or self._late):
-                self._keep_in_mind(request, block, asked, answered=answer is not None)
+                self._keep_in_mind(request, block, asked, answer)
         return self._judge(answer, request, block, now - asked)
 
-    def _keep_in_mind(self, request: Request, block: Block, asked: float, *, answered: bool) -> None:
-        """What may still come after this request."""
-        if answered and not self._again:
+    def _keep_in_mind(self, request: Request, block: Block, asked: float, answer: Answer | None) -> None:
+        """What may still come after this request. A refusal says of no request: it may be an earlier one's."""
+        refused = answer is not None and answer.exception
+        if answer is not None and not self._again and not refused:
             self._late.in_step(request.unit)
             return
         shape = _shape(request.unit, block)
         self._late.expect(shape, asked, refusable=block.count > request.block.count)
-        if answered:
+        if refused:
+            self._late.refused_one(request.unit)
+        elif answer is not None:
             self._late.took_one(shape)
 
     async def _settle(self, deadline: float) -> None:

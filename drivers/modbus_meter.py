@@ -178,7 +178,7 @@ class ModbusMeter:
     async def _learn(self, refusal: ModbusRefusalError, deadline: float) -> bool:
         """Change the plan after a refusal that is certain; whether there is something to read and time for it."""
         request = self._requests[self._at]
-        if refusal.code not in REFUSED_BLOCK or self._plan.hopeless:
+        if refusal.code not in REFUSED_BLOCK or self._plan.is_hopeless(asyncio.get_running_loop().time()):
             return False
         try:
             await self.line.ask(request, deadline)

@@ -44,6 +44,7 @@ class ReadPlan:
         self.limits = limits
         self.left_out: list[LeftOut] = []
         self.hopeless = False
+        self._hope_at = 0.0
         self._fallback = fallback
         self._cost = cost or WireCost.serial(9600)
         self._taught = UNTAUGHT
@@ -93,19 +94,19 @@ class ReadPlan:
         if not self._answered and self._hunt:
             self._lonely += 1
             if self._lonely >= LONELY_MAX:
-                self._give_up()
+                self._give_up(now)
             return None
         found = [LeftOut(each, code, now + RETRY_FIRST_S) for each in self.read if _needs(each, inside)]
         if len(found) == len(self.read):
-            self._give_up()
+            self._give_up(now)
             return None
         self.left_out += found
         self._tear_down()
         return found[0]
 
-    def _give_up(self) -> None:
-        """The meter refuses whatever is asked, which teaches nothing: start anew once it answers."""
-        self.hopeless = True
+    def _give_up(self, now: float) -> None:
+        """The meter refuses whatever is asked, which teaches nothing: start anew once it answers, or after a while."""
+        self.hopeless, self._hope_at = True, now + RETRY_FIRST_S
         self.left_out.clear()
         self._tear_down()
 
@@ -114,6 +115,12 @@ class ReadPlan:
         self._taught = Taught(self._taught.walls - self._hunt, self._taught.refused)
         self._hunt = set()
         self._plan()
+
+    def is_hopeless(self, now: float) -> bool:
+        """Whether refusals teach nothing yet. Not for ever: the meter may be well, and refuse the plan alone."""
+        if self.hopeless and now >= self._hope_at:
+            self.hopeless = False
+        return self.hopeless
 
     def answered(self) -> None:
         """The meter answered a block."""

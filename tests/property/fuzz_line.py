@@ -102,7 +102,7 @@ class Episode:
         readers = [ModbusMeter(line, unit, self._profile(), f"meter{unit}") for unit in [*self.units, *self.ghosts]]
         await asyncio.gather(*(self._poll(reader) for reader in readers))
         faults.clear()
-        await asyncio.sleep(2 * max(DEFAULT_TIME_S.values()))
+        await asyncio.sleep(2 * max(DEFAULT_TIME_S.values()) + 60)
         await asyncio.gather(*(self._recover(reader) for reader in readers if reader.unit in self.units))
         await line.close()
 
