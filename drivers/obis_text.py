@@ -168,6 +168,8 @@ def _decode(body: bytes, protocol: str) -> Telegram:
     if len(lines) > LINES_MAX:
         raise TelegramError("too_long", protocol, f"{len(lines)} lines")
     items = tuple(_item(line, protocol) for line in _joined(lines, protocol))
+    if not items:
+        raise TelegramError("truncated", protocol, "it has no values")
     return Telegram(items + tuple(_other_media(items)), _serial_number(items), first[1:])
 
 

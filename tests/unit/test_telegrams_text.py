@@ -99,6 +99,7 @@ def test_the_check_sum_must_be_there_where_the_version_has_one() -> None:
         (GOOD.replace(b"4.426", b"4.427"), "checksum"),
         (GOOD.replace(b"!", b"!0"), "checksum"),
         (GOOD[: GOOD.index(b"!")], "truncated"),
+        (b"/ACM5\\1ONE\r\n!\n", "truncated"),
         (p1(["1-0:1.8.1(00000x.426*kWh)"], check=False), "syntax"),
         (p1(["1-0:1.8.1(000004.426*kWh"], check=False), "syntax"),
         (p1(["1-0:1.8.1(4.426*kWh)\0"], check=False), "syntax"),
