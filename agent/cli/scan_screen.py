@@ -7,7 +7,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import click
+from rich.console import RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
 from rich.text import Text
 
 from agent.cli.scan_run import Found, Line
@@ -80,16 +82,18 @@ class Screen:
     def advanced(self, port: str, step: Step, unit: int, left_ms: float) -> None:
         bar = self._bars[port]
         task = next(task for task in self._progress.tasks if task.id == bar)
+        gone_ms = (task.elapsed or 0) * MS_PER_S
         name = port.rpartition("/")[2][-40:]
         self._progress.update(
             bar,
-            completed=max((task.total or 0) - left_ms, 0),
+            completed=gone_ms,
+            total=gone_ms + left_ms + 1,
             description=f"{name}  {where(step.setting)} unit {unit}",
             left=f"{_about(left_ms)} left",
         )
 
     def found(self, found: Found) -> None:
-        best = found.identified.candidates[0].model if found.identified.candidates else "an unknown model"
+        best = " or ".join(_models(found)) or "an unknown model"
         who = "a meter that sends by itself" if found.sends else f"unit {found.unit}"
         self.say(f"found: {who} on {found.port} ({where(found.setting)}): {best}")
 
@@ -98,25 +102,38 @@ class Screen:
 
 
 def show_found(found: Sequence[Found]) -> None:
-    """The table."""
+    """For each port its meters, and what decided."""
+    blocks: list[RenderableType] = []
+    for port in dict.fromkeys(one.port for one in found):
+        mine = [one for one in found if one.port == port]
+        blocks += ["", Text(port, "bold"), _table(mine)]
+        blocks += [Text(f"{_unit(one)}: {_decided(one)}", "dim") for one in mine]
+    show(*blocks[1:])
+
+
+def _table(found: Sequence[Found]) -> Table:
     made = listing(
-        ("l", "port"), ("l", "settings"), ("r", "unit"), ("l", "model"), ("r", "sure"), ("l", "serial number"),
-        ("r", "voltage"), ("L", "decided by"),
-    )  # fmt: skip
+        ("l", "settings"), ("r", "unit"), ("l", "model"), ("r", "sure"), ("l", "serial number"), ("r", "voltage")
+    )
     for one in found:
-        candidates = one.identified.candidates
-        models = one.identified.tied or tuple(each.model for each in candidates[:1])
         made.add_row(
-            one.port,
             where(one.setting),
             "any" if one.any_unit else "sends" if one.sends else str(one.unit),
-            Text("\n".join(models) if models else "unknown", "bold"),
+            Text("\n".join(_models(one)) or "unknown", "bold"),
             _sure(one),
             one.identified.serial_number,
             _voltage(one),
-            _decided(one),
         )
-    show(made)
+    return made
+
+
+def _models(found: Found) -> tuple[str, ...]:
+    """The likeliest, or those in front that cannot be told apart."""
+    return found.identified.tied or tuple(each.model for each in found.identified.candidates[:1])
+
+
+def _unit(found: Found) -> str:
+    return "any unit" if found.any_unit else "sends by itself" if found.sends else f"unit {found.unit}"
 
 
 def _decided(found: Found) -> str:
