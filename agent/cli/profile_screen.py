@@ -12,7 +12,7 @@ from agent.cli.profile_trial import GOOD, Trial
 from agent.cli.terminal import listing, show
 from agent.cli.texts import count, unit_of
 from drivers.plan import WireCost, plan_reads
-from drivers.profile_model import Profile, Register
+from drivers.profile_model import Field, Profile, Register
 
 MARKS = {True: "yes", False: ""}
 
@@ -37,16 +37,16 @@ def show_models(models: Mapping[str, Source]) -> None:
 
 def measurands(profile: Profile) -> Table:
     """One line for each measurand."""
+    columns = [("l", "measurand"), ("l", "unit"), ("l", "kind")]
     if profile.protocol != "modbus":
-        made = listing(("l", "measurand"), ("l", "unit"), ("l", "kind"), ("r", "step"), ("l", "default"))
+        made = listing(*columns, ("r", "step"), ("l", "default"), ("L", "code"))
         for each in profile.fields:
-            chosen = MARKS[each.measurand in profile.default]
-            made.add_row(
-                each.measurand, unit_of(each.measurand), each.meaning.kind, f"{each.resolution.step:f}", chosen
-            )
+            step, chosen = f"{each.resolution.step:f}", MARKS[each.measurand in profile.default]
+            made.add_row(each.measurand, unit_of(each.measurand), each.meaning.kind, step, chosen, _codes(each))
         return made
-    columns = [("l", "measurand"), ("l", "unit"), ("l", "kind"), ("r", "FC"), ("r", "address"), ("l", "type")]
-    made = listing(*columns, ("r", "scale"), ("r", "step"), ("l", "default"))
+    made = listing(
+        *columns, ("r", "FC"), ("r", "address"), ("l", "type"), ("r", "scale"), ("r", "step"), ("l", "default")
+    )
     for register in profile.registers:
         made.add_row(
             register.measurand,
@@ -60,6 +60,15 @@ def measurands(profile: Profile) -> Table:
             MARKS[register.measurand in profile.default],
         )
     return made
+
+
+def _codes(field: Field) -> str:
+    """`a, else b - c`."""
+    sums = []
+    for codes in field.sums:
+        text = "".join(f" {'+' if sign > 0 else '-'} {code}" for sign, code in codes)
+        sums.append(text.removeprefix(" + ").strip())
+    return ", else ".join(sums)
 
 
 def _scale(register: Register) -> str:
