@@ -120,7 +120,7 @@ class RtuPort(Terminal):
         self._buffer = self._held = b""
         self._forget: asyncio.TimerHandle | None = None
         self._answering: asyncio.Task[None] | None = None
-        self._others: set[asyncio.Task[None]] = set()
+        self._slow: dict[int, asyncio.Task[None]] = {}  # unit -> the answer that it is still at
 
     def heard(self, data: bytes) -> None:
         if self._pace.deaf_unless not in {None, self.spoken()}:
@@ -155,15 +155,23 @@ class RtuPort(Terminal):
         if outcome is None:
             return
         self._held = outcome.sent.held
-        if outcome.sent.pieces and outcome.sent.pieces[0].pause_s:  # the others of the line can be asked meanwhile
-            task = asyncio.get_running_loop().create_task(self._tell(asked, outcome, start_s))
-            self._others.add(task)
-            task.add_done_callback(self._others.discard)
+        before = self._slow.get(asked.unit)
+        if before is not None and before.done():
+            del self._slow[asked.unit]
+            before = None
+        if before is not None or (outcome.sent.pieces and outcome.sent.pieces[0].pause_s):
+            # The others of the line can be asked meanwhile; a meter answers in the order of the questions.
+            self._slow[asked.unit] = asyncio.get_running_loop().create_task(self._tell_after(before, asked, outcome))
         else:
             await self._tell(asked, outcome, start_s)
             self._buffer = b""
         if outcome.unplug_s:
             await self.unplug(outcome.unplug_s)
+
+    async def _tell_after(self, before: asyncio.Task[None] | None, asked: Asked, outcome: Outcome) -> None:
+        if before is not None:
+            await asyncio.wait({before})
+        await self._tell(asked, outcome, asyncio.get_running_loop().time())
 
     async def _tell(self, asked: Asked, outcome: Outcome, start_s: float) -> None:
         pieces = outcome.sent.pieces
@@ -190,7 +198,7 @@ class RtuPort(Terminal):
 
     def close(self) -> None:
         super().close()
-        for task in (self._answering, *self._others):
+        for task in (self._answering, *self._slow.values()):
             if task is not None:
                 task.cancel()
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +20,7 @@ from drivers.meter import MeterError, Sample
 from drivers.modbus import ModbusLine
 from drivers.modbus_meter import ModbusMeter
 from drivers.profile import find_profile
+from meter_sim.frames import rtu_frame
 
 Say = Callable[[str], str]
 
@@ -161,3 +165,24 @@ def test_one_meter_of_the_line_may_be_slow_to_answer(tmp_path: Path) -> None:
         quick, slow = asyncio.run(go(port))
     assert quick < 0.2
     assert 0.3 <= slow < 0.5
+
+
+def test_a_slow_meter_answers_in_order_and_leaves_the_line_to_the_others(tmp_path: Path) -> None:
+    def ask(unit: int, count: int) -> bytes:
+        return rtu_frame(unit, struct.pack(">BHH", 4, 0, count))
+
+    with simulator(
+        "--pty", str(tmp_path / "bus"), "--meter", "eastron-sdm120:1", "--meter", "eastron-sdm120:2",
+        "--fault", "slow:5s@1",
+    ) as (port, _):  # fmt: skip
+        master = os.open(port, os.O_RDWR | os.O_NOCTTY)
+        try:
+            for request in (ask(1, 2), ask(1, 4), ask(2, 6)):
+                os.write(master, request)
+                time.sleep(0.05)  # the silence between frames
+            heard, until = b"", time.monotonic() + 15
+            while len(heard) < 9 + 13 + 17 and time.monotonic() < until:
+                heard += os.read(master, 100)
+        finally:
+            os.close(master)
+    assert [heard[at : at + 3].hex() for at in (0, 17, 26)] == ["02040c", "010404", "010408"]
