@@ -17,6 +17,7 @@ RECEIPT_BYTES_MAX = 128 << 10
 RANGES_MAX = 100
 REASON_CHARS_MAX = 200
 PACE_MAX = 1e6
+APART = "none of its records is stored"  # in the reason of a held batch: it may come again under other numbers
 
 T = TypeVar("T")
 

@@ -84,6 +84,18 @@ class BufferFile:
             raise
         return cls(path, db, lock_fd), aside
 
+    @classmethod
+    def open_sound(cls, path: Path) -> BufferFile:
+        """As `open`, for a file that is there; a damaged one is an error, and stays where it is."""
+        if not path.exists():
+            raise BufferFileError("open", path, "there is no such file", sqlite3.SQLITE_CANTOPEN)
+        lock_fd = _lock(path)
+        try:
+            return cls(path, _connect(path), lock_fd)
+        except BaseException:
+            os.close(lock_fd)
+            raise
+
     def replace_damaged(self) -> Aside:
         """Move the file aside and begin a new one with what can be saved of it."""
         self.db.close()

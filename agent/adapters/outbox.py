@@ -79,8 +79,8 @@ class Outbox:
             if verdict.held:
                 with self._file.transaction() as db:
                     db.executemany(
-                        "UPDATE batch SET held = ? WHERE id = ? AND held IS NULL",
-                        [(why, id_) for id_, why in verdict.held],
+                        "UPDATE batch SET held = ? WHERE id = ? AND held IS NOT ?",
+                        [(why, id_, why) for id_, why in verdict.held],
                     )
             return verdict, self.delete(verdict.delete)
 

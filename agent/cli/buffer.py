@@ -166,6 +166,30 @@ def get_command(
         sys.stdout.buffer.flush()
 
 
+@command.command("renumber", short_help="Send what conflicts in the cloud under new numbers.")
+@source_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
+@click.pass_context
+def renumber_command(context: click.Context, config: Path | None, file: Path | None, *, as_json: bool) -> None:
+    """Give new record numbers to batches that the cloud holds because their numbers are taken there.
+
+    That happens after a backup of the buffer was put back: the box gives the same numbers a second time, to other
+    readings. Only batches of which the cloud has said that nothing of them is stored are taken, so nothing is stored
+    twice, also where this is done again. Each gets an event that says which numbers it had, and is sent like a new one.
+
+    The agent must not be running.
+
+    \b
+    Examples:
+      sudo systemctl stop wattpost && sudo wattpost buffer renumber && sudo systemctl start wattpost
+
+    Exit codes: as `wattpost buffer`; 69 the agent has the buffer open, 74 it cannot be written.
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
+    from agent.cli.buffer_renumber import renumber_at  # noqa: PLC0415 - keeps `--help` fast
+
+    renumber_at(_source(context, config, file)[0], as_json=as_json)
+
+
 def _show(context: click.Context, config: Path | None, file: Path | None, *, as_json: bool) -> None:
     from agent.cli.buffer_view import sum_up, summary_document  # noqa: PLC0415 - keeps `--help` fast
 
@@ -186,13 +210,7 @@ def _opened(
     """The buffer that the options name, here or before the subcommand; failures as one line."""
     from agent.adapters.buffer_reader import BufferReader, BufferReadError  # noqa: PLC0415 - keeps `--help` fast
 
-    outer = context.parent.params if context.parent is not None else {}
-    settings = None
-    path = file or (outer.get("file") if config is None else None)
-    if path is None:
-        named = config or outer.get("config") or DEFAULT_PATH
-        settings = _settings(named)
-        path = _in_use(settings, named) or settings.buffer.path
+    path, settings = _source(context, config, file)
     try:
         opened = BufferReader.open(path, scratch)
     except FileNotFoundError as error:
@@ -211,6 +229,17 @@ def _opened(
             yield reader, settings
         except BufferReadError as error:
             raise DataError(str(error)) from error
+
+
+def _source(context: click.Context, config: Path | None, file: Path | None) -> tuple[Path, Settings | None]:
+    """The file, and the configuration unless the file itself was named, here or before the subcommand."""
+    outer = context.parent.params if context.parent is not None else {}
+    path = file or (outer.get("file") if config is None else None)
+    if path is not None:
+        return path, None
+    named = config or outer.get("config") or DEFAULT_PATH
+    settings = _settings(named)
+    return _in_use(settings, named) or settings.buffer.path, settings
 
 
 def _in_use(settings: Settings, config: Path) -> Path | None:

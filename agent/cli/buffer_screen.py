@@ -11,6 +11,7 @@ from agent.adapters.buffer_reader import BatchRow
 from agent.cli.buffer_view import Summary, When
 from agent.cli.terminal import grid, listing, show
 from agent.cli.texts import count, size, span
+from wire.receipt import APART
 from wire.utc import format_utc
 
 BOOT_DIGITS = 8
@@ -72,6 +73,9 @@ def _held(summary: Summary) -> Iterator[str | Text]:
     yield Text(f"{batches} in the cloud's quarantine; kept here until space is needed", "yellow")
     for row in summary.held:
         yield f"{row.id}  records {row.first:,}..{row.last:,}: {row.held}"
+    if any(APART in (row.held or "") for row in summary.held):
+        way = "systemctl stop wattpost; wattpost buffer renumber; systemctl start wattpost"
+        yield Text(f"new numbers for what is stored nowhere: {way}", "dim")
     yield Text(f"look inside: wattpost buffer get {summary.held[0].id} | wattpost decode -", "dim")
 
 

@@ -19,7 +19,8 @@ from cloud.cli.receive_report import Report
 from cloud.cli.stopping import stop_signals
 from cloud.doors.mqtt import Broker, DoorError, Message, MqttDoor
 from cloud.doors.topic_pattern import TopicPattern
-from cloud.receiver.ingest import AddressedReceipt, Status, ingest
+from cloud.receiver.answer import AddressedReceipt
+from cloud.receiver.ingest import Status, ingest
 from cloud.receiver.ports import StoreError, Stores
 from cloud.receiver.sqlite_folder import StoreInUseError, StoreLock, open_stores
 from wire.errors import WireError

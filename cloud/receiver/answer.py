@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from cloud.receiver.ledger import HELD_MAX, RECEIPT_RANGES_MAX, Held, Ledger
 from wire.receipt import Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class AddressedReceipt:
+    device: str
+    receipt: Receipt
 
 
 def receipt_of(epoch: bytes, ledger: Ledger, answers: Sequence[str] = (), held: Sequence[Held] = ()) -> Receipt:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -18,6 +18,7 @@ from cloud.receiver.aws_errors import code_of, translated
 from cloud.receiver.aws_objects import S3, S3Archive, S3Quarantine
 from cloud.receiver.ledger import Ledger
 from cloud.receiver.ports import (
+    BESIDE_MAX,
     BatchItem,
     LedgerKey,
     Put,
@@ -33,7 +34,6 @@ ATTEMPTS = 5
 FIRST_DELAY_S = 0.05
 LEDGER_DELAY_S, LEDGER_DELAY_MAX_S = 0.02, 0.4
 REFUSED = "ConditionalCheckFailedException"
-HEADS_MAX = 16  # batches that are looked at beside a new one; more overlap only where somebody is at play
 KEYS_PER_GET = 100  # DynamoDB's limit
 _STORED = "attribute_not_exists(pk) OR attribute_exists(withdrawn) OR (#last = :last AND #rev > :rev)"
 _BETTER = "attribute_not_exists(pk) OR uncertainty_ms > :u OR (uncertainty_ms = :u AND boot_utc_ms > :b)"
@@ -75,7 +75,7 @@ class DynamoReadings:
         What another invocation has only just put, and will withdraw, may hide neither.
         """
         found = None
-        for head in islice(self._heads_down(key), HEADS_MAX):
+        for head in islice(self._heads_down(key), BESIDE_MAX):
             if head.first == key.first:
                 return head
             if head.last >= key.first:
@@ -85,7 +85,7 @@ class DynamoReadings:
         return found
 
     def other(self, key: BatchKey) -> StoredHead | None:
-        heads = (head for head in islice(self._heads_down(key), HEADS_MAX) if head.first != key.first)
+        heads = (head for head in islice(self._heads_down(key), BESIDE_MAX) if head.first != key.first)
         return next((head for head in heads if head.last >= key.first), None)
 
     def _heads_down(self, key: BatchKey) -> Iterator[StoredHead]:
@@ -111,6 +111,18 @@ class DynamoReadings:
             if "LastEvaluatedKey" not in page:
                 return
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def beside(self, key: BatchKey) -> list[bytes]:
+        heads = list(takewhile(lambda head: head.last >= key.first, islice(self._heads_down(key), BESIDE_MAX + 1)))
+        if len(heads) > BESIDE_MAX:
+            return []
+        return [data for head in heads if (data := self._data(key, head)) is not None]
+
+    def _data(self, key: BatchKey, head: StoredHead) -> bytes | None:
+        place = {"pk": {"S": key.device}, "sk": {"S": _batch_sort_key(key.epoch, head.first)}}
+        with translated(f"read a batch of {key.device} in {self._table}"):
+            item = self._client.get_item(TableName=self._table, Key=place, ConsistentRead=True).get("Item", {})
+        return bytes(item["data"]["B"]) if "data" in item else None
 
     def withdraw(self, item: BatchItem) -> None:
         """Its place stays marked, without the bytes, which lie in quarantine: the function may delete nothing."""

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from cloud.receiver import archive
-from cloud.receiver.answer import receipt_of
+from cloud.receiver.answer import AddressedReceipt, receipt_of
 from cloud.receiver.claims import accounted_spans, anchors_of
+from cloud.receiver.conflicts import proven
 from cloud.receiver.ledger import Held, Ledger, Span
 from cloud.receiver.ports import (
     BatchItem,
@@ -27,7 +28,7 @@ from cloud.receiver.ports import (
 from wire.batch import Batch, BatchKey
 from wire.codec import decode, digest, peek
 from wire.errors import WireError
-from wire.receipt import REASON_CHARS_MAX, Receipt
+from wire.receipt import REASON_CHARS_MAX
 
 SAVE_ATTEMPTS = 30  # a box that drains a backlog has its ledger changed by every concurrent invocation
 
@@ -52,12 +53,6 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class AddressedReceipt:
-    device: str
-    receipt: Receipt
-
-
-@dataclass(frozen=True, slots=True)
 class Ingested:
     """`outcomes` in the order of the deliveries; at most one receipt per device and epoch."""
 
@@ -76,6 +71,7 @@ class _Message:
     reason: str | None = None
     status: Status | None = None
     copies: int = 1  # deliveries of these very bytes in this invocation
+    conflict: bool = False
     unnoted: bool = False  # the readings store has it, and maybe no ledger knows of it yet
 
     @property
@@ -206,6 +202,7 @@ def _settle(message: _Message, put: Put, head: StoredHead | None = None) -> None
         case Put.CONFLICT:
             beside = f" (stored: {head.first}..{head.last} rev {head.rev} {head.digest})" if head else ""
             message.refuse(f"conflict: other content is stored under these record numbers{beside}")
+            message.conflict = True
         case Put.STORED | Put.FAILED:
             pass
 
@@ -250,9 +247,16 @@ def _store(run: _Run) -> None:
 def _quarantine(run: _Run) -> None:
     for message in run.having(Status.HELD, Status.QUARANTINED):
         try:
-            run.stores.quarantine.put(Quarantined(message.delivery, message.digest, message.reason or ""))
+            _put_aside(run.stores, message)
         except StoreError as error:
             message.fail(error)
+
+
+def _put_aside(stores: Stores, message: _Message) -> None:
+    if message.conflict and message.batch:
+        stored = stores.readings.beside(message.batch.key)
+        message.reason = proven(message.reason or "", message.batch, message.delivery.data, stored)
+    stores.quarantine.put(Quarantined(message.delivery, message.digest, message.reason or ""))
 
 
 def _note_in_ledgers(run: _Run) -> None:
@@ -295,7 +299,7 @@ def _yield_to_noted(stores: Stores, ledger: Ledger, messages: Sequence[_Message]
         head = stores.readings.other(key)
         if head is not None:
             _settle(message, Put.CONFLICT, head)
-            stores.quarantine.put(Quarantined(message.delivery, message.digest, message.reason or ""))
+            _put_aside(stores, message)
             stores.readings.withdraw(BatchItem(batch, message.delivery.data, message.digest))
             message.unnoted = False
 

@@ -19,9 +19,10 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from cloud.receiver.answer import AddressedReceipt
 from cloud.receiver.aws import aws_stores
 from cloud.receiver.aws_objects import IotReceiptSender
-from cloud.receiver.ingest import AddressedReceipt, Ingested, Outcome, Status, ingest
+from cloud.receiver.ingest import Ingested, Outcome, Status, ingest
 from cloud.receiver.ports import Delivery, ReceiptSender, StoreError, Stores
 
 DOOR = "iot"

@@ -10,6 +10,8 @@ from typing import Protocol
 from cloud.receiver.ledger import Ledger
 from wire.batch import Anchor, Batch, BatchKey
 
+BESIDE_MAX = 16
+
 
 class StoreError(Exception):
     """A store could not do its part now. The text names operation, subject and cause; the message may be retried."""
@@ -114,6 +116,9 @@ class Readings(Protocol):
 
     def other(self, key: BatchKey) -> StoredHead | None:
         """A stored batch that shares numbers with `key` and begins elsewhere."""
+
+    def beside(self, key: BatchKey) -> list[bytes]:
+        """All stored batches that share numbers with `key`; none of them where there are more than `BESIDE_MAX`."""
 
     def withdraw(self, item: BatchItem) -> None:
         """Take out a batch that `put` stored and that no ledger has noted; nothing where that is not there."""

@@ -17,6 +17,7 @@ from cloud.receiver.archive import delivered, provenance
 from cloud.receiver.claims import better_anchor
 from cloud.receiver.ledger import Ledger
 from cloud.receiver.ports import (
+    BESIDE_MAX,
     BatchItem,
     Delivery,
     LedgerKey,
@@ -170,6 +171,12 @@ class SqliteReadings:
         sql += " AND first <= ? AND last >= ? LIMIT 1"
         where = (key.device, key.epoch, key.first, key.last, key.first)
         return _overlap(self._database.rows("look up a batch in", sql, where), key)
+
+    def beside(self, key: BatchKey) -> list[bytes]:
+        sql = "SELECT data FROM batch WHERE device = ? AND epoch = ? AND first <= ? AND last >= ? LIMIT ?"
+        where = (key.device, key.epoch, key.last, key.first, BESIDE_MAX + 1)
+        found = [data for (data,) in self._database.rows("read batches of", sql, where) if isinstance(data, bytes)]
+        return found if len(found) <= BESIDE_MAX else []
 
     def withdraw(self, item: BatchItem) -> None:
         key = item.key

@@ -72,6 +72,14 @@ def test_held_batches_are_shown_with_their_reason(writer: Writer) -> None:
     assert "held: conflict: other content" in listed.stdout
 
 
+def test_the_way_back_is_named_where_there_is_one(writer: Writer) -> None:
+    writer.batch(3)
+    writer.execute("UPDATE batch SET held = 'conflict: other content; none of its records is stored'")
+    assert "wattpost buffer renumber" in run("--file", writer.path).stdout
+    writer.execute("UPDATE batch SET held = 'conflict: other content'")
+    assert "renumber" not in run("--file", writer.path).stdout
+
+
 def test_a_batch_without_a_date_says_what_is_known(writer: Writer) -> None:
     writer.commit(1)
     writer.seal(anchor=None)
