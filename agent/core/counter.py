@@ -63,8 +63,8 @@ class Counter:
     """`value` is the last good one, in steps, read at `ms`; None before the first."""
 
     __slots__ = (
-        *("_claim", "_modulus", "_prior", "_prior_since_ms", "_rate", "_since_ms", "_slack", "_turned_ms"),
-        *("ms", "value"),
+        *("_both_ways", "_claim", "_modulus", "_prior", "_prior_since_ms", "_rate", "_since_ms", "_slack"),
+        *("_turned_ms", "ms", "value"),
     )
 
     def __init__(self, bounds: CounterBounds) -> None:
@@ -74,6 +74,7 @@ class Counter:
     def bind(self, bounds: CounterBounds) -> None:
         """Judge by these from now on."""
         self._rate, self._slack, self._modulus = bounds.rate, bounds.slack, bounds.modulus
+        self._both_ways = bounds.both_ways
 
     def forget(self) -> None:
         """Nothing is known of it: another meter."""
@@ -108,7 +109,7 @@ class Counter:
         if last is None:
             self._begin(value, now_ms)
             return GOOD
-        if last <= value and self._follows(value, last, self._since_ms, now_ms):
+        if self._follows(value, last, self._since_ms, now_ms):
             self._take(value, now_ms, last, self._since_ms)
             return GOOD
         if self._turned_over(value, last, now_ms):
@@ -119,10 +120,14 @@ class Counter:
         claim = self._claimed(value, now_ms)
         if claim.ms == now_ms and claim.votes >= VOTES_FOR_DOUBT and self._is_doubtful(claim, now_ms):
             return self._accept(claim, now_ms, "retracted")
-        moves = claim.value > claim.first or now_ms - claim.first_ms >= STEADY_AFTER_MS
+        moves = claim.value != claim.first or now_ms - claim.first_ms >= STEADY_AFTER_MS
         if moves and claim.is_ripe(now_ms):
             return self._accept(claim, now_ms, "reset")
-        return Ruling(BACKWARDS if value < last else JUMP)
+        return Ruling(self.flag(value))
+
+    def flag(self, value: int) -> int:
+        """What a value is that does not follow from the last good one."""
+        return BACKWARDS if not self._both_ways and self.value is not None and value < self.value else JUMP
 
     def reset_with_others(self, now_ms: int) -> Ruling | None:
         """Another counter of the meter was reset, and this one stays at a new level as long: it was reset, too."""
@@ -139,10 +144,11 @@ class Counter:
         self._claim = None
 
     def _most(self, value: int, since_ms: int, now_ms: int) -> float:
-        return self._slack + (value >> FLOAT32_SHIFT) + self._rate * (now_ms - since_ms + GRACE_MS)
+        return self._slack + (abs(value) >> FLOAT32_SHIFT) + self._rate * (now_ms - since_ms + GRACE_MS)
 
     def _follows(self, value: int, earlier: int, since_ms: int, now_ms: int) -> bool:
-        return 0 <= value - earlier <= self._most(value, since_ms, now_ms)
+        most = self._most(value, since_ms, now_ms)
+        return (-most if self._both_ways else 0) <= value - earlier <= most
 
     def _turned_over(self, value: int, last: int, now_ms: int) -> bool:
         modulus = self._modulus

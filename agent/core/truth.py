@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from agent.core.counter import BACKWARDS, Counter, Ruling
+from agent.core.counter import Counter, Ruling
 from agent.core.records import NewEvent
 from agent.core.truth_bounds import TRANSFORMED_MIN_V, Ratings, bounds, counter_bounds, is_counter
 from agent.core.truth_events import STALE, Flagged, Origins, Places, TruthEvents
@@ -191,7 +191,7 @@ class MeterTruth:
                 continue
             if index in hollow:
                 # What such an answer says is no level to be believed one day, and nothing to begin from.
-                flags[index] |= OUT_OF_RANGE if counter.value is None else BACKWARDS if counter.value else 0
+                flags[index] |= OUT_OF_RANGE if counter.value is None else counter.flag(0) if counter.value else 0
             elif counter.ms != now_ms or counter.value != value:  # else it went on just now
                 ruling = counter.judge(value, now_ms)
                 flags[index] |= ruling.flag

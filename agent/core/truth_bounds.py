@@ -27,6 +27,7 @@ DEAD_SHARE = 1 / 8  # of the lowest voltage: what a phase that is not connected 
 POWER_FACTOR_MAX = 1.005
 ANGLE_MAX_DEG = 360.5
 MS_PER_H = 3_600_000
+ENERGY_UNITS = frozenset({"Wh", "varh", "VAh"})
 _ONE_PHASE = re.compile(r"_l[123](_f32)?$")
 
 
@@ -68,17 +69,21 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class CounterBounds:
-    """How fast a counter can grow: `slack` steps and `rate` steps per ms; at `modulus` it is 0 again."""
+    """How fast a counter can grow: `slack` steps and `rate` steps per ms; at `modulus` it is 0 again.
+
+    `both_ways`: it can fall as fast, as import less export does.
+    """
 
     rate: float
     slack: int
     modulus: int | None
+    both_ways: bool = False
 
 
 def is_counter(column: Column) -> bool:
-    """Whether the value may never get less."""
+    """Whether the value follows from the one before it: a counter, or energy that is counted both ways."""
     known = BY_NAME.get(column.measurand)
-    return known is not None and known.kind == "counter"
+    return known is not None and (known.kind == "counter" or known.unit in ENERGY_UNITS)
 
 
 def bounds(column: Column, ratings: Ratings) -> Bounds:
@@ -118,7 +123,8 @@ def counter_bounds(column: Column, ratings: Ratings) -> CounterBounds:
     phases = 1 if _ONE_PHASE.search(known.name) else ratings.phases
     per_h = VOLUME_MAX_M3_PER_H if known.unit == "m3" else ratings.power_max * phases * ENERGY_MARGIN
     rate = per_h / MS_PER_H / float(column.resolution.step)
-    return CounterBounds(rate, STEPS_ROUNDED * max(1, round(ratings.factor)), _modulus(column, ratings))
+    slack = STEPS_ROUNDED * max(1, round(ratings.factor))
+    return CounterBounds(rate, slack, _modulus(column, ratings), both_ways=known.kind != "counter")
 
 
 def _modulus(column: Column, ratings: Ratings) -> int | None:

@@ -191,3 +191,11 @@ def test_another_meter_begins_anew() -> None:
     tried = counter(known=START)
     tried.forget()
     assert flags(tried, (1, 7), (2, 8)) == [0, 0]
+
+
+def test_import_less_export_goes_both_ways_but_no_faster_than_the_fuses_allow() -> None:
+    net = Column("energy_active_net_total", Resolution(1, 0))
+    tried = Counter(counter_bounds(net, Ratings(100)))
+    readings = [(1, -40), (2, -60), (3, -20), (4, 9_000_000), (5, -9_000_000), (6, -30), (7, -90)]
+    assert flags(tried, *readings) == [0, 0, 0, JUMP, JUMP, 0, 0]
+    assert [rule(tried, s, -500_000 - s).flag for s in range(8, 400)] == [JUMP] * 300 + [0] * 92

@@ -101,3 +101,5 @@ def test_every_measurand_of_the_vocabulary_has_bounds() -> None:
         if is_counter(one):
             assert counter_bounds(one, DIRECT).rate > 0
     assert not is_counter(column("a_name_of_somebody"))
+    assert not is_counter(column("power_active_total"))
+    assert counter_bounds(column("energy_active_net_total"), DIRECT).both_ways
