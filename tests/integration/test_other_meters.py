@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import select
 import subprocess
 import sys
+import termios
 import threading
 import tty
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ import pytest
 from agent.cli.main import main
 from drivers.building import BuiltMeter, build_line, build_meter
 from drivers.meter import MeterError
-from drivers.profile import find_profile
+from drivers.profile import find_profile, shipped_profiles
+from drivers.stream_line import StreamLine
 from meter_sim.telegrams import aidon, hdlc, kaifa, kamstrup, mbus, mbus_answer, mbus_record, mode_c, mode_d, p1, sml
 
 Say = Callable[[bytes], list[bytes]]
@@ -137,9 +140,13 @@ def test_the_command_shows_a_table_of_what_was_sent(read: Any) -> None:
     assert "0000ddd5" in out
 
 
-def test_the_command_says_what_to_look_at(read: Any) -> None:
+def test_the_command_says_what_to_look_at(read: Any, tmp_path: Path) -> None:
+    (tmp_path / "profiles").mkdir()
+    text = shipped_profiles()["sml"].read_text().replace('model = "sml"', 'model = "hasty"')
+    text = re.sub(r"telegram_interval_ms = \d+", "telegram_interval_ms = 200", text)
+    (tmp_path / "profiles/hasty.toml").write_text(text)
     with terminal(b"\x00\xff\x13") as port:
-        code, _out, err = read("--port", port, "--model", "sml")
+        code, _out, err = read("--config", tmp_path / "agent.toml", "--port", port, "--model", "hasty")
     assert code == 69
     assert "no telegram within" in err
     assert "check the port's settings" in err
@@ -178,6 +185,49 @@ def test_an_adapter_that_is_unplugged_and_comes_back(tmp_path: Path) -> None:
         await meter.line.close()
 
     asyncio.run(take())
+
+
+def test_through_a_gateway_that_passes_the_bytes_on() -> None:
+    async def take() -> None:
+        served = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(P1[50:] + P1)
+            with suppress(ConnectionError):
+                await reader.read()  # until the other end closes
+            writer.close()
+            served.set()
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            port = f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            meter = built("dsmr-p1", port, ("power_active_total",))
+            assert (await meter.read(5_000)).values == (-56,)
+            assert meter.line.settings == "TCP"
+            await meter.line.close()
+            await served.wait()
+        with pytest.raises(MeterError, match="connection refused; check the port number, and that a raw stream is"):
+            await meter.read(1_000)
+
+    asyncio.run(take())
+
+
+def test_lines_with_seven_bits_mark_wrong_parity_and_change_their_speed() -> None:
+    async def take(path: str) -> None:
+        line = build_line(find_profile("iec62056-21"), "head", path)
+        assert isinstance(line, StreamLine)
+        await line.open()
+        descriptor = os.open(path, os.O_RDWR | os.O_NOCTTY)
+        for baudrate, speed in ((300, termios.B300), (9600, termios.B9600), (300, termios.B300)):
+            line.set_baudrate(baudrate)
+            input_flags, _, _, _, input_speed, output_speed, _ = termios.tcgetattr(descriptor)
+            assert (input_speed, output_speed) == (speed, speed)
+            assert input_flags & termios.INPCK
+            assert not input_flags & (termios.IGNPAR | termios.PARMRK)
+        os.close(descriptor)
+        await line.close()
+
+    with terminal(answers=read_out) as path:
+        asyncio.run(take(path))
 
 
 LOADED = """
