@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -219,7 +220,7 @@ def read_table(kind: type[S], table: object, path: str, mistakes: list[Mistake])
     if not isinstance(table, Mapping):
         mistakes.append(Mistake(path or "file", f"{table!r} is not a table", "a table"))
         return None
-    known = {field.name: field for field in msgspec.structs.fields(kind)}
+    known = _fields(kind)
     for name in table:
         if name not in known:
             guess = did_you_mean(name, list(known))
@@ -235,6 +236,12 @@ def read_table(kind: type[S], table: object, path: str, mistakes: list[Mistake])
             mistakes.append(Mistake(_join(path, name), "missing", _expected(field.type)))
     missing = any(field.required and name not in values for name, field in known.items())
     return None if missing else kind(**values)
+
+
+@cache
+def _fields(kind: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
+    """Of a table, by name: msgspec evaluates all annotations anew each time that it is asked."""
+    return {field.name: field for field in msgspec.structs.fields(kind)}
 
 
 def _read_value(kind: Any, value: object, path: str, mistakes: list[Mistake]) -> Any:

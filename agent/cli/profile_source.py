@@ -128,7 +128,7 @@ def _try_examples(profile: Profile, file: Path) -> tuple[list[Finding], int]:
                 if not _is_same(got, value):
                     problem = f"{words} reads as {got}"
                     found.append(Finding(f"{file.name}: {name}", None, problem, f"expected {value}"))
-    except (ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         expected = 'expected {"measurand": [["registers in hexadecimal", "value"]]}'
         found.append(Finding(file.name, None, f"cannot be used: {error}", expected))
     return found, tried

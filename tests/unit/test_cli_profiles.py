@@ -107,7 +107,8 @@ def test_an_example_that_is_not_true_any_more(made: Path, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize(
-    "text", ["[1]", "{", '{"voltage_l1_n": 3}', '{"voltage_l1_n": [["08", 1]]}', '{"x": [["08fd", "1"]]}']
+    "text",
+    ["[1]", "{", '{"voltage_l1_n": 3}', '{"voltage_l1_n": [["08", 1]]}', '{"x": [["08fd", "1"]]}', "[" * 100_000],
 )
 def test_examples_that_are_none(made: Path, text: str) -> None:
     made.with_suffix(".test.json").write_text(text)
