@@ -33,7 +33,7 @@ class LateAnswers:
         if refusable:
             self._refusable.add(shape)
 
-    def awaited(self, shape: Shape, now: float) -> bool:
+    def is_awaited(self, shape: Shape, now: float) -> bool:
         """Whether an answer of `shape` that comes now may belong to an earlier request."""
         asked = self._asked.get(shape)
         if asked is not None and now > asked[-1] + FORGET_S:
@@ -49,7 +49,7 @@ class LateAnswers:
         """Look with `find(shape)` (where a frame ends, or 0) for late answers; returns where the last one ends."""
         end = 0
         for shape in list(self._asked):
-            at = find(shape) if self.awaited(shape, now) else 0
+            at = find(shape) if self.is_awaited(shape, now) else 0
             if at:
                 end = max(end, at)
                 took_s = now - self._pop(shape)

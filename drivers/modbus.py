@@ -165,11 +165,11 @@ class ModbusLine:
     async def _get_in_step(self, request: Request, deadline: float, *, again: bool) -> None:
         """See to it that no late answer can pass for the one to come: meters answer in the order of the questions."""
         now, unit, last = asyncio.get_running_loop().time(), request.unit, self._last
-        if not self._late.awaited(_shape(unit, request.block), now) or (again and last == (unit, request.block)):
+        if not self._late.is_awaited(_shape(unit, request.block), now) or (again and last == (unit, request.block)):
             return
         for block in request.apart:
             same = again and last == (unit, block)
-            if same or not self._late.awaited(_shape(unit, block), now):
+            if same or not self._late.is_awaited(_shape(unit, block), now):
                 with suppress(ModbusRefusalError):  # an answer, too
                     await self._exchange(request, block, deadline, again=same)
                 return

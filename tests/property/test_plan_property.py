@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from drivers.plan import Block, WireCost, plan_reads
+from drivers.plan import Block, Taught, WireCost, plan_reads
 from drivers.profile_model import DATA_TYPES, WORDS, Limits, Register
 from wire.resolution import Resolution
 
@@ -48,7 +48,7 @@ def allowed(block: Block, limits: Limits) -> bool:
     )
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the plans take time, not the examples
 @given(register_sets(), limit_sets(), COSTS)
 def test_every_plan_keeps_the_limits_and_loses_no_value(
     registers: list[Register], limits: Limits, cost: WireCost
@@ -80,3 +80,25 @@ def test_every_plan_keeps_the_limits_and_loses_no_value(
 @given(register_sets(), COSTS)
 def test_the_plan_does_not_depend_on_the_order(registers: list[Register], cost: WireCost) -> None:
     assert plan_reads(registers, Limits(), cost) == plan_reads(registers[::-1], Limits(), cost)
+
+
+@settings(deadline=None)
+@given(register_sets(), COSTS, st.data())
+def test_what_a_meter_has_taught_is_kept(registers: list[Register], cost: WireCost, data: st.DataObject) -> None:
+    """No block over a wall, none that touches what was refused, and every other value whole."""
+    assume(len(registers) > 1)
+    gone = data.draw(st.lists(st.sampled_from(registers), max_size=3, unique=True))
+    walls = data.draw(st.lists(st.sampled_from(registers), max_size=3, unique=True))
+    refused = tuple(Block(each.function_code, each.address, each.count) for each in gone)
+    taught = Taught(frozenset((each.function_code, each.address) for each in walls), refused)
+    asked = [each for each in registers if each not in gone]
+    blocks = plan_reads(asked, Limits(), cost, taught)
+    for register in asked:
+        assert [block.holds(register) for block in blocks].count(True) == 1
+    for block in blocks:
+        inside = [each.address for each in asked if block.holds(each)]
+        for code, wall in taught.walls:
+            assert code != block.function_code or not min(inside) < wall <= max(inside)
+        for span in refused:
+            apart = span.end <= block.address or block.end <= span.address
+            assert apart or span.function_code != block.function_code
