@@ -89,8 +89,12 @@ async def _take(meter: BuiltMeter, missing: MeterError | None, judges: Judges) -
         sample = await meter.read(max(BUDGET_MS, meter.read_max_ms))
     except MeterError as error:
         return Taken(meter, began.utc_ms, clock.mono_ms() - began.mono_ms, error=error)
+    took_ms = clock.mono_ms() - began.mono_ms
     judged = judges.judged(meter, began.mono_ms, sample)
-    return Taken(meter, began.utc_ms, clock.mono_ms() - began.mono_ms, judged)
+    # A telegram is of the moment when it came, and not of the one in which the waiting for it began.
+    age_s = took_ms / 1000 if sample.taken_s is None else asyncio.get_running_loop().time() - sample.taken_s
+    waited_ms = took_ms - round(age_s * 1000)
+    return Taken(meter, began.utc_ms + waited_ms, took_ms, judged)
 
 
 def as_document(taken: Taken, *, raw: bool) -> dict[str, Any]:
