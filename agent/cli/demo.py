@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from agent.demo.scenario import Scenario
 
 LEAST_S = 20.0
+LOOK_S, LOOK_SHARE = 3.0, 5.0
 NEEDED = ("boto3", "cryptography", "ministack")  # the extra `local`
 
 
@@ -194,7 +196,10 @@ async def _paint(scenario: Scenario, screen, live) -> None:  # type: ignore[no-u
 
 
 async def _look(scenario: Scenario) -> None:
+    pause_s = LOOK_S
     while True:
-        await asyncio.sleep(3)
+        await asyncio.sleep(pause_s)
         if scenario.connection:
+            began_s = time.monotonic()
             await scenario.look()
+            pause_s = max(LOOK_S, LOOK_SHARE * (time.monotonic() - began_s))  # all is read each time, more and more

@@ -21,7 +21,6 @@ MODEL = "eastron-sdm630"
 INTERVAL_MS = 1_000
 DURABILITY_MS = 5_000
 DRAIN_S = 60.0
-LOOK_S = 3.0
 QUIET_AT = 0.7  # seconds into a slot, when its read is over
 SILENT_SHARE = 0.7  # of an outage; the rest answers with resets
 
@@ -95,6 +94,8 @@ class Scenario:
     meter: Child = field(init=False)
     agent: Child = field(init=False)
     _children: list[Child] = field(default_factory=list)
+    _power: list[float] = field(default_factory=list)
+    _power_bytes: int = 0
     _killed: list[Outage] = field(default_factory=list)
 
     @property
@@ -222,9 +223,18 @@ class Scenario:
         return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
     def power(self) -> list[float]:
-        """The active power of each round that the meter has answered."""
-        answers = (line["values"] for line in self.served())
-        return [values["power_active_total"] for values in answers if "power_active_total" in values]
+        """The active power of each round that the meter has answered; reads only what is new since the last look."""
+        try:
+            with self.served_path.open("rb") as file:
+                file.seek(self._power_bytes)
+                new = file.read()
+        except OSError:
+            return []
+        whole = new[: new.rfind(b"\n") + 1]
+        self._power_bytes += len(whole)
+        answers = (json.loads(line)["values"] for line in whole.splitlines())
+        self._power += [values["power_active_total"] for values in answers if "power_active_total" in values]
+        return self._power
 
     # Finish
 

@@ -97,6 +97,7 @@ class MqttDoor:
         )
 
     def start(self) -> None:
+        _log.info("connecting to %s:%d", self._broker.host, self._broker.port)
         self._client.start()
 
     def stop(self) -> None:

@@ -15,6 +15,7 @@ import pytest
 from agent_process import BOX, AgentProcess, meter_tables, until
 from broker import RULES, Authority, Mosquitto
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from foreign_cloud import ForeignCloud
 from modbus_peers import scripted_server
 
@@ -61,6 +62,12 @@ def test_a_key_that_others_can_read_is_not_used_until_that_is_put_right(
     goes_on(box)
 
 
+def of_another_pair(_key: str) -> str:
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(encoding, form, serialization.NoEncryption()).decode()
+
+
 @pytest.mark.parametrize(
     ("file", "damage", "says"),
     [
@@ -68,9 +75,10 @@ def test_a_key_that_others_can_read_is_not_used_until_that_is_put_right(
         ("cert", lambda text: text[: len(text) // 2], "certificate {cert} and key {key} are damaged or do not belong"),
         ("key", lambda text: text.replace("M", "!"), "certificate {cert} and key {key} are damaged or do not belong"),
         ("key", with_password, "the private key {key} is protected by a password, which nobody is there to type"),
+        ("key", of_another_pair, "certificate {cert} and key {key} are damaged or do not belong"),
         ("key", lambda _text: "", "the private key {key} is not in PEM form"),
     ],
-    ids=["damaged ca", "damaged certificate", "damaged key", "key with a password", "empty key"],
+    ids=["damaged ca", "damaged certificate", "damaged key", "key with a password", "key of another pair", "empty key"],
 )
 def test_files_that_go_bad_while_it_runs_are_named_and_used_again_when_they_are_good(
     file: str, damage: Callable[[str], str], says: str, make_box: Make, broker: Mosquitto, running_broker: object
