@@ -32,7 +32,7 @@ port = "{folder}/bus"
 name = "main"
 bus = "rs485"
 model = "eastron-sdm630"
-interval = "100ms"
+interval = "200ms"
 [buffer]
 path = "{folder}/buffer.db"
 durability = "300ms"
