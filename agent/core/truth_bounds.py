@@ -22,7 +22,8 @@ VOLUME_MAX_M3_PER_H = 1_000.0
 INSTANT_MARGIN = 2.0  # a motor's start is several times the load that the line can carry for long
 ENERGY_MARGIN = 1.2
 STEPS_ROUNDED = 2  # of the meter, between two rounded values
-LINE_TO_LINE = 3**0.5
+PHASES = 3
+LINE_TO_LINE = PHASES**0.5
 DEAD_SHARE = 1 / 8  # of the lowest voltage: what a phase that is not connected may pick up
 POWER_FACTOR_MAX = 1.005
 ANGLE_MAX_DEG = 360.5
@@ -104,6 +105,7 @@ def _range(name: str, unit: str, ratings: Ratings) -> tuple[float, float]:
     phases = 1 if _ONE_PHASE.search(name) or name.endswith(("_avg", "_n")) else ratings.phases
     if unit == "V":
         low, high = ratings.voltage_range_v
+        low /= PHASES if name.endswith("_avg") else 1  # two phases may not be connected
         return low, high * (1 if name.endswith("_n") or "_ln_" in name else LINE_TO_LINE)
     if unit == "Hz":
         return ratings.frequency_range_hz

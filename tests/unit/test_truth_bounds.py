@@ -23,9 +23,9 @@ def column(name: str, step: float = 1) -> Column:
     ("name", "step", "low", "high"),
     [
         ("voltage_l1_n", 0.1, 800, 3_000),
-        ("voltage_ln_avg", 1, 80, 300),
+        ("voltage_ln_avg", 1, 80 / 3, 300),
         ("voltage_l1_l2", 1, 80, 300 * 3**0.5),
-        ("voltage_ll_avg", 1, 80, 300 * 3**0.5),
+        ("voltage_ll_avg", 1, 80 / 3, 300 * 3**0.5),
         ("frequency", 0.01, 4_500, 6_500),
         ("power_factor_l1", 0.001, -1_005, 1_005),
         ("phase_angle_l1", 1, -360.5, 360.5),
