@@ -32,9 +32,9 @@ MEDIA = {3: "7-0:3.0.0", 4: "6-0:1.0.0", 7: "8-0:1.0.0"}  # kinds of devices on 
 CHANNEL_VALUES = (":24.2.1", ":24.2.3", ":24.3.0")
 
 _IDENTIFICATION = re.compile(r"/([A-Za-z]{2}[A-Za-z0-9])(.)([ -.0-~\x02]{0,40})")
-_LINE = re.compile(r"((?:\d{1,3}-\d{1,3}:)?[0-9A-FL]{1,3}\.[0-9A-F]{1,3}(?:\.\d{1,3})?)(?:[*&](\d{1,3}))?(\(.*\))")
-_VALUE = re.compile(r"\(([ -'*-~]*)\)")
-_NUMBER = re.compile(r"([+-]?)(\d{1,15}(?:\.\d{1,12})?)(?:\*([A-Za-z0-9]{1,6}))?")
+_SETS = re.compile(r"([^()]{1,30})((?:\([ -'*-~]*\))+)")
+_CODE = re.compile(r"((?:\d{1,3}-\d{1,3}:)?[0-9A-Z]{1,4}(?:\.[0-9A-Z]{1,3}){0,3})(?:[*&](\d{1,3}))?")
+_NUMBER = re.compile(r"([+-]?)(\d{1,15}(?:\.\d{1,12})?)(?:\*([!-)+-~]{1,8}))?")
 UNITS: dict[str, tuple[str, int | Fraction]] = {
     "Wh": ("Wh", 1),
     "kWh": ("Wh", 1_000),
@@ -167,7 +167,7 @@ def _decode(body: bytes, protocol: str) -> Telegram:
         raise TelegramError("syntax", protocol, f"identification {first[:40]!r}")
     if len(lines) > LINES_MAX:
         raise TelegramError("too_long", protocol, f"{len(lines)} lines")
-    items = tuple(_item(line, protocol) for line in _joined(lines, protocol))
+    items = tuple(item for line in _joined(lines, protocol) for item in _items(line, protocol))
     if not items:
         raise TelegramError("truncated", protocol, "it has no values")
     return Telegram(items + tuple(_other_media(items)), _serial_number(items), first[1:])
@@ -195,13 +195,21 @@ def _joined(lines: list[str], protocol: str) -> list[str]:
     return whole
 
 
-def _item(line: str, protocol: str) -> Item:
-    found = _LINE.fullmatch(line)
-    values = _VALUE.findall(found[3]) if found else []
-    if found is None or "".join(f"({value})" for value in values) != found[3]:
+def _items(line: str, protocol: str) -> Iterator[Item]:
+    """Mostly one; readouts of some meters have several on a line."""
+    sets = _SETS.findall(line)
+    if not sets or "".join(code + values for code, values in sets) != line:
         raise TelegramError("syntax", protocol, f"line {line[:60]!r}")
-    code = _code(found[1], found[2])
-    last = values[-1]
+    for code, values in sets:
+        known = _CODE.fullmatch(code)
+        if known is None:
+            raise TelegramError("syntax", protocol, f"code {code!r}")
+        yield _item(_code(known[1], known[2]), values[1:-1].split(")("), protocol)
+
+
+def _item(code: str, values: list[str], protocol: str) -> Item:
+    """The value that has a unit, else the last one: times stand before it in P1, and behind it in readouts."""
+    last = next((value for value in reversed(values) if "*" in value), values[-1])
     number = _NUMBER.fullmatch(last)
     if number is None:
         if "*" in last:  # it has a unit
@@ -218,7 +226,7 @@ def _item(line: str, protocol: str) -> Item:
 def _code(code: str, group_f: str | None) -> str:
     """`1.8.0` and `32.7` are short for `1-0:1.8.0` and `1-0:32.7.0`; letters are the maker's own."""
     short = ":" not in code
-    if short and code.replace(".", "").isdigit():
+    if short and "." in code and code.replace(".", "").isdigit():
         code = "1-0:" + (code if code.count(".") > 1 else f"{code}.0")
     return code if group_f in {None, "255"} else f"{code}*{group_f}"
 

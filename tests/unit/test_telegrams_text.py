@@ -122,6 +122,18 @@ def test_a_readout_of_mode_c() -> None:
     assert telegram.serial_number == "13647123"
 
 
+def test_readouts_of_other_makers() -> None:
+    """Codes without a dot, times behind demands, several values on a line, other units."""
+    lines = ["FF(00000000)", "1.6.1(00.520*kW)(2511211030)", "1.8.0(1*kWh)2.8.0(2*kWh)", "9.7(38*C)", "P.01(1)(2)(x)"]
+    found = values(decode_iec62056(b"".join(mode_c(lines))))
+    assert found["1-0:1.6.1"] == (520, "W")
+    assert (found["1-0:1.8.0"], found["1-0:2.8.0"]) == ((1000, "Wh"), (2000, "Wh"))
+    assert found["1-0:9.7.0"] == (38, "C")
+    assert found["FF"] == (0, "")
+    assert refused(decode_iec62056, b"".join(mode_c(["1.8.0(1*kWh)2.8.0"]))) == "syntax"
+    assert refused(decode_iec62056, b"".join(mode_c(["1,8.0(1*kWh)"]))) == "syntax"
+
+
 def test_what_is_refused_of_mode_c() -> None:
     whole = b"".join(mode_c(["1.8.0(061561.289*kWh)"]))
     assert refused(decode_iec62056, whole[:-1] + bytes((whole[-1] ^ 1,))) == "checksum"
