@@ -78,17 +78,23 @@ class Lines:
     async def run(self) -> None:
         """Until cancelled."""
         loop = asyncio.get_running_loop()
-        loop.add_reader(self._descriptor, self._readable)
+        try:
+            loop.add_reader(self._descriptor, self._readable)
+        except PermissionError:  # a file, which is never waited for
+            while self._readable():
+                pass
         try:
             while True:
                 self._reply(await self._control.command(await self._waiting.get()))
         finally:
             loop.remove_reader(self._descriptor)
 
-    def _readable(self) -> None:
+    def _readable(self) -> bool:
+        """Whether there was something."""
         data = os.read(self._descriptor, BYTES_MAX)
         if not data:
             asyncio.get_running_loop().remove_reader(self._descriptor)
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
             self._waiting.put_nowait(line.decode(errors="replace"))
+        return bool(data)

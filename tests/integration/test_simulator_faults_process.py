@@ -186,3 +186,15 @@ def test_a_slow_meter_answers_in_order_and_leaves_the_line_to_the_others(tmp_pat
         finally:
             os.close(master)
     assert [heard[at : at + 3].hex() for at in (0, 17, 26)] == ["02040c", "010404", "010408"]
+
+
+def test_commands_may_stand_in_a_file(tmp_path: Path) -> None:
+    commands = tmp_path / "commands"
+    commands.write_text("fault crc=1%\nnonsense\nfaults\n")
+    command = [sys.executable, "-m", "meter_sim", "--pty", str(tmp_path / "bus"), "--control"]
+    with commands.open() as file, subprocess.Popen(command, stdin=file, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = [process.stdout.readline().split(":")[0].strip() for _ in range(4)]
+        process.terminate()
+        assert process.wait(timeout=5) == 0
+    assert said == [f"ready {tmp_path / 'bus'}", "ok faults crc=1%", "error", "ok faults crc=1%"]
