@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -47,10 +48,10 @@ class SerialNumber:
         if slack_ms < SLACK_MIN_MS:
             return False
         self.due_ms = now_ms + RETRY_MS
-        budget_ms = min(slack_ms, BUDGET_MAX_MS) // 2
+        ends_s = asyncio.get_running_loop().time() + min(slack_ms, BUDGET_MAX_MS) / 1000
         try:
-            number = await self._answer(budget_ms)
-            if number is not None and (self.number in {None, number} or number == await self._answer(budget_ms)):
+            number = await self._answer(ends_s)
+            if number is not None and (self.number in {None, number} or number == await self._answer(ends_s)):
                 self.due_ms = now_ms + ASK_EVERY_MS
                 self.number = number
                 await self.on_number(number)
@@ -58,6 +59,7 @@ class SerialNumber:
             pass  # the next reading tells whether it is gone
         return True
 
-    async def _answer(self, budget_ms: int) -> str | None:
+    async def _answer(self, ends_s: float) -> str | None:
+        budget_ms = max(round((ends_s - asyncio.get_running_loop().time()) * 1000), 0)
         said = (await self.meter.identify(budget_ms)).get("serial_number", "").strip()
         return said if said.strip(NO_NUMBER) else None
