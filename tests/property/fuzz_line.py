@@ -225,7 +225,9 @@ def main() -> None:
         tally, outcomes, episodes = episode.tally, episode.outcomes, 1
     else:
         tally, outcomes, episodes = run(options.frames, options.seed)
-    print(f"{tally.frames} frames of {episodes} lines, seed {options.seed}, {time.monotonic() - started:.0f} s")
+    spoiled = tally.frames - tally.faults.pop("none", 0)
+    took = f"{time.monotonic() - started:.0f} s"
+    print(f"{tally.frames} frames ({spoiled} spoiled) of {episodes} lines, seed {options.seed}, {took}")
     print("faults:   " + ", ".join(f"{kind} {count}" for kind, count in sorted(tally.faults.items())))
     print("readings: " + ", ".join(f"{name} {count}" for name, count in outcomes.most_common()))
 
