@@ -235,7 +235,8 @@ def _candidates(ranked: Sequence[_Trial]) -> Iterable[Candidate]:
 
 def _certainty(trial: _Trial) -> float:
     if trial.marked:
-        return SURE if trial.fits else SURE_WITHOUT_VOLTAGE if not trial.asked else UNSURE_WITHOUT_VOLTAGE
+        fairly = not trial.asked or (trial.good and not trial.wrong)  # an answer may have been lost
+        return SURE if trial.fits else SURE_WITHOUT_VOLTAGE if fairly else UNSURE_WITHOUT_VOLTAGE
     if trial.refused or trial.wrong or trial.denied:
         return 0.3
     return {0: 0.0, 1: 0.4, 2: 0.7, 3: 0.75}.get(trial.good, 0.8)

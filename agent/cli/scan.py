@@ -96,7 +96,7 @@ def command(
     and at the end for as long as they may be silent. Then the settings of each kind are tried, until a whole telegram
     comes.
 
-    How long it takes at most is said beforehand. Ctrl-C ends it and shows what was found so far. A running daemon is
+    How long it takes is said beforehand. Ctrl-C ends it and shows what was found so far. A running daemon is
     asked for its lines, and reads on afterwards.
 
     Exit code: 0 meters were found, 69 none was, 130 it was interrupted, 64 wrong usage, 73 or 78 the configuration

@@ -19,6 +19,7 @@ from drivers.profile_model import Profile
 
 PRESENCE = b"\x03\x00\x00\x00\x02"  # every meter knows function 3; a refusal is as good as registers
 IDENTIFY_WAIT_MS = 600
+TRIES_IN_NOISE = 4  # of a meter that is there; two where nothing at all is heard
 AGAIN_MAX = 3  # second passes at one setting: somebody who never stops talking must not hold up the scan
 GATEWAY_SILENT = (10, 11)
 REFUSED = 0x80
@@ -174,7 +175,7 @@ class LineScan:
         for briefly, group in [(True, group) for group in groups] + [(False, group) for group in groups]:
             setting = setting_of(group[0])
             self._report.said(self._line.port, f"listening for {group[0].protocol} ({setting})")
-            identified = await recognise(self._line.port, group, briefly=briefly)
+            identified = await self._recognised_as(group, briefly=briefly)
             if identified is not None:
                 found = Found(self._line.port, setting, group[0].serial.unit, identified, sends=True)
                 self._line.found.append(found)
@@ -182,6 +183,16 @@ class LineScan:
                 if not self._line.whole:
                     self._line.steps = ()
                 return
+
+    async def _recognised_as(self, group: Sequence[Profile], *, briefly: bool) -> Identified | None:
+        try:
+            return await recognise(self._line.port, group, briefly=briefly)
+        except MeterError:
+            # A pseudo-terminal refuses a change of nothing but the parity; where that is not it, this says so again.
+            probe = SerialProbe(self._line.port, 300, "N", 1)
+            await probe.open()
+            probe.close()
+            return await recognise(self._line.port, group, briefly=briefly)
 
     async def _step(self, step: Step) -> None:
         """Ask each unit of the step; who answers narrows down what is left."""
@@ -228,9 +239,9 @@ class LineScan:
         probe = await self._ready(step.setting)
 
         async def ask(request: bytes) -> bytes | None:
-            for _ in range(2):
+            for number in range(TRIES_IN_NOISE):
                 heard = await probe.ask(unit, request, IDENTIFY_WAIT_MS)
-                if unit in heard.answers or not heard.noise:
+                if unit in heard.answers or (number and not heard.noise):
                     break
             return heard.answers.get(unit)
 

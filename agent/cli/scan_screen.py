@@ -22,17 +22,18 @@ SURE, RATHER_SURE = 0.9, 0.6
 
 def outlook(line: Line) -> str:
     """What is ahead, before it begins."""
-    probes = sum(len(step.units) for step in line.steps)
-    settings = list(dict.fromkeys(step.setting for step in line.steps))
-    low, high = (span(round(each)) for each in naive_ms(line.steps))
-    listening_ms = (line.listen_first_s + line.listen_last_s) * MS_PER_S if settings and settings[0] is not None else 0
-    longest = f"{_about(expected_ms(line.steps) + listening_ms)} at most"
-    usual = ""
-    if settings and settings[0] is not None and not line.whole:
-        usual = f", {_about(expected_ms(narrowed(line.steps, settings[0])))} once a meter answers at {settings[0]}"
-    over = f"{len(settings)} settings, " if settings and settings[0] is not None else ""
+    steps, probes = line.steps, sum(len(step.units) for step in line.steps)
+    low, high = (span(round(each)) for each in naive_ms(steps))
+    settings = list(dict.fromkeys(step.setting for step in steps))
+    if not settings or settings[0] is None:
+        longest = _about(sum(len(step.units) * step.wait_ms for step in steps))
+        return f"{line.port}: {probes:,} questions: {_about(expected_ms(steps))} expected, {longest} at most"
+    listening_ms = (line.listen_first_s + line.listen_last_s) * MS_PER_S
+    expected = f"{_about(expected_ms(steps) + listening_ms)} expected"
+    if not line.whole:
+        expected += f", {_about(expected_ms(narrowed(steps, settings[0])))} once a meter answers at {settings[0]}"
     naive = f"waiting 0.5 to 1 s for each would take {low} to {high}"
-    return f"{line.port}: {over}{probes:,} questions: {longest}{usual} ({naive})"
+    return f"{line.port}: {len(settings)} settings, {probes:,} questions: {expected} ({naive})"
 
 
 def _about(time_ms: float) -> str:

@@ -91,6 +91,31 @@ def test_a_gateway_with_meters_behind_it(tmp_path: Path) -> None:
     assert result.stderr == ""
 
 
+FAULTS = ["crc=15%,lead=30%,trail=30%,truncation=10%,hole=20%", "silence=15%", "echo"]
+
+
+@pytest.mark.parametrize("faults", FAULTS)
+def test_a_line_with_noise_losses_and_echo(faults: str, tmp_path: Path) -> None:
+    meters = ("--meter", "eastron-sdm630:1", "--meter", "abb-b23:12")
+    with simulator("--pty", str(tmp_path / "bus"), "--baud-pace", "--deaf", *meters, "--fault", faults) as port:
+        result = scan("--port", port, "--quick", "--json")
+    assert result.returncode == 0, result.stderr
+    models = {meter["unit"]: [each["model"] for each in meter["candidates"]][:1] for meter in found(result)}
+    assert models[1] == ["eastron-sdm630"]
+    assert models.get(12, ["abb-b23"]) == ["abb-b23"], "the first answer may be lost, but none is taken for another"
+
+
+@pytest.mark.parametrize("model", ["dsmr-p1", "sml"])
+def test_a_meter_that_sends_by_itself(model: str, tmp_path: Path) -> None:
+    with simulator("--pty", str(tmp_path / "bus"), "--meter", f"{model}:1") as port:
+        result = scan("--port", port, "--quick", "--json")
+    assert result.returncode == 0, result.stderr
+    (meter,) = found(result)
+    assert meter["sends"]
+    assert meter["candidates"][0]["model"] == model
+    assert meter["serial_number"]
+
+
 def test_ctrl_c_keeps_what_was_found(tmp_path: Path) -> None:
     with simulator("--pty", str(tmp_path / "bus"), "--baud-pace", "--meter", "eastron-sdm630:1") as port:
         command = [sys.executable, "-m", "agent", "scan", "--full", "--port", port]
