@@ -18,6 +18,7 @@ SILENCE_CHARACTERS = 3.5
 WAIT_FACTORY_MS = 120  # for the few likely ones even a slow meter is waited for
 WAIT_MS = 60
 WAIT_AGAIN_MS = 600
+FEW = 24  # questions: waiting for each as in a second pass takes no quarter of a minute
 WAIT_TCP_MS = 1_000  # a gateway waits for its meter first
 TCP_MISS_MS = (
     300  # about what a gateway takes to say that a unit does not answer; a meter without a line says it at once
@@ -113,18 +114,20 @@ def serial_steps(
 ) -> tuple[Step, ...]:
     """Factory units at factory settings first, then low unit ids there, then the rest, then `others` alike.
 
-    Every unit is asked exactly once at each setting.
+    Every unit is asked exactly once at each setting. Where there is little to ask, each is waited for long.
     """
+    patient = (len(factory) + len(others)) * len(units) <= FEW
+    factory_ms, usual_ms = (WAIT_AGAIN_MS, WAIT_AGAIN_MS) if patient else (WAIT_FACTORY_MS, WAIT_MS)
     rounds: list[list[Step]] = [[], [], [], [], []]
     for setting in factory:
         likely = [unit for unit in dict.fromkeys((1, *factory_units.get(setting, ()))) if unit in units]
         near = [unit for unit in units if unit in NEAR_UNITS and unit not in likely]
         far = [unit for unit in units if unit not in NEAR_UNITS and unit not in likely]
-        for number, (group, wait_ms) in enumerate(((likely, WAIT_FACTORY_MS), (near, WAIT_MS), (far, WAIT_MS))):
+        for number, (group, wait_ms) in enumerate(((likely, factory_ms), (near, usual_ms), (far, usual_ms))):
             rounds[number].append(Step(setting, tuple(group), wait_ms))
     for setting in others:
-        rounds[3].append(Step(setting, tuple(unit for unit in units if unit in NEAR_UNITS), WAIT_MS))
-        rounds[4].append(Step(setting, tuple(unit for unit in units if unit not in NEAR_UNITS), WAIT_MS))
+        rounds[3].append(Step(setting, tuple(unit for unit in units if unit in NEAR_UNITS), usual_ms))
+        rounds[4].append(Step(setting, tuple(unit for unit in units if unit not in NEAR_UNITS), usual_ms))
     return tuple(step for steps in rounds for step in steps if step.units)
 
 

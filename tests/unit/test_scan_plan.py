@@ -92,6 +92,11 @@ def test_a_full_sweep_beats_waiting_for_each() -> None:
     assert second > 10 * ours
 
 
+def test_what_little_there_is_to_ask_is_waited_for_long() -> None:
+    assert {step.wait_ms for step in serial_steps(COMMON, {}, (1, 5, 77))} == {600}
+    assert max(step.wait_ms for step in serial_steps(COMMON, {}, ALL_UNITS)) == 120
+
+
 def test_a_line_has_one_setting() -> None:
     steps = serial_steps(COMMON, {}, ALL_UNITS)
     left = narrowed(steps[3:], COMMON[1])
