@@ -11,7 +11,7 @@ from drivers.obis_text import STX, TextFramer, decode_iec62056
 from drivers.profile_model import Profile
 from drivers.stream_line import OPEN_TIMEOUT_S, StreamLine
 from drivers.telegram import Telegram, TelegramError, shown
-from drivers.telegram_meter import TelegramMeter, nameplate
+from drivers.telegram_meter import TelegramMeter
 
 SIGN_ON = b"/?!\r\n"
 SIGN_ON_BAUDRATE = 300
@@ -57,7 +57,9 @@ class Iec62056Meter(TelegramMeter[StreamLine]):
 
     async def identify(self, budget_ms: int) -> Mapping[str, str]:
         """The serial number in the readout, and the identification before it."""
-        return nameplate(self.given or (await self._telegram(budget_ms))[0])
+        if not self.known:
+            await self._telegram(budget_ms)
+        return dict(self.known)
 
     async def _telegram(self, budget_ms: int) -> tuple[Telegram, float]:
         if self._readout is None or self._readout.cancelled():
@@ -69,7 +71,9 @@ class Iec62056Meter(TelegramMeter[StreamLine]):
             cause = f"the readout is not finished within {budget_ms} ms, and goes on"
             raise self.error("silent", cause, "lengthen the interval: a readout takes 3 to 30 s")
         self._readout = None
-        return task.result()
+        telegram, taken_s = task.result()
+        self.note(telegram)
+        return telegram, taken_s
 
     async def _read_out(self) -> tuple[Telegram, float]:
         loop, line = asyncio.get_running_loop(), self.line

@@ -11,7 +11,7 @@ from drivers.meter import MeterError, Reason, Sample
 from drivers.profile_model import Profile
 from drivers.stream_line import OPEN_TIMEOUT_S, StreamLine
 from drivers.telegram import Item, Telegram, TelegramError, shown
-from drivers.telegram_meter import TelegramMeter, nameplate
+from drivers.telegram_meter import TelegramMeter
 
 ATTEMPTS = 3
 TELEGRAMS_MAX = 8
@@ -56,17 +56,21 @@ class MbusMeter(TelegramMeter[StreamLine]):
 
     async def identify(self, budget_ms: int) -> Mapping[str, str]:
         """The identification number of the header, and maker, version and medium."""
-        return nameplate(self.given or await self._telegram(budget_ms))
+        if not self.known:
+            await self._telegram(budget_ms)
+        return dict(self.known)
 
     async def _telegram(self, budget_ms: int) -> Telegram:
         deadline = asyncio.get_running_loop().time() + budget_ms / 1000
         async with self.line.claim(deadline):
             await self.line.open(min(OPEN_TIMEOUT_S, budget_ms / 1000))
             try:
-                return await self._all_telegrams(deadline)
+                telegram = await self._all_telegrams(deadline)
             except MeterError:
                 self._count_bit = None
                 raise
+        self.note(telegram)
+        return telegram
 
     async def _all_telegrams(self, deadline: float) -> Telegram:
         """The first answer, and the further ones that the meter says it has."""

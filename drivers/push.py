@@ -10,7 +10,7 @@ from drivers.meter import MeterError, Sample
 from drivers.profile_model import Profile, SerialDefaults
 from drivers.stream_line import OPEN_TIMEOUT_S, StreamLine
 from drivers.telegram import Decode, StreamFramer, Telegram, TelegramError, shown
-from drivers.telegram_meter import TelegramMeter, nameplate
+from drivers.telegram_meter import TelegramMeter
 
 REST_S = 0.03  # a telegram comes in many small pieces; each wake-up costs more than a piece
 PAUSE_S = 1.5  # no meter pauses for so long within a telegram
@@ -87,7 +87,6 @@ class PushMeter(TelegramMeter[PushLine]):
     ) -> None:
         super().__init__(line, profile, name, measurands, ct_ratio)
         self._waiting: Arrived | None = None
-        self._known: dict[str, str] = {}
         self._period_s = 0.0
         self._last_s = 0.0
         line.meters.append(self)
@@ -102,7 +101,7 @@ class PushMeter(TelegramMeter[PushLine]):
         Meters that send short lists often and counters once an hour lose no counter so.
         """
         self._period_s, self._last_s = new.at_s - self._last_s if self._last_s else 0.0, new.at_s
-        self._known.update(nameplate(new.telegram))
+        self.note(new.telegram)
         old = self._waiting
         if old is None or self.reader.holds(new.telegram) >= self.reader.holds(old.telegram):
             self._waiting = new
@@ -115,9 +114,9 @@ class PushMeter(TelegramMeter[PushLine]):
 
     async def identify(self, budget_ms: int) -> Mapping[str, str]:
         """The serial number that the telegrams say, if they do; takes none of them away."""
-        if "serial_number" not in self._known:
+        if "serial_number" not in self.known:
             await self._next(budget_ms)
-        return dict(self._known)
+        return dict(self.known)
 
     async def _next(self, budget_ms: int) -> Arrived:
         loop, line = asyncio.get_running_loop(), self.line

@@ -38,6 +38,8 @@ class TelegramMeter(Generic[L]):
         self.profile = profile
         self.unit = profile.serial.unit if unit is None else unit
         self.given: Telegram | None = None
+        self.known: dict[str, str] = {}
+        self._nameplate: Mapping[str, str] = {}
         self._name = name
         fields = profile.select_fields(None if measurands is None else tuple(measurands))
         self._columns = tuple(Column(field.measurand, field.resolution) for field in fields)
@@ -60,6 +62,16 @@ class TelegramMeter(Generic[L]):
     def origin(self, measurand: str) -> tuple[str, str]:
         """Under which code the last reading's value came, and what the meter sent there."""
         return self.reader.origin(measurand, self.given) if self.given is not None else ("", "")
+
+    def note(self, telegram: Telegram) -> None:
+        """What it says of its meter is known from now on; other than before only when it was said twice.
+
+        Some protocols have no check sum, or a weak one: a digit that noise has changed is no other meter.
+        """
+        said = nameplate(telegram)
+        if said and (not self.known or said == self._nameplate or said.items() <= self.known.items()):
+            self.known.update(said)
+        self._nameplate = said or self._nameplate
 
     def sample(self, telegram: Telegram, taken_s: float | None = None) -> Sample:
         """The reading that a telegram is; it becomes the one given last."""

@@ -222,6 +222,20 @@ def test_who_it_is_and_where_values_came_from() -> None:
     play(work)
 
 
+def test_another_serial_number_is_believed_when_it_came_twice() -> None:
+    """Old P1 and mode D have no check sum: a digit that noise has changed does not replace the meter."""
+
+    async def work(meter: PushMeter, port: FakePort) -> None:
+        await failure(meter, 10)
+        numbers = []
+        for number in ("1SAG", "1SAG", "1SAC", "1SAG", "2NEW", "2NEW"):
+            port.arrive(p1([f"0-0:96.1.1({number})", "1-0:1.8.0(1*kWh)"], check=False))
+            numbers.append((await meter.identify(10))["serial_number"])
+        assert numbers == ["1SAG", "1SAG", "1SAG", "1SAG", "1SAG", "2NEW"]
+
+    play(work)
+
+
 def test_two_meters_may_read_the_same_telegrams() -> None:
     async def work(meter: PushMeter, port: FakePort) -> None:
         second = PushMeter(meter.line, meter.profile, "gas", ("power_active_total",))
