@@ -134,7 +134,7 @@ def test_a_reload_of_a_bad_file_says_all_that_is_wrong_and_changes_nothing(box: 
     )
     box.send(signal.SIGHUP)
     unit = box.wait_for_line("ERROR", "reload:", "meter[0].unit")
-    assert unit.endswith("expected a whole number from 1 to 247; the old configuration stays in force")
+    assert unit.endswith("expected a whole number from 0 to 255; the old configuration stays in force")
     assert "eastron-sdm630" in box.wait_for_line("reload:", "meter[0].model")
     box.works()
     assert box.readings() >= 5
