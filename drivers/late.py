@@ -8,6 +8,7 @@ than its time-out would be read one answer behind for good. See docs/decisions/0
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 Shape = tuple[int, int, int]  # unit, function code, registers
 
@@ -16,65 +17,83 @@ PATIENCE = 1.25  # what a meter that took so long once may take the next time
 DECAY = 0.98
 
 
+@dataclass(slots=True)
+class _GivenUp:
+    """Requests of one shape: when those were asked that have not been seen answered, oldest first; the last of all."""
+
+    asked: list[float]
+    last: float
+    refusable: bool = False
+
+
 class LateAnswers:
-    """The given-up requests of one line. Times are seconds of the event loop."""
+    """The given-up requests of one line. Times are seconds of the event loop.
+
+    A late answer that was seen says how slow its meter is, and not that no other will come: lines repeat things, too.
+    """
 
     def __init__(self) -> None:
-        self._asked: dict[Shape, list[float]] = {}  # when, oldest first: answers come in this order
-        self._refusable: set[Shape] = set()
+        self._given_up: dict[Shape, _GivenUp] = {}
         self._slow_s: dict[int, float] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._asked)
+        return bool(self._given_up)
 
     def expect(self, shape: Shape, asked: float, *, refusable: bool = False) -> None:
         """The request of `shape` was given up; a `refusable` one may be answered by an exception as well."""
-        self._asked.setdefault(shape, []).append(asked)
-        if refusable:
-            self._refusable.add(shape)
+        entry = self._given_up.setdefault(shape, _GivenUp([], asked))
+        entry.asked.append(asked)
+        entry.last = asked
+        entry.refusable |= refusable
 
     def is_awaited(self, shape: Shape, now: float) -> bool:
         """Whether an answer of `shape` that comes now may belong to an earlier request."""
-        asked = self._asked.get(shape)
-        if asked is not None and now > asked[-1] + FORGET_S:
-            del self._asked[shape]
+        entry = self._given_up.get(shape)
+        if entry is not None and now > entry.last + FORGET_S:
+            del self._given_up[shape]
             return False
-        return asked is not None
+        return entry is not None
 
     def last_asked(self, shape: Shape) -> float:
         """When the youngest request of `shape` was given up."""
-        return self._asked[shape][-1]
+        return self._given_up[shape].last
 
     def came(self, find: Callable[[Shape], int], now: float) -> int:
         """Look with `find(shape)` (where a frame ends, or 0) for late answers; returns where the last one ends."""
         end = 0
-        for shape in list(self._asked):
+        for shape in list(self._given_up):
             at = find(shape) if self.is_awaited(shape, now) else 0
             if at:
                 end = max(end, at)
-                took_s = now - self._pop(shape)
-                self._slow_s[shape[0]] = max(took_s, self._slow_s.get(shape[0], 0.0))
+                asked = self._given_up[shape].asked
+                if asked:
+                    self._slow_s[shape[0]] = max(now - asked.pop(0), self._slow_s.get(shape[0], 0.0))
         return end
 
     def refusal_came(self, unit: int) -> bool:
         """Whether an exception that comes now from `unit` is taken for a late one, since it says of no request."""
-        for shape in list(self._asked):
-            if shape[0] == unit and shape in self._refusable:
-                self._pop(shape)
+        for shape, entry in self._given_up.items():
+            if shape[0] == unit and entry.refusable and entry.asked:
+                del entry.asked[0]
                 return True
         return False
 
-    def _pop(self, shape: Shape) -> float:
-        asked = self._asked[shape]
-        first = asked.pop(0)
-        if not asked:
-            del self._asked[shape]
-        return first
-
     def in_step(self, unit: int) -> None:
         """`unit` has answered a request that no other's answer could pass for: what was asked before is over."""
-        for shape in [shape for shape in self._asked if shape[0] == unit]:
-            del self._asked[shape]
+        for shape in [shape for shape in self._given_up if shape[0] == unit]:
+            del self._given_up[shape]
+
+    def took_one(self, shape: Shape) -> None:
+        """An answer came to one of several requests of `shape`, no matter to which: one less is to come."""
+        entry = self._given_up.get(shape)
+        if entry is not None and entry.asked:
+            del entry.asked[0]
+
+    def refused_one(self, unit: int) -> None:
+        """A refusal came to one of several requests to `unit`: meters answer in order, so the oldest is over."""
+        entries = [entry for shape, entry in self._given_up.items() if shape[0] == unit and entry.asked]
+        if entries:
+            del min(entries, key=lambda entry: entry.asked[0]).asked[0]
 
     def patience_s(self, unit: int) -> float:
         """How long a request to `unit` deserves to be waited for, by what it has shown; 0 if it never was late."""
@@ -83,17 +102,6 @@ class LateAnswers:
     def slow_s(self, unit: int) -> float:
         """The longest that `unit` has taken for an answer lately, 0 if it never was late."""
         return self._slow_s.get(unit, 0.0)
-
-    def took_one(self, shape: Shape) -> None:
-        """An answer came to one of several requests of `shape`, no matter to which: one less is to come."""
-        if shape in self._asked:
-            self._pop(shape)
-
-    def refused_one(self, unit: int) -> None:
-        """A refusal came to one of several requests to `unit`: meters answer in order, so the oldest is over."""
-        shapes = [shape for shape in self._asked if shape[0] == unit]
-        if shapes:
-            self._pop(min(shapes, key=lambda shape: self._asked[shape][0]))
 
     def answered(self, unit: int, took_s: float) -> None:
         """An answer in time: what `unit` was slow at before counts for less and less."""

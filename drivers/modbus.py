@@ -204,7 +204,7 @@ class ModbusLine:
             self._pending = None
             now = loop.time()
             self._quiet_until = now + max(self._silence_s, request.quiet_s)
-            if not self.is_tcp and (answer is None or self._late):
+            if not self.is_tcp and (answer is None or self._late or self._noisy_since < inf):
                 self._keep_in_mind(request, block, asked, answer)
         return self._judge(answer, request, block, now - asked)
 
@@ -213,7 +213,8 @@ class ModbusLine:
         refused = answer is not None and answer.exception
         if answer is not None and not self._again and not refused:
             self._late.in_step(request.unit)
-            return
+            if self._noisy_since == inf:
+                return  # and silence will follow before the next request
         shape = _shape(request.unit, block)
         self._late.expect(shape, asked, refusable=block.count > request.block.count)
         if refused:

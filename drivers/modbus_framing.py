@@ -58,7 +58,7 @@ class RtuFraming:
         while at >= 0 and len(buffer) - at >= size:
             _used, _unit, _transaction, pdu = self._framer.decode(buffer[at : at + size])
             if pdu:
-                return Answer(exception=pdu[1]) if pdu[0] & 0x80 else Answer(registers=pdu[2:])
+                return _exception(pdu[1]) if pdu[0] & 0x80 else Answer(registers=pdu[2:])
             at = buffer.find(start, at + 1)
         return None
 
@@ -80,6 +80,11 @@ class RtuFraming:
                 return f"answer to function {buffer[1]} instead of {code}"
             return f"answer with {buffer[2]} bytes of data instead of {self._good[2]}"
         return f"no Modbus answer ({shown})"
+
+
+def _exception(code: int) -> Answer:
+    """Modbus's codes begin with 1; 0 says nothing."""
+    return Answer(exception=code) if code else Answer(fault="exception 0, which there is none")
 
 
 def rtu_end(buffer: bytes, unit: int, function_code: int, count: int) -> int:
@@ -125,7 +130,7 @@ class TcpFraming:
         if unit != self._unit:
             return Answer(fault=f"answer of unit {unit} instead of {self._unit}")
         if pdu[0] == self._code | 0x80 and len(pdu) > 1:
-            return Answer(exception=pdu[1])
+            return _exception(pdu[1])
         if pdu[0] != self._code:
             return Answer(fault=f"answer to function {pdu[0]} instead of {self._code}")
         if len(pdu) != self._data_bytes + 2 or pdu[1] != self._data_bytes:

@@ -225,7 +225,7 @@ class Day:
             assert not poller.done(), "polling has stopped"
             self.overdue += self.watchdog.overdue(clock.mono_ms())
             assert len(line._buffer) + len(line._stray) < 4096
-            assert len(line._late._asked) < 60
+            assert len(line._late._given_up) < 60
         weather.cancel()
         await asyncio.gather(weather, return_exceptions=True)
         self._mend()

@@ -37,6 +37,7 @@ def test_late_answers_are_counted_and_say_how_slow_the_meter_is() -> None:
     assert late.patience_s(1) == 2 * PATIENCE
     assert late.is_awaited(ONE, 102), "the second answer is still to come"
     assert late.came(lambda shape: 9 if shape == ONE else 18, 103) == 18
+    assert late.came(lambda _shape: 5, 150) == 0, "too late to be one"
     assert not late
     assert (late.slow_s(1), late.slow_s(2), late.patience_s(3)) == (2, 2, 0)
 
@@ -63,8 +64,9 @@ def test_one_answer_to_two_requests_leaves_one_to_come() -> None:
     late.took_one(ONE)
     late.took_one(TWO)
     assert late.last_asked(ONE) == 101
-    late.took_one(ONE)
-    assert not late
+    late.came(lambda _shape: 7, 104)
+    assert late.slow_s(1) == 3, "the second of them"
+    assert late.is_awaited(ONE, 104), "a line may repeat what it has said"
 
 
 def test_an_exception_is_a_late_one_where_a_request_that_may_be_refused_was_given_up() -> None:
@@ -74,7 +76,7 @@ def test_an_exception_is_a_late_one_where_a_request_that_may_be_refused_was_give
     late.expect(LONGER, 101, refusable=True)
     assert not late.refusal_came(2)
     assert late.refusal_came(1)
-    assert not late.is_awaited(LONGER, 102)
+    assert not late.refusal_came(1), "there was one such request"
     assert late.is_awaited(ONE, 102)
 
 

@@ -145,3 +145,10 @@ def test_the_simulators_tcp_requests() -> None:
         assert take_tcp(request[:length]) == (None, request[:length])
     with pytest.raises(ValueError, match="not a Modbus TCP header"):
         take_tcp(b"GET / HTTP/1.1")
+
+
+def test_an_exception_without_a_code_is_no_answer_and_no_empty_one(rtu: RtuFraming, tcp: TcpFraming) -> None:
+    """Code 0 is none of Modbus's; taken for an answer it would be one of no registers."""
+    for answer in (rtu.answer(rtu_frame(1, b"\x84\0")), tcp.answer(tcp_frame(Asked(1, 4, 0, 2, 1), b"\x84\0"))):
+        assert answer is not None
+        assert "exception 0" in answer.fault
