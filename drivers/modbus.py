@@ -204,8 +204,9 @@ class ModbusLine:
             self._pending = None
             now = loop.time()
             self._quiet_until = now + max(self._silence_s, request.quiet_s)
-            if not self.is_tcp and (answer is None or self._late or self._noisy_since < inf):
-                self._keep_in_mind(request, block, asked, answer)
+            told = None if answer is None or answer.fault else answer
+            if not self.is_tcp and (told is None or self._late or self._noisy_since < inf):
+                self._keep_in_mind(request, block, asked, told)
         return self._judge(answer, request, block, now - asked)
 
     def _keep_in_mind(self, request: Request, block: Block, asked: float, answer: Answer | None) -> None:
