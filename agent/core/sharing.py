@@ -44,11 +44,12 @@ def deadline_ms(meter: Sharer, now_ms: int) -> int:
 def budget_ms(meter: Sharer, others: Iterable[Sharer], now_ms: int, read_max_ms: int) -> int:
     """How long `meter` may be read: what the others leave of the line's time, so that none starts after its slot.
 
-    Twice its usual time it has in any case: a line that carried it alive can carry its return.
+    Twice its usual time it has in any case, but no more than its interval unless it usually needs more: a line that
+    carried it alive can carry its return.
     """
     whole_ms = min(meter.slots.interval_ms, read_max_ms)
     others = list(others)
-    least_ms = NEED_MARGIN * meter.need_ms
+    least_ms = min(NEED_MARGIN * meter.need_ms, max(whole_ms, meter.need_ms + meter.need_ms // 4))
     if not meter.need_ms:
         shortest_ms = min(each.slots.interval_ms for each in (meter, *others))
         least_ms = shortest_ms // (len(others) + 1) if _fails(meter) else whole_ms

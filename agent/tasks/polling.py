@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 SLACK_MS = 120_000
 NAP_MS = 60_000
 _DIGITS = re.compile(r"\d+")
+PENDING = "pending"
 LINE_REASONS = frozenset({"line_missing", "line_busy", "line_lost", "lent"})  # no meter's fault: each slot tries again
 
 
@@ -128,7 +129,8 @@ class LinePoller:
             self.recorder.add(polled.slots.explain("not_running", start_ms))
             raise
         else:
-            polled.need_ms = learnt_ms(polled.need_ms, self.clock.mono_ms() - now_ms)
+            if polled.need_ms:  # else it is a telegram that was waited for, which costs the line nothing
+                polled.need_ms = learnt_ms(polled.need_ms, self.clock.mono_ms() - now_ms)
             number = polled.serial_number
             try:
                 # Before its values are judged, where there is time: it may be another meter.
@@ -181,6 +183,9 @@ class LinePoller:
         now_ms = self.clock.mono_ms()
         self.recorder.add(polled.slots.explain(error.reason, start_ms))
         polled.progress.slots_missed += 1
+        if error.reason == PENDING:  # it works; one sentence on its interval is enough
+            self._changes.say(f"interval of {polled.meter.name}", str(error), logging.WARNING, key=PENDING)
+            return
         polled.progress.state, polled.progress.error = error.reason, str(error)
         if error.reason in LINE_REASONS:
             # What differs only in how long was waited, or in a process id, is no other state.

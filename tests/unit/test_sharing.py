@@ -72,6 +72,8 @@ def test_the_deadline_is_the_end_of_the_slot_that_can_still_be_read() -> None:
         (Meter(0), [Meter(1_000, need_ms=0)] * 3, 250),
         (Meter(0), [Meter(1_000, need_ms=400)] * 3, 200),  # too much is wanted: twice its usual time all the same
         (Meter(0, failures=3), [Meter(1_000, need_ms=400)] * 3, 200),
+        (Meter(0, need_ms=700), [Meter(1_000, need_ms=700)], 1_000),  # but no longer than its interval
+        (Meter(0, 100, need_ms=160), [], 200),  # unless it takes longer than that anyhow
         (Meter(0, 10_000), [Meter(1_000), Meter(5_000, 10_000)], 890),
         (Meter(0, 10_000), [Meter(-950)], 200),  # its slot ends in 50 ms
         (Meter(0, 10_000, need_ms=0, failures=1), [Meter(-200), Meter(-200)], 699),
