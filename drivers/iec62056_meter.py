@@ -69,7 +69,7 @@ class Iec62056Meter(TelegramMeter[StreamLine]):
         await asyncio.wait({task}, timeout=budget_ms / 1000)
         if not task.done():
             cause = f"the readout is not finished within {budget_ms} ms, and goes on"
-            raise self.error("silent", cause, "lengthen the interval: a readout takes 3 to 30 s")
+            raise self.error("pending", cause, "lengthen the interval: a readout takes 3 to 30 s")
         self._readout = None
         telegram, taken_s = task.result()
         self.note(telegram)

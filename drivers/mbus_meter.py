@@ -18,6 +18,7 @@ TELEGRAMS_MAX = 8
 ANY_ADDRESS = 254
 ACK_BITS = 330  # EN 13757-2: an answer begins 11 to 330 bit times after the request, and 50 ms
 ACK_EXTRA_S = 0.05
+TYPICAL_ANSWER_S = 0.1
 LONGEST_BYTES = 261
 RESPONSE_CONTROLS = frozenset({0x08, 0x18, 0x28, 0x38})
 CHECK_BUS = "check the meter's primary address, the level converter's power and the baud rate (mostly 2400 8E1)"
@@ -49,6 +50,11 @@ class MbusMeter(TelegramMeter[StreamLine]):
     @property
     def read_max_ms(self) -> int:
         return round(1000 * (ATTEMPTS + 1) * (self._answer_s + self._whole_s))
+
+    @property
+    def typical_ms(self) -> int:
+        """What a reading usually takes, for the poller: an answer of half the longest, on the wire."""
+        return round(1000 * (TYPICAL_ANSWER_S + self._whole_s / 2))
 
     async def read(self, budget_ms: int) -> Sample:
         """One reading; see `drivers.meter.Meter`."""

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, get_args
 
 from wire.batch import Column
 
-Reason = Literal["silent", "garbage", "exception", "line_missing", "line_busy", "line_lost", "lent"]
+Reason = Literal["silent", "garbage", "exception", "line_missing", "line_busy", "line_lost", "lent", "pending"]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
@@ -78,7 +78,8 @@ class MeterError(Exception):
     `reason` is a stable slug: silent (no answer), garbage (bytes that are no answer to this request), exception (the
     meter refused), line_missing (no such port or host), line_busy (held by another program, no permission, or
     no time left on a line that others use), line_lost (unplugged, closed or reset while in use), lent (the line is
-    with `wattpost scan` or `read` for a while).
+    with `wattpost scan` or `read` for a while), pending (a meter that sends by itself, or takes long, has nothing new
+    yet: it works, but the interval is shorter than what it does).
     """
 
     def __init__(self, reason: Reason, *, operation: str, subject: str, cause: str, next_step: str) -> None:

@@ -134,7 +134,8 @@ class PushMeter(TelegramMeter[PushLine]):
                     line.news.clear()
                     await line.news.wait()
         except TimeoutError:
-            raise self._nothing(budget_ms, loop.time()) from None
+            if self._waiting is None:  # else it came in the very moment
+                raise self._nothing(budget_ms, loop.time()) from None
         return self._waiting
 
     def _nothing(self, budget_ms: int, now_s: float) -> MeterError:
@@ -144,11 +145,11 @@ class PushMeter(TelegramMeter[PushLine]):
         if damage is not None:
             step = NO_KEY if damage.reason == "encrypted" else CHECK_SIGNAL
             return self.error("garbage", f"{damage} ({line.settings})", step)
-        since_s = now_s - self._last_s if self._last_s else 0.0
-        if since_s and since_s * 1000 <= self.read_max_ms:
+        since_s = now_s - self._last_s
+        if self._last_s and since_s * 1000 <= self.read_max_ms:
             every = f", one each {self._period_s:.1f} s" if self._period_s else ""
             step = f"lengthen the interval to what the meter sends{every}"
-            return self.error("silent", f"no telegram {within}; the last came {since_s:.1f} s before{every}", step)
+            return self.error("pending", f"no telegram {within}; the last came {since_s:.1f} s before{every}", step)
         if line.unknown:
             return self.error("garbage", f"no telegram {within}, but bytes: {shown(line.unknown)}", CHECK_SIGNAL)
         return self.error("silent", f"no telegram {within}", CHECK_SOURCE)

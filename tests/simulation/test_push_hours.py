@@ -110,3 +110,37 @@ def test_hours_of_a_customer_port(seed: int) -> None:
         assert energy_wh is not None
         assert power_w == energy_wh % 1000, f"seed {seed}: both of one telegram"
         assert abs(energy_wh - reading.mono_ms / 1000) < 5, f"seed {seed}: stamped when it came"
+
+
+def test_an_interval_shorter_than_the_meters_costs_no_reading(caplog: pytest.LogCaptureFixture) -> None:
+    """Each telegram is a reading; the slots between are pending, which is no silence and is said once."""
+    notebook = Notebook()
+
+    async def scenario() -> None:
+        profile = find_profile("dsmr-p1")
+        line = build_line(profile, "p1", "/dev/nothing")
+        assert isinstance(line, PushLine)
+        meter = build_meter(line, 1, profile, "grid", ("energy_active_import_total", "power_active_total"))
+        port = on_fake_port(line, FakePort())
+        polled = PolledMeter(meter, MeterSlots("grid", 1_000, 1), 0, MeterProgress())
+        recorder: Any = notebook
+        poller = asyncio.create_task(LinePoller("p1", [polled], recorder, LoopClock(), Watchdog()).run())
+        for second in range(10, 610, 10):
+            await asyncio.sleep(10)
+            port.arrive(telegram(second))
+        await asyncio.sleep(0.5)
+        assert polled.progress.state == "ok"
+        poller.cancel()
+        await asyncio.gather(poller, return_exceptions=True)
+        notebook.add(polled.slots.end(LoopClock().mono_ms()))
+        await line.close()
+
+    run_virtual(scenario())
+    readings = [record.values[0] for record in notebook.records if isinstance(record, NewReading)]
+    assert readings == list(range(10, 610, 10))
+    gaps = [r.data for r in notebook.records if isinstance(r, NewEvent) and r.kind == "gap"]
+    reasons = [gap["reason"] for gap in gaps]
+    assert reasons == ["silent", *["pending"] * (len(reasons) - 2), "not_running"], "silent until the first one came"
+    assert len(readings) + sum(gap["slots"] for gap in gaps) == 600
+    said = [record.message for record in caplog.records if "lengthen the interval" in record.message]
+    assert len(said) == 1, said

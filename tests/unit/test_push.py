@@ -125,7 +125,7 @@ def test_too_short_an_interval_is_named_as_such() -> None:
         await task
         await meter.read(10)
         error = await failure(meter)
-        assert error.reason == "silent"
+        assert error.reason == "pending"
         assert "the last came 1.0 s before, one each 5.0 s" in error.cause
         assert error.next_step == "lengthen the interval to what the meter sends, one each 5.0 s"
 
