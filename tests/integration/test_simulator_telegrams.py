@@ -149,7 +149,7 @@ def test_faults_cost_telegrams_and_no_value(model: str, tmp_path: Path) -> None:
     options = ["--meter", f"{model}:1", "--telegram-interval", "0.2", "--fault", faults, "--fault-seed", "3"]
     with simulator(tmp_path / "bus", log, *options) as port:
         errors = asyncio.run(go(port))
-    assert set(errors) <= {"silent", "garbage", "line_lost", "line_missing"}
+    assert set(errors) <= {"silent", "garbage", "line_lost", "line_missing", "pending"}
     entries = served(log)
     assert any(entry["good"] for entry in entries)
     assert any(not entry["good"] for entry in entries)
