@@ -2,6 +2,8 @@
 # nothing but python3 and is done in a moment when there is nothing to do.
 PYTHON ?= python3
 ARGS ?=
+# Tests wait more than they work: more of them at once than there are cores. JOBS=0 runs them in one process.
+JOBS ?= 4
 PY = .venv/bin/python
 # Debian 13 has Node 20, with which synthesis works; CDK's page of warning says nothing that `make check` could mend.
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 18,20
@@ -15,7 +17,7 @@ demo: cloud-venv ## A meter, the agent and a cloud on this machine; ARGS="--for 
 	@.venv/bin/wattpost demo $(ARGS)
 
 test: dev-venv programs ## The tests; ARGS="tests/unit -k topics" picks some
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest --numprocesses=$(JOBS) $(ARGS)
 
 check: dev-venv ## Lint, formatting, types, import arrows, generated files
 	.venv/bin/ruff check

@@ -1,9 +1,12 @@
-"""For all tests: what a shell that runs them in the background would otherwise change."""
+"""For all tests: what the way in which they are run would otherwise change."""
 
 from __future__ import annotations
 
+import os
 import signal
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A job in the background ignores Ctrl-C and so would every program that a test starts and ends by it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+os.environ.pop("COLUMNS", None)  # set where tests run side by side; what is no terminal has no width
