@@ -35,12 +35,25 @@ class Same:
     readings: int = 0
 
     def note(self, now_ms: int, sample: Sample) -> None:
-        """One reading more that is bit for bit the same, or the first of others."""
-        data = [block.data for block in sample.words]
-        if sample.values == self.values and data == [block.data for block in self.words]:
+        """One reading more that is bit for bit the same, or the first of others.
+
+        What is read in other blocks, or not at all for a while, has not moved.
+        """
+        if self._has(sample.values) and _agree(sample.words, self.words):
             self.readings += 1
+            self.words = sample.words
         else:
             self.begin(now_ms, sample)
+
+    def _has(self, values: tuple[int | None, ...]) -> bool:
+        """Whether `values` are the same as far as they are there; remembers what was missing so far."""
+        if values == self.values:
+            return True
+        pairs = list(zip(values, self.values, strict=False))
+        if not pairs or any(new != old for new, old in pairs if new is not None and old is not None):
+            return False
+        self.values = tuple(old if new is None else new for new, old in pairs)
+        return True
 
     def begin(self, now_ms: int, sample: Sample) -> None:
         """The first of others."""
@@ -48,6 +61,21 @@ class Same:
 
     def is_stale(self, now_ms: int) -> bool:
         return self.readings >= STALE_READINGS and now_ms - self.since_ms >= STALE_AFTER_MS
+
+
+def _agree(new: Sequence[RawBlock], old: Sequence[RawBlock]) -> bool:
+    """Whether the registers that are in both have the same bits."""
+    if [block.data for block in new] == [block.data for block in old]:
+        return True
+    known = _registers(old)
+    both = [(word, known[place]) for place, word in _registers(new).items() if place in known]
+    return bool(both) and all(word == before for word, before in both)
+
+
+def _registers(blocks: Sequence[RawBlock]) -> dict[tuple[int, int], int]:
+    return {
+        (block.function_code, block.address + index): word for block in blocks for index, word in enumerate(block.words)
+    }
 
 
 class MeterTruth:

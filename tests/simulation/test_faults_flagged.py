@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 from collections import Counter
 from collections.abc import Mapping
 
@@ -23,17 +24,17 @@ from drivers.port import Sink
 from drivers.profile import find_profile
 from drivers.sunspec_meter import modbus_meter
 from meter_sim.condition import Condition
-from meter_sim.faults import Fault
+from meter_sim.faults import Dice, Fault, parse_faults
 from meter_sim.frames import take_rtu
 from meter_sim.household import Household
 from meter_sim.instrument import Instrument
 from meter_sim.line import Line, SimulatedMeter
 from meter_sim.registers import RegisterMap
-from meter_sim.spoil import RtuWire
+from meter_sim.spoil import Piece, RtuWire
 from wire.batch import Quality
 
 SEED = os.environ.get("WATTPOST_SEED", "1")
-INTERVAL_S = 10
+INTERVAL_S = 5  # of virtual time, below the 10 s after which drivers.late expects no answer any more
 STALE_S = 10 * 60
 MODELS = [
     "eastron-sdm630", "eastron-sdm120", "schneider-iem3155", "carlo-gavazzi-em24", "abb-b23", "sunspec-203",
@@ -43,12 +44,14 @@ COARSE = ("finder-7e23",)  # volts without decimals and no frequency: nothing th
 
 
 class MemoryPort:
-    """`drivers.port.Port`, with a simulated line behind it that answers at once."""
+    """`drivers.port.Port`, with a simulated line behind it, whose bytes take no time but what their faults do."""
 
     def __init__(self, line: Line) -> None:
         self.line = line
         self.true: dict[str, float] = {}  # what the last answers would have told without the meter's faults
         self._sink: Sink | None = None
+        self._held = b""
+        self._busy_until = 0.0
 
     @property
     def is_open(self) -> bool:
@@ -65,8 +68,17 @@ class MemoryPort:
         assert self._sink is not None
         self.true |= outcome.reply.values
         self.true |= outcome.reply.true
-        for piece in outcome.sent.pieces:
-            asyncio.get_running_loop().call_soon(self._sink.received, piece.data)
+        held, self._held = self._held, outcome.sent.held
+        when = max(asyncio.get_running_loop().time(), self._busy_until)  # a meter answers in the order of the questions
+        for piece in (Piece(0, held), *outcome.sent.pieces):
+            when += piece.pause_s + 1e-6
+            if piece.data:
+                asyncio.get_running_loop().call_at(when, self._arrive, piece.data)
+        self._busy_until = when
+
+    def _arrive(self, data: bytes) -> None:
+        if self._sink is not None:
+            self._sink.received(data)
 
     def rest(self, seconds: float) -> None:
         """Everything comes in one piece."""
@@ -79,9 +91,9 @@ class MemoryPort:
 
 
 class Site:
-    """One meter, read every ten seconds of virtual time."""
+    """One meter, read every five seconds of virtual time."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, faults: str = "") -> None:
         profile = find_profile(model)
         phases = 3 if "voltage_l3_n" in profile.measurands else 1
         registers = RegisterMap(profile)
@@ -89,7 +101,8 @@ class Site:
         self.meter = SimulatedMeter(registers, Instrument(Household(SEED, phases), SEED, 1), self.condition)
         registers.name_it(self.condition.serial_number)
         self.now_s = 0.0
-        line = Line({1: self.meter}, lambda: self.now_s, lambda: 0.0, None)
+        dice = Dice(parse_faults(faults), SEED)
+        line = Line({1: self.meter}, lambda: self.now_s, lambda: 0.0, None, dice)
         self.port = MemoryPort(line)
         self.reader = modbus_meter(ModbusLine("line", "/dev/memory", way=self.port), 1, profile, "main")
         self.truth = MeterTruth("main", self.reader.columns, ratings(profile), DriverOrigins(self.reader))
@@ -98,6 +111,7 @@ class Site:
     async def read(self) -> tuple[Mapping[str, int | None], Mapping[str, int]]:
         """Values and flags of the next reading."""
         self.now_s += INTERVAL_S
+        await asyncio.sleep(INTERVAL_S)
         sample = await self.reader.read(5000)
         flags, events = self.truth.judge(round(self.now_s * 1000), sample)
         self.events += events
@@ -235,5 +249,38 @@ def test_another_meter_is_known_by_its_serial_number(model: str) -> None:
         )
         await site.healthy(10)
         assert site.kinds() == {}
+
+    run_virtual(go())
+
+
+WIRE_FAULTS = "crc=4%, truncation=3%, lead=4%, trail=4%, echo=3%, hole=3%, late=1%, slow=1%, silence=3%, exception=2%"
+
+
+@pytest.mark.parametrize("model", [model for model in MODELS if model not in {*COARSE, "sunspec-203"}])
+def test_in_any_mix_no_wrong_value_is_without_a_flag(model: str) -> None:
+    """Faults of the wire by chance, and spells of zeros and of stuck registers: flagged, but for the latter's first ten
+    minutes, in which they are what they were.
+    """
+
+    async def go() -> None:
+        site, dice = Site(model, WIRE_FAULTS), random.Random(f"{SEED}:{model}")
+        outcomes, stuck_since_s, until_s = Counter[str](), 0.0, 0.0
+        for _ in range(1500):
+            if dice.random() < 0.004 and site.now_s > until_s:
+                kind, time_s = dice.choice(("zeros", "stuck")), dice.choice((30, 300, 1500))
+                site.meter.suffer(Fault(kind, 1, time_s), site.now_s)
+                until_s = site.now_s + time_s
+                stuck_since_s = site.now_s if kind == "stuck" else until_s
+            try:
+                values, flags = await site.read()
+            except MeterError as error:
+                outcomes[error.reason] += 1
+                continue
+            outcomes["flagged" if any(flags.values()) else "good"] += 1
+            young = stuck_since_s <= site.now_s <= min(until_s, stuck_since_s + STALE_S + 10 * INTERVAL_S)
+            assert young or site.wrong(values, flags) == [], (SEED, site.now_s, values)
+        assert outcomes["good"] > 300, outcomes
+        assert outcomes["flagged"] > 0, outcomes
+        assert outcomes["garbage"] + outcomes["silent"] > 0, outcomes
 
     run_virtual(go())

@@ -72,7 +72,7 @@ class Told:
         cut = 4 * FIRST_BLOCK
         return (
             RawBlock(4, 0, data[:cut]),
-            RawBlock(4, 2 * FIRST_BLOCK, data[cut:] + bytes(noise)),
+            RawBlock(4, 2 * FIRST_BLOCK, data[cut:] + noise.to_bytes(4, "big")),
         )
 
     def said(self) -> list[tuple[str, dict[str, Any]]]:
