@@ -1,7 +1,9 @@
 """How the meters of one line share it: whose turn it is, and how long a read may take at the others' expense. Pure.
 
-A slot is done if its read starts within it, so its end is the deadline. Of the slots that have begun the one with the
-earliest deadline is next; of equal ones a meter that answers before one that does not, then who has waited longest.
+A slot is done if its read starts within it, so its end is the deadline. Of the slots that have begun the one whose
+middle comes or came first is next: on a line with time to spare that is as good as the deadline, and where there is too
+little, a meter that is read rarely has half its interval to go before the others. Of equal ones a meter that answers
+goes before one that does not, then who has waited longest.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ class Sharer(Protocol):
 def turn(meter: Sharer, now_ms: int) -> Turn:
     """Order of the meters: the smallest is next, also while no slot has begun."""
     begun = meter.slots.next_ms <= now_ms
-    return not begun, deadline_ms(meter, now_ms) if begun else meter.slots.next_ms, _fails(meter), meter.asked_ms
+    when_ms = deadline_ms(meter, now_ms) - meter.slots.interval_ms // 2 if begun else meter.slots.next_ms
+    return not begun, when_ms, _fails(meter), meter.asked_ms
 
 
 def deadline_ms(meter: Sharer, now_ms: int) -> int:

@@ -125,8 +125,8 @@ class Meters:
         kind = dice.choice(
             ("lost", "cut", "bit", "unit", "function", "busy", "before", "behind", "echo", "twice", "short")
         )
-        if kind == "short" and asked.unit in self.weather.slow_s:
-            kind = "cut"  # what is shortened, has a good checksum, and is late, is told from nothing (decision 0008)
+        if kind in {"short", "unit", "function"} and asked.unit in self.weather.slow_s:
+            kind = "cut"  # a good checksum over a wrong head, and late: that is told from nothing (decision 0008)
         self.weather.count(kind)
         at = dice.randrange(1, len(frame))
         echo = rtu_frame(asked.unit, struct.pack(">BHH", asked.function_code, asked.address, asked.count))

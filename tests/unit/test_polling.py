@@ -173,6 +173,15 @@ def test_dead_meters_leave_a_busy_line_to_the_living(dead_count: int, interval_m
         assert len(line.polled[layout].meter.asked_ms) > 15, "asked again, ever more rarely"  # type: ignore[attr-defined]
 
 
+def test_a_meter_that_is_read_rarely_has_its_turn_on_a_line_that_is_too_busy() -> None:
+    """Its deadline is always later than those of the others, until it has passed."""
+    line = Line(*(ScriptedMeter(name, 900) for name in ("a", "b", "c")), ScriptedMeter("rare", 900))
+    line.polled[3] = PolledMeter(line.polled[3].meter, MeterSlots("rare", 60_000, 1), 3, MeterProgress())
+    line.run(1_200)
+    assert len(line.notebook.readings(3)) >= 19
+    assert min(len(line.notebook.readings(layout)) for layout in range(3)) > 400
+
+
 def test_who_returns_on_a_busy_line_is_read_again() -> None:
     living = [ScriptedMeter(f"living{number}", 220) for number in range(3)]
     back = ScriptedMeter("back", 220, lambda now_ms: "silent" if 20_500 < now_ms < 100_500 else Sample((1,)))
