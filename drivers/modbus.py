@@ -8,8 +8,7 @@ a noise byte, raise into the event loop on garbage, know one time-out per line, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 
@@ -21,6 +20,7 @@ from drivers.plan import Block, WireCost
 from drivers.port import Port, SerialPort, TcpPort
 from drivers.profile_model import Parity
 from drivers.prompt import Prompt
+from drivers.turns import Turn, Turns
 
 EXCEPTIONS = {
     1: "illegal function",
@@ -98,8 +98,8 @@ class ModbusLine:
         own = TcpPort(name, port) if self.is_tcp else SerialPort(name, port, baudrate, parity, stopbits, rs485=rs485)
         self._port: Port = own if way is None else way
         self._framing: Framing = TcpFraming() if self.is_tcp else RtuFraming()
-        self._lock = asyncio.Lock()
-        self._queue = 0
+        step = "lengthen the interval, raise the baud rate, or read fewer measurands"
+        self._turns = Turns(f"line {name} ({port})", step)
         self._frame = self._buffer = self._stray = b""
         self._pending: Prompt[Answer | None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -124,33 +124,12 @@ class ModbusLine:
 
     async def close(self) -> None:
         """Close the port once the request under way has ended."""
-        async with self._lock:
+        async with self._turns.claim():
             self._port.close()
 
-    @asynccontextmanager
-    async def claim(self, deadline: float) -> AsyncIterator[None]:
+    def claim(self, deadline: float) -> Turn:
         """The line for one reader, first come, first served; `MeterError` if not free by `deadline` (loop time)."""
-        try:
-            if self._lock.locked() or self._queue:  # a lock just released belongs to whoever waits for it
-                self._queue += 1
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        await self._lock.acquire()
-                finally:
-                    self._queue -= 1
-            else:
-                await self._lock.acquire()
-        except TimeoutError as error:
-            cause = "other meters needed the line for the whole time"
-            step = "lengthen the interval, raise the baud rate, or read fewer measurands"
-            raise MeterError(
-                "line_busy", operation="use", subject=f"line {self.name} ({self.port})", cause=cause, next_step=step
-            ) from error
-        self._last = None  # what was asked in another reading was not asked just before
-        try:
-            yield
-        finally:
-            self._lock.release()
+        return self._turns.claim(deadline)
 
     async def ask(self, request: Request, deadline: float, *, again: bool = False) -> bytes:
         """The registers of the block, big-endian, exactly as many as asked for. The caller has claimed the line.
@@ -158,6 +137,8 @@ class ModbusLine:
         `again` says that the same was asked just before, so that an answer to that one will do; `TimeoutError` when
         there is no time left for it.
         """
+        if not again:
+            self._last = None  # what was asked in another reading was not asked just before
         if self._late:
             await self._get_in_step(request, deadline, again=again)
         return await self._exchange(request, request.block, deadline, again=again)
@@ -237,14 +218,14 @@ class ModbusLine:
             self._noisy_since = inf
 
     def _judge(self, answer: Answer | None, request: Request, block: Block, waited_s: float) -> bytes:
-        operation = f"read {_named(block)} of"
         if answer is not None and not answer.fault:
             self._silences = 0
             self.heard_at = asyncio.get_running_loop().time()
             self._late.answered(request.unit, waited_s)
-            if answer.exception:
-                raise ModbusRefusalError(answer.exception, operation=operation, subject=request.subject)
-            return answer.registers
+            if not answer.exception:
+                return answer.registers
+            operation = f"read {_named(block)} of"
+            raise ModbusRefusalError(answer.exception, operation=operation, subject=request.subject)
         reason: Reason = "silent"
         cause, step = f"no answer within {waited_s * 1000:.0f} ms", CHECK_WIRING
         if (slow_s := self._late.slow_s(request.unit)) > request.timeout_s:
@@ -256,7 +237,7 @@ class ModbusLine:
         if self.is_tcp and (reason == "garbage" or self._silences >= SILENCES_UNTIL_RECONNECT):
             self._silences = 0
             self._port.close()  # out of step, or perhaps dead: the next request opens it again
-        cause = f"{cause} ({self.settings})"
+        operation, cause = f"read {_named(block)} of", f"{cause} ({self.settings})"
         raise MeterError(reason, operation=operation, subject=request.subject, cause=cause, next_step=step)
 
     def received(self, data: bytes) -> None:

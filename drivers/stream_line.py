@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from drivers.meter import MeterError
 from drivers.port import Port, SerialPort, TcpPort
 from drivers.profile_model import SerialDefaults
+from drivers.turns import Turn, Turns
 
 T = TypeVar("T")
 TCP = "tcp://"
@@ -30,7 +30,7 @@ class StreamLine:
         self.news = asyncio.Event()
         self.lost_cause = ""
         self._port: Port = TcpPort(name, port, "a raw stream") if self.is_tcp else self._serial_port()
-        self._lock = asyncio.Lock()
+        self._turns = Turns(self.subject, "lengthen the interval, or read fewer meters on this line")
         self._buffer = b""
         self._working: set[asyncio.Task[Any]] = set()
 
@@ -57,7 +57,7 @@ class StreamLine:
             task.cancel()
         await asyncio.gather(*self._working, return_exceptions=True)
         self._working.clear()
-        async with self._lock:
+        async with self._turns.claim():
             self._port.close()
 
     def work(self, job: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -67,20 +67,9 @@ class StreamLine:
         self._working.add(task)
         return task
 
-    @asynccontextmanager
-    async def claim(self, deadline: float) -> AsyncIterator[None]:
+    def claim(self, deadline: float) -> Turn:
         """The line for one reader, first come, first served; `MeterError` if not free by `deadline` (loop time)."""
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self._lock.acquire()
-        except TimeoutError as error:
-            cause = "other meters needed the line for the whole time"
-            step = "lengthen the interval, or read fewer meters on this line"
-            raise MeterError("line_busy", operation="use", subject=self.subject, cause=cause, next_step=step) from error
-        try:
-            yield
-        finally:
-            self._lock.release()
+        return self._turns.claim(deadline)
 
     def send(self, data: bytes) -> None:
         """Forget what came before, and send."""

@@ -119,7 +119,8 @@ class LinePoller:
 
     async def _poll(self, polled: PolledMeter, now_ms: int) -> None:
         start_ms, late = polled.slots.take(now_ms)
-        self.recorder.add(late)
+        if late:
+            self.recorder.add(late)
         polled.asked_ms = now_ms
         try:
             sample = await polled.meter.read(self._budget_ms(polled, now_ms))
