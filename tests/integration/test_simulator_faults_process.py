@@ -9,42 +9,17 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from simulator_process import Say, simulator
 
 from drivers.meter import MeterError, Sample
 from drivers.modbus import ModbusLine
 from drivers.modbus_meter import ModbusMeter
 from drivers.profile import find_profile
 from meter_sim.frames import rtu_frame
-
-Say = Callable[[str], str]
-
-
-@contextmanager
-def simulator(*arguments: str) -> Iterator[tuple[str, Say]]:
-    """Yields where it serves, and a way to give it commands."""
-    command = [sys.executable, "-m", "meter_sim", *arguments, "--control"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        talk, listen = process.stdin, process.stdout
-
-        def say(text: str) -> str:
-            talk.write(text + "\n")
-            return listen.readline().strip()
-
-        line = listen.readline()
-        try:
-            assert line.startswith("ready "), line
-            yield line.split()[1], say
-        finally:
-            process.terminate()
-            assert process.wait(timeout=5) == 0
 
 
 def served(path: Path) -> list[dict[str, Any]]:

@@ -29,4 +29,4 @@ def simulator(*arguments: str) -> Iterator[tuple[str, Say]]:
             yield line.split()[1], say
         finally:
             process.terminate()
-            process.wait(timeout=5)
+            assert process.wait(timeout=5) == 0
