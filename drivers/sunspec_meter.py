@@ -69,6 +69,7 @@ class SunSpecMeter(ModbusMeter):
     async def read(self, budget_ms: int) -> Sample:
         """One reading; see `drivers.meter.Meter`."""
         deadline = asyncio.get_running_loop().time() + budget_ms / 1000
+        self._set_pace(budget_ms)
         try:
             reader = await self._find(deadline)
         except MeterError as error:
@@ -80,6 +81,7 @@ class SunSpecMeter(ModbusMeter):
     async def identify(self, budget_ms: int) -> Mapping[str, str]:
         """What the common model before the meter's says: manufacturer, model, version, serial_number."""
         deadline = asyncio.get_running_loop().time() + budget_ms / 1000
+        self._pace = 1.0
         await self._find(deadline)
         if self._found is None or self._found.common is None:
             return {}
