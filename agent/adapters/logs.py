@@ -8,7 +8,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
+from collections.abc import Callable
 
+SAID_AT_ONCE = 20  # changes of one subject, after which it is said only as often as this many seconds pass:
+SAID_EVERY_S = 300.0
 # sd-daemon(3): a line may begin with its syslog level.
 _PREFIX = {logging.DEBUG: "<7>", logging.INFO: "<6>", logging.WARNING: "<4>", logging.ERROR: "<3>"}
 
@@ -33,27 +37,52 @@ def set_up(*, verbose: bool = False) -> None:
 class Changes:
     """Logs a subject's state only when it differs from what was said last; the last is kept per subject.
 
-    `troubles` is kept current: the subjects whose last state was a warning or worse.
+    One that changes all the time, such as a meter on a loose wire, is said now and then. `troubles` is kept current:
+    the subjects whose last state was a warning or worse. `now_s` is a clock that is never set.
     """
 
-    def __init__(self, logger: logging.Logger, troubles: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        logger: logging.Logger,
+        troubles: dict[str, str] | None = None,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._logger = logger
         self._troubles = {} if troubles is None else troubles
+        self._now_s = now_s
         self._said: dict[str, str] = {}
+        self._full_s: dict[str, float] = {}  # when a subject has all of `SAID_AT_ONCE` again
+        self._unsaid: set[str] = set()
 
     def say(self, subject: str, state: str, level: int = logging.INFO, *, key: str | None = None) -> bool:
         """Log `state` unless it is what was said of `subject` last; True when it was logged.
 
         States with one `key` are the same state in other words.
         """
-        if self._said.get(subject) == (key or state):
+        is_said = self._said.get(subject) == (key or state)
+        if is_said and subject not in self._unsaid:
             return False
-        self._said[subject] = key or state
         if level >= logging.WARNING:
             self._troubles[subject] = state
         else:
             self._troubles.pop(subject, None)
+        if is_said or not self._may_say(subject, level):
+            (self._unsaid.discard if is_said else self._unsaid.add)(subject)
+            return False
+        self._unsaid.discard(subject)
+        self._said[subject] = key or state
         self._logger.log(level, "%s: %s", subject, state)
+        return True
+
+    def _may_say(self, subject: str, level: int) -> bool:
+        """Whether there is room for one more line; what only `--verbose` shows needs none."""
+        if level < logging.INFO:
+            return True
+        now_s = self._now_s()
+        full_s = max(self._full_s.get(subject, now_s), now_s) + SAID_EVERY_S
+        if full_s - now_s > SAID_AT_ONCE * SAID_EVERY_S:
+            return False
+        self._full_s[subject] = full_s
         return True
 
     def forget(self, subject: str) -> None:

@@ -182,6 +182,31 @@ def test_states_with_one_key_are_the_same_state(caplog: pytest.LogCaptureFixture
     assert changes.say("line", "waited 997 ms", key="waited")
 
 
+def test_a_state_that_changes_all_the_time_is_said_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+    """A meter on a loose wire changed twice each ten seconds: that would be 17,000 lines a day."""
+    now_s, troubles = 1_000_000.0, dict[str, str]()
+    changes = Changes(logging.getLogger("test"), troubles, now_s=lambda: now_s)
+    with caplog.at_level(logging.INFO):
+        for _ in range(8640):
+            changes.say("meter", "silent", logging.WARNING)
+            assert troubles == {"meter": "silent"}
+            now_s += 5
+            changes.say("meter", "answers")
+            assert troubles == {}
+            now_s += 5
+        lines = len(caplog.records)
+        assert 24 * 12 <= lines <= 24 * 12 + 20
+        now_s += 300
+        changes.say("meter", "silent", logging.WARNING)
+        changes.say("meter", "answers")
+        for _ in range(10):  # what it was last is said, though later
+            now_s += 60
+            changes.say("meter", "answers")
+        assert caplog.records[-1].getMessage() == "meter: answers"
+        changes.say("other", "silent", logging.WARNING)
+        assert caplog.records[-1].getMessage() == "other: silent"
+
+
 # systemd
 
 
