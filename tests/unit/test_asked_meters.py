@@ -87,6 +87,23 @@ def test_a_short_interval_gets_a_reading_for_each_readout() -> None:
     play("iec62056-21", work, head)
 
 
+def test_a_readout_of_half_a_minute_is_waited_for_where_the_interval_allows() -> None:
+    """A meter at 300 baud; else every second slot of a quarter of an hour has nothing, and the others an old value."""
+
+    def slow(request: bytes) -> Answers:
+        if request == SIGN_ON:
+            return [(0.9, READOUT[0])]
+        text = READOUT[1]
+        return [(1 + 29 * at / len(text), text[at : at + 1]) for at in range(len(text))]
+
+    async def work(meter: Meter, port: FakePort) -> None:
+        sample = await meter.read(min(meter.read_max_ms, 60_000))
+        assert sample.values == (61_561_289 * 10_000,)
+        assert len(port.sent) == 2
+
+    play("iec62056-21", work, slow)
+
+
 def test_through_tcp_the_readout_stays_at_300_baud() -> None:
     async def work(meter: Meter, port: FakePort) -> None:
         await meter.read(30_000)
