@@ -111,7 +111,7 @@ def cli() -> None:
 
     \b
     First steps on a box:
-      wattpost scan                which meters are there? (--write adds them to the configuration)
+      wattpost scan                which meters are there? (--write keeps them)
       wattpost check-config        is /etc/wattpost/agent.toml right?
       wattpost read                one reading of each meter, as a table
       wattpost run                 the daemon, in the foreground

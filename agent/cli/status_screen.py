@@ -48,7 +48,7 @@ def _summary(status: Status) -> str:
 
 
 def _meters(status: Status, file_age_ms: int) -> Table:
-    made = grid("l", "l", "l", "l", "r", "r", "l", "l")
+    made = grid("l", "l", "l", "l", "r", "r", "l", "L")
     for number, (name, meter) in enumerate(status.meters.items()):
         settings = status.settings.meters.get(name)
         value, unit = _headline(meter.values)

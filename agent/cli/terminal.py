@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import AbstractContextManager, nullcontext
 
 import click
@@ -13,6 +14,7 @@ from rich.table import Table
 PIPE_COLUMNS = 400  # no line that a script may look for is broken
 WRAPPED_COLUMNS_MIN = 12
 GAP = 2  # between columns
+END_BLANKS = re.compile(r"(?: |\x1b\[[0-9;]*m)+$")  # between codes of colours, too
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -24,16 +26,20 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def show(*blocks: RenderableType) -> None:
-    """Print to standard output. In a pipe without the blanks that fill a table's lines, where nobody sees them."""
+    """Print to standard output, each block as wide as it must be, without the blanks that fill a table's lines."""
     out = console()
-    out.width = max(out.width, *(_least_width(block) for block in blocks if isinstance(block, Table)), 0)
-    if out.is_terminal:
-        out.print(*blocks, sep="\n")
-        return
-    with out.capture() as captured:
-        out.print(*blocks, sep="\n")
-    for line in captured.get().splitlines():
-        click.echo(line.rstrip())
+    fitting = out.width
+    for block in blocks:
+        out.width = max(fitting, _least_width(block) if isinstance(block, Table) else 0)
+        with out.capture() as captured:
+            out.print(block)
+        for line in captured.get().splitlines():
+            click.echo(END_BLANKS.sub(_codes, line), color=out.is_terminal or None)
+
+
+def _codes(blanks: re.Match[str]) -> str:
+    """What ends a line, without its blanks: where a terminal is narrower they would begin a new one."""
+    return blanks[0].replace(" ", "")
 
 
 def _least_width(table: Table) -> int:
@@ -41,7 +47,7 @@ def _least_width(table: Table) -> int:
     for column in table.columns:
         width = max(cell_len(str(cell)) for cell in (column.header, *column.cells))
         column.min_width = width if column.no_wrap else min(width, WRAPPED_COLUMNS_MIN)
-    return sum((column.min_width or 0) + GAP for column in table.columns)
+    return sum((column.min_width or 0) + GAP for column in table.columns) - GAP
 
 
 def waiting(text: str) -> AbstractContextManager[object]:
