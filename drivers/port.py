@@ -131,7 +131,7 @@ class SerialPort:
                 self._check_parity(self._device.fileno())
 
     def _explain(self, error: Exception) -> MeterError:
-        code = error.errno if isinstance(error, OSError) else None
+        code = error.errno if isinstance(error, OSError) else error.args[0] if error.args else None
         if code in GONE:
             return open_error(
                 self.name,
@@ -148,6 +148,10 @@ class SerialPort:
         if code in DENIED:
             step = "add the user to the group that owns it (`sudo usermod -aG dialout USER`) and log in again"
             return open_error(self.name, self.path, "line_busy", "permission denied", step)
+        if code == errno.EINVAL:
+            cause = f"the device cannot do {self.baudrate} {self.bytesize}{self.parity}{self.stopbits}"
+            step = "set another speed or parity; a simulated line has no parity: write N"
+            return open_error(self.name, self.path, "line_missing", cause, step)
         if isinstance(error.__context__, termios.error):
             step = "correct the configuration's port"
             return open_error(self.name, self.path, "line_missing", "not a serial port", step)

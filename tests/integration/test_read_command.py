@@ -238,6 +238,16 @@ def test_a_terminal_with_settings_of_choice(read: Any, tmp_path: Path) -> None:
         assert "frequency" in json.loads(out)[0]["values"]
 
 
+def test_settings_that_a_device_refuses_are_named(read: Any, tmp_path: Path) -> None:
+    """A pseudo-terminal refuses parity where nothing else changes."""
+    with simulator("--pty", str(tmp_path / "bus")) as port:
+        for parity in ("N", "E"):
+            code, _, err = read("--port", port, "--model", "eastron-sdm630", "--baudrate", "9600", "--parity", parity)
+            assert "Errno" not in err
+            assert "Invalid argument" not in err
+        assert code == 0 or "the device cannot do 9600 8E1; set another speed or parity" in err
+
+
 def test_a_terminal_that_another_program_has_locked(read: Any, tmp_path: Path) -> None:
     hold = "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); input()"
     with simulator("--pty", str(tmp_path / "bus")) as port:
