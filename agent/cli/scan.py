@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from drivers.profile_model import Profile
 
 BY_ID = Path("/dev/serial/by-id")
+TCP = "tcp://"
 TCP_PORT = 502
 INTERRUPTED = 130
 QUICK_UNITS = "1-16"
@@ -115,6 +116,11 @@ def command(
     from agent.cli.scan_run import LISTEN_LAST_S, LISTEN_S, scan  # noqa: PLC0415 - keeps `--help` fast
     from agent.cli.scan_screen import Screen, as_document, failures, outlook, show_found  # noqa: PLC0415
 
+    if write:
+        from agent.cli.scan_write import check  # noqa: PLC0415
+
+        with _writing():
+            check(config)
     profiles = _profiles(config)
     lines = _lines(ports, hosts, profiles, settings, units, quick=quick, full=full)
     for line in lines:
@@ -156,16 +162,24 @@ def _end(
 
 
 def _write(config: Path, found: Sequence[Found], *, as_json: bool) -> None:
-    from agent.cli.scan_write import WriteError, add_to  # noqa: PLC0415 - only with --write
+    from agent.cli.scan_write import add_to  # noqa: PLC0415 - only with --write
+
+    with _writing():
+        for text in add_to(config, found):
+            click.echo(text, err=as_json)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Ends the command with what the configuration lacks."""
+    from agent.cli.scan_write import WriteError  # noqa: PLC0415 - only with --write
 
     try:
-        said = add_to(config, found)
+        yield
     except WriteError as error:
         click.echo(f"Error: {error}", err=True)
         code = os.EX_CANTCREAT if str(error).startswith("cannot write") else os.EX_CONFIG
         raise click.exceptions.Exit(code) from error
-    for text in said:
-        click.echo(text, err=as_json)
 
 
 def _profiles(config: Path) -> list[Profile]:
@@ -222,8 +236,8 @@ def _lines(
         near = set(parse_units(QUICK_UNITS)).union(*likely.values())
         serial_units = tuple(unit for unit in serial_units if unit in near)
     others = other_settings(factory) if full and not wanted else ()
-    found = [_url(host) for host in hosts]
-    serial = list(ports) or ([] if hosts else list(serial_ports()))
+    found = [_url(host) for host in (*hosts, *(port for port in ports if port.startswith(TCP)))]
+    serial = [port for port in ports if not port.startswith(TCP)] or ([] if found else list(serial_ports()))
     if not serial and not found:
         step = "plug an adapter in and see: ls /dev/serial/by-id; or name one with --port, a gateway with --host"
         click.echo(f"Error: this machine has no serial port; {step}", err=True)
@@ -236,7 +250,7 @@ def _lines(
 
 
 def _url(host: str) -> str:
-    text = host.removeprefix("tcp://")
+    text = host.removeprefix(TCP)
     try:
         parts = urlsplit(f"tcp://{text}")
         if parts.hostname and parts.port != 0 and "/" not in text:

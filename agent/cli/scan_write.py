@@ -20,6 +20,7 @@ UNITS = range(1, 248)
 TCP = "tcp://"
 DEFAULT_LINE, CUSTOMER_PORT = "rs485", "customer-port"
 BY_ID = Path("/dev/serial/by-id")
+WRITE_STEP = "run this with sudo, or name a file of your own with --config"
 
 
 class WriteError(Exception):
@@ -63,7 +64,8 @@ def tables(found: Sequence[Found], buses: Sequence[Bus], meters: Iterable[tuple[
             made.said.append(f"{_where(one)}: there already, as meter {there[bus, one.unit]}")
             continue
         model = one.identified.candidates[0].model
-        name = _free(model.partition("-")[2] or model, meter_names)
+        rest = model.partition("-")[2]
+        name = _free(model if rest.isdecimal() else rest or model, meter_names)
         meter_names.add(name)
         there[bus, one.unit] = name
         made.text += _meter_table(one, bus, name, model)
@@ -94,12 +96,17 @@ def _bus(found: Found, names: set[str]) -> Bus:
 
 
 def lasting_name(port: str) -> str:
-    """The name under which an adapter is found again after replugging, where it has one."""
-    if not port.startswith(TCP):
-        with suppress(OSError):
-            real = os.path.realpath(port)
-            return next((str(link) for link in sorted(BY_ID.iterdir()) if os.path.realpath(link) == real), port)
-    return port
+    """The name under which an adapter is found again after replugging, where it has one; else its whole path."""
+    if port.startswith(TCP):
+        return port
+    with suppress(OSError):
+        real = os.path.realpath(port)
+        return next((str(link) for link in sorted(BY_ID.iterdir()) if os.path.realpath(link) == real), _whole(port))
+    return _whole(port)
+
+
+def _whole(port: str) -> str:
+    return os.path.abspath(port)  # noqa: PTH100 - without the `..` that Path.absolute() leaves; links stay
 
 
 def _free(wanted: str, taken: set[str]) -> str:
@@ -137,6 +144,14 @@ def _printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
+def check(config: Path) -> None:
+    """Raises `WriteError` where `add_to` could write nothing, before a scan has taken its minutes."""
+    path = config.resolve()
+    _current(path)
+    if not os.access(path.parent, os.W_OK):
+        raise WriteError(f"cannot write {path}: no permission for its folder; {WRITE_STEP}")
+
+
 def add_to(config: Path, found: Sequence[Found]) -> list[str]:
     """Append the tables to the file, checked and all at once; returns what was done. Raises `WriteError`."""
     path = config.resolve()
@@ -151,8 +166,7 @@ def add_to(config: Path, found: Sequence[Found]) -> list[str]:
     try:
         backup = _replace(path, (text + addition.text).encode())
     except OSError as error:
-        step = "run this with sudo, or name a file of your own with --config"
-        raise WriteError(f"cannot write {error.filename or path}: {error.strerror}; {step}") from error
+        raise WriteError(f"cannot write {error.filename or path}: {error.strerror}; {WRITE_STEP}") from error
     said = [*addition.said, f"written to {config}; as it was before: {backup}"]
     return [*said, f"next: wattpost check-config --config {config}, then systemctl reload wattpost"]
 

@@ -8,7 +8,7 @@ import pytest
 
 from agent.cli import scan_write
 from agent.cli.scan_run import Found
-from agent.cli.scan_write import WriteError, add_to, tables
+from agent.cli.scan_write import WriteError, add_to, check, tables
 from agent.core.scan_plan import Setting
 from agent.settings import Bus, load
 from drivers.identify import Candidate, Identified
@@ -110,3 +110,23 @@ def test_a_file_that_cannot_be_appended_to_is_left_alone(config: Path) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(WriteError, match=r"cannot read .*copy config/agent.example.toml there first"):
         add_to(tmp_path / "none.toml", [found()])
+
+
+def test_a_port_is_written_with_its_whole_path(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    add_to(config, [found("../line")])
+    assert load(config).buses[0].port == str(tmp_path.parent / "line")
+
+
+def test_a_meter_is_not_called_by_a_number_alone(config: Path) -> None:
+    add_to(config, [found("/dev/ttyUSB0", 1, "sunspec-203"), found("/dev/ttyUSB0", 2, "wago-879-3000")])
+    assert [meter.name for meter in load(config).meters] == ["sunspec-203", "879-3000"]
+
+
+def test_what_cannot_be_written_is_said_before_the_scan(config: Path, tmp_path: Path) -> None:
+    check(config)
+    with pytest.raises(WriteError, match=r"cannot read .*none.toml: No such file .*copy config/agent.example.toml"):
+        check(tmp_path / "none.toml")
+    config.write_text("[box]\n")
+    with pytest.raises(WriteError, match="correct this first"):
+        check(config)
