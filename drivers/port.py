@@ -235,6 +235,7 @@ class TcpPort:
         self.host = parts.hostname or ""
         self.tcp_port = parts.port or TCP_PORT
         self._lookup = Lookup(self.host, self.tcp_port)
+        self._begin_at = 0
         self._connection: _Connection | None = None
 
     @property
@@ -246,6 +247,7 @@ class TcpPort:
             async with asyncio.timeout(timeout_s):
                 connection = await self._connected(sink)
         except TimeoutError as error:
+            self._begin_at += 1
             step = "check that the gateway is powered and reachable (`ping`)"
             cause = f"no answer within {timeout_s * 1000:.0f} ms"
             if self._lookup.is_pending:
@@ -264,8 +266,10 @@ class TcpPort:
         self._connection = connection
 
     async def _connected(self, sink: Sink) -> _Connection:
-        """To the first address that takes it."""
-        *others, last = await self._lookup.addresses()
+        """To the first address that takes it; one that took all the time is not the first to be tried again."""
+        addresses = await self._lookup.addresses()
+        at = self._begin_at % len(addresses)
+        *others, last = addresses[at:] + addresses[:at]
         loop = asyncio.get_running_loop()
         for address in others:
             with suppress(OSError):
