@@ -16,7 +16,7 @@ from agent.settings import Bus, Mistake, Settings, SettingsError
 from agent.settings.load import parse
 
 SURE_MIN = 0.3  # what is less sure is written as a comment
-UNITS = range(1, 248)
+UNITS = range(1, 248)  # of meters; on a network the others, too, where the device has no such one
 TCP = "tcp://"
 DEFAULT_LINE, CUSTOMER_PORT = "rs485", "customer-port"
 BY_ID = Path("/dev/serial/by-id")
@@ -51,8 +51,8 @@ def tables(found: Sequence[Found], buses: Sequence[Bus], meters: Iterable[tuple[
         if not one.identified.candidates or one.identified.candidates[0].confidence < SURE_MIN / 2:
             made.said.append(f"{_where(one)}: not written, since its model is not known; see: wattpost new-profile")
             continue
-        if one.unit not in UNITS:
-            made.said.append(f"{_where(one)}: not written; set a unit id of 1 to 247 on the meter first")
+        if one.unit not in UNITS and (why := _beside(one, found)):
+            made.said.append(f"{_where(one)}: not written; {why}")
             continue
         if port not in known:
             known[port] = _bus(one, names)
@@ -71,6 +71,21 @@ def tables(found: Sequence[Found], buses: Sequence[Bus], meters: Iterable[tuple[
         made.text += _meter_table(one, bus, name, model)
         made.said.append(f"added meter {name} ({model}, unit {one.unit} on {bus})")
     return made
+
+
+def _beside(one: Found, found: Sequence[Found]) -> str:
+    """Why a unit id that is none on a serial line is not used; on a network it is, unless it is another's once more."""
+    if one.setting is not None:
+        return "set a unit id of 1 to 247 on the meter first"
+    same = [each for each in found if each.port == one.port and _may_be_one(each, one)]
+    same.sort(key=lambda each: (each.unit not in UNITS, -each.unit))  # 0 is for all, where it is forwarded
+    return "" if same[0] is one else f"it may be unit {same[0].unit} once more"
+
+
+def _may_be_one(one: Found, other: Found) -> bool:
+    models = [[each.model for each in found.identified.candidates[:1]] for found in (one, other)]
+    numbers = {found.identified.serial_number for found in (one, other)} - {""}
+    return models[0] == models[1] and len(numbers) < 2  # noqa: PLR2004 - two numbers are two meters
 
 
 def _fits(bus: Bus, found: Found) -> bool:

@@ -61,12 +61,27 @@ def test_models_that_look_alike_are_named_in_a_comment(config: Path) -> None:
 
 def test_what_cannot_be_written_is_said() -> None:
     unknown = Found("/dev/ttyUSB0", NINE, 5, Identified())
-    made = tables([unknown, found("tcp://10.0.0.7:502", 255)], [], [])
+    made = tables([unknown, found("/dev/ttyUSB1", 255)], [], [])
     assert made.text == ""
     assert made.said == [
         "unit 5 on /dev/ttyUSB0: not written, since its model is not known; see: wattpost new-profile",
-        "unit 255 on tcp://10.0.0.7:502: not written; set a unit id of 1 to 247 on the meter first",
+        "unit 255 on /dev/ttyUSB1: not written; set a unit id of 1 to 247 on the meter first",
     ]
+
+
+def test_the_unit_ids_of_devices_on_a_network_are_written_once(config: Path) -> None:
+    """255 and 0 are the device itself, which may be found under both, and under another one."""
+    tcp, other = "tcp://10.0.0.7:502", "tcp://10.0.0.8:502"
+    said = add_to(
+        config, [found(tcp, 255), found(tcp, 0), found(other, 3), found(other, 0), found(other, 255, "abb-b23")]
+    )
+    assert [(meter.unit, meter.model) for meter in load(config).meters] == [
+        (255, "eastron-sdm630"),
+        (3, "eastron-sdm630"),
+        (255, "abb-b23"),
+    ]
+    assert "unit 0 on tcp://10.0.0.7:502: not written; it may be unit 255 once more" in said
+    assert "unit 0 on tcp://10.0.0.8:502: not written; it may be unit 3 once more" in said
 
 
 def test_a_bus_that_is_there_takes_the_meter_if_its_settings_allow() -> None:
