@@ -18,7 +18,7 @@ from agent.cli.judging import Judges
 from agent.cli.read_table import table, title
 from agent.cli.reading import Taken, as_document, failures, take_all
 from agent.cli.terminal import console
-from agent.cli.texts import unit_of
+from agent.cli.texts import count, unit_of
 from drivers.building import BuiltMeter
 from wire.utc import format_utc
 
@@ -90,7 +90,11 @@ class Screen:
             before = self._before.get(one.meter.name)
             blocks += [title(one), table(one, one.sample, raw=self._raw, before=before or one), ""]
             self._before[one.meter.name] = one
-        blocks += [Text(f"Error: {text}", "yellow") for text in failures(taken, self._status_path)]
+        errors = [Text(f"Error: {text}", "yellow") for text in failures(taken, self._status_path)]
         at = format_utc(max(one.utc_ms for one in taken))
-        blocks.append(Text(f"{at}, every {self._period_s:g} s; Ctrl-C ends", "dim"))
-        self._live.update(Group(*blocks), refresh=True)
+        rule = f"{at}, every {self._period_s:g} s; Ctrl-C ends"
+        out = self._live.console
+        hidden = len(out.render_lines(Group(rule, *errors, *blocks[:-1]))) - out.height
+        more = f" and shows {count(hidden, 'line')} more" if hidden > 0 else ""
+        # What must not be cut off where the terminal is too low comes first.
+        self._live.update(Group(Text(rule + more, "dim"), *errors, *blocks[:-1]), refresh=True)

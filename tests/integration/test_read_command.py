@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -167,6 +170,7 @@ def test_reading_after_reading_until_ctrl_c(tcp: str, as_json: bool) -> None:
 def test_a_table_that_changes_in_a_terminal(tcp: str) -> None:
     command = [sys.executable, "-m", "agent", "read", "--port", tcp, "--model", "eastron-sdm630", "--watch=0.2"]
     keyboard, screen = os.openpty()
+    fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 8, 100, 0, 0))  # too low for all values
     with subprocess.Popen(command, stdin=screen, stdout=screen, stderr=screen, start_new_session=True) as process:
         shown = ""
         while shown.count("Ctrl-C ends") < 2:
@@ -176,6 +180,8 @@ def test_a_table_that_changes_in_a_terminal(tcp: str) -> None:
     os.close(screen)
     os.close(keyboard)
     assert "change" in shown
+    assert shown.index("Ctrl-C ends") < shown.index("change")
+    assert "; Ctrl-C ends and shows " in shown
     assert "Traceback" not in shown
 
 
