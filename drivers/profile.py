@@ -338,8 +338,9 @@ def find_profile(model: str, folders: Sequence[Path] = ()) -> Profile:
     for folder in (*folders, SHIPPED):
         known = {**_profiles_in(folder), **known}
     if model not in known:
-        problem = f"no profile of this name{did_you_mean(model, list(known))}"
-        raise ProfileError(model, (Mistake("model", problem, f"one of {', '.join(sorted(known))}"),))
+        near = did_you_mean(model, list(known))
+        expected = "a model that `wattpost check-profile` lists" if near else f"one of {', '.join(sorted(known))}"
+        raise ProfileError(model, (Mistake("model", f"no profile of this name{near}", expected),))
     return load_profile(known[model])
 
 

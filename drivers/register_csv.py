@@ -184,7 +184,9 @@ class _Row:
         code = function if not self._values.get("function") else self._cell("function", _function, "3 or 4")
         if code is None:
             if not self._values.get("function"):
-                self._note("function", "missing", "3 (holding registers) or 4 (input registers), or --function")
+                modicon = len(text) in MODICON_DIGITS and text[0] in MODICON
+                hint = "; if 30001 is the first register of the manual: --addresses modicon" if modicon else ""
+                self._note("function", "missing", f"3 (holding registers) or 4 (input registers), or --function{hint}")
             return None
         return code, address
 

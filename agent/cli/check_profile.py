@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from agent.cli.texts import count, unit_of
+from agent.cli.texts import cause_of, count, unit_of
 from agent.settings import DEFAULT_PATH
 
 if TYPE_CHECKING:
@@ -109,7 +109,8 @@ def _source(given: str, config: Path) -> Source:
     except ProfileError as error:
         click.echo(f"Error: {error}", err=True)
     except (OSError, UnicodeDecodeError) as error:
-        click.echo(f"Error: read profile {given}: {error}; give a file, or a model such as eastron-sdm630", err=True)
+        step = "give a file, or a model such as eastron-sdm630"
+        click.echo(f"Error: read profile {given}: {cause_of(error)}; {step}", err=True)
     raise click.exceptions.Exit(os.EX_NOINPUT)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from agent.cli.texts import count
+from agent.cli.texts import cause_of, count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,7 +103,7 @@ def _read(table: Path, addresses: Literal["wire", "one", "modicon"], function: s
     try:
         text = table.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        click.echo(f"Error: read register table {table}: {error}; give a CSV file in UTF-8", err=True)
+        click.echo(f"Error: read register table {table}: {cause_of(error)}; give a CSV file in UTF-8", err=True)
         raise click.exceptions.Exit(os.EX_NOINPUT) from error
     found = read_csv(text, addresses, None if function is None else int(function))
     if found.ignored:
@@ -143,7 +143,7 @@ def _write(folder: Path, files: dict[str, str], *, force: bool) -> None:
         for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
-        click.echo(f"Error: write into {folder}: {error}; choose another folder with --output", err=True)
+        click.echo(f"Error: write into {folder}: {cause_of(error)}; choose another folder with --output", err=True)
         raise click.exceptions.Exit(os.EX_CANTCREAT) from error
 
 

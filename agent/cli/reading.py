@@ -148,6 +148,8 @@ def _held_by_daemon(error: MeterError, status_path: Path) -> str | None:
     if error.reason != "line_busy" or not error.cause.startswith("held by"):
         return None
     pid = running_pid(status_path)
+    if pid is None and error.cause.startswith("held by wattpost"):
+        return f"{error}; if it is a daemon with a configuration of its own, name that with --config to borrow the line"
     if pid is None or ("(pid " in error.cause and f"(pid {pid})" not in error.cause):
         return None
     cause = f"held by the running agent (pid {pid})"

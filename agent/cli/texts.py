@@ -34,6 +34,13 @@ def size(size_bytes: int) -> str:
     return f"{number:.{digits}f} {SIZE_UNITS[unit]}".replace(".0 ", " ")
 
 
+def cause_of(error: OSError | UnicodeDecodeError) -> str:
+    """Why a file cannot be read or written, without number and name, which stand beside it."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"not text in UTF-8 (byte {error.start + 1})"
+    return error.strerror or str(error)
+
+
 def unit_of(measurand: str) -> str:
     """What stands after a value; nothing for factors and for measurands that are not in the vocabulary."""
     known = BY_NAME.get(measurand)

@@ -81,7 +81,10 @@ def test_registers_inside_each_other(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_a_table_that_cannot_be_read(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "latin.csv").write_bytes(b"measurand\xe4")
     assert run("new-profile", tmp_path / name, "--model", "x") == os.EX_NOINPUT
-    assert "CSV file in UTF-8" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "CSV file in UTF-8" in said
+    assert "Errno" not in said
+    assert "codec" not in said
 
 
 def test_a_model_is_named_by_the_rules(tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ def test_addresses_that_are_none(addresses: Addresses, given: str) -> None:
         ("voltage_l1_n,0,float23,4", "type", "did you mean 'float32'"),
         ("voltage_l1_n,0,float32,16", "function", "3 or 4"),
         ("voltage_l1_n,0,float32,", "function", "missing"),
+        ("voltage_l1_n,30001,float32,", "function", "the first register of the manual: --addresses modicon"),
         ("voltage_l1_n,,float32,4", "address", "missing"),
         ("voltage_l1_n,0,float32,4,middle", "word_order", "big or little"),
         ("voltage_l1_n,0,float32,4,,0", "scale", "not 0"),

@@ -22,6 +22,13 @@ def test_an_unknown_model_is_named_once(tmp_path: Path) -> None:
     assert caught.value.message.startswith("--model sdm63O: no profile of this name; ")
 
 
+def test_a_model_that_is_nearly_right_is_not_buried_under_all_others(tmp_path: Path) -> None:
+    with pytest.raises(click.UsageError) as caught:
+        described(Line("/dev/ttyUSB0"), "eastron-sdm63", 1, Wanted(), tmp_path)
+    assert "did you mean 'eastron-sdm630'?" in caught.value.message
+    assert "abb-b23" not in caught.value.message
+
+
 def test_settings_of_a_serial_line_are_useless_on_tcp(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     described(Line("tcp://127.0.0.1:502"), "eastron-sdm630", 1, Wanted(), tmp_path)
     assert capsys.readouterr().err == ""
