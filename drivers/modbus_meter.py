@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import inf
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 from tenacity.stop import stop_base
@@ -15,7 +16,7 @@ from drivers.modbus import EXCEPTIONS, ModbusLine, ModbusRefusalError, Request
 from drivers.nameplate import nameplate_text
 from drivers.plan import Block, WireCost
 from drivers.profile_model import Profile, Register
-from drivers.read_plan import LeftOut, ReadPlan
+from drivers.read_plan import RETRY_FIRST_S, RETRY_GROWTH, RETRY_MAX_S, LeftOut, ReadPlan
 from wire.batch import Column
 
 READ_MAX_MS = 5000
@@ -24,7 +25,7 @@ RETRIED = ("silent", "garbage", "line_lost")
 NOT_READY = (5, 6)
 REFUSED_BLOCK = (2, 3)
 NOT_THERE = (1, 2, 3)
-MUTE_MAX = 2  # readings in which a block alone brought no answer, after which it counts as refused
+MUTE_MAX = 3  # readings in which a block alone brought no answer, after which it counts as refused
 BUDGETS_TYPICAL = 2  # of a budget below so many times what is typical, each request needs no more than its share
 EARLY_S = 0.005  # a time-out that ends this much before the deadline was not cut short by it
 
@@ -54,6 +55,7 @@ class ModbusMeter:
         self._failing = False
         self._pace = 1.0
         self._mute: dict[Block, int] = {}
+        self._join_at, self._join_pause_s = inf, RETRY_FIRST_S
         self._notices: list[Notice] = []
         self._plan_for(self._registers)
 
@@ -148,6 +150,8 @@ class ModbusMeter:
             sample = self._sample(answers)
             if self._plan.left_out and (due := self._plan.due(loop.time())) is not None:
                 await self._ask_again(due, deadline)
+            elif loop.time() >= self._join_at:
+                await self._join(deadline)
         return sample
 
     def _set_pace(self, budget_ms: int) -> None:
@@ -232,6 +236,7 @@ class ModbusMeter:
             self._mute.clear()
             self._plan.answered()
             self._give_way(block, 0)
+            self._join_at = asyncio.get_running_loop().time() + self._join_pause_s
 
     async def _ask_again(self, left_out: LeftOut, deadline: float) -> None:
         """Whether the meter answers by now what it refused."""
@@ -253,6 +258,23 @@ class ModbusMeter:
         cost = self.line.cost
         wire_s = (cost.block_ms(request.block.count) - 2 * cost.silence_ms) / 1000  # no answer is there before
         return replace(request, typical_s=max(self._pace * request.typical_s, wire_s))
+
+    async def _join(self, deadline: float) -> None:
+        """Whether the meter answers by now what was cut apart because it did not."""
+        loop, requests = asyncio.get_running_loop(), [self._request(block) for block in self._plan.doubted()]
+        if self._plan.is_hunting or loop.time() + sum(request.typical_s for request in requests) > deadline:
+            return
+        try:
+            for request in requests:
+                await self.line.ask(request, deadline)
+        except MeterError:
+            self._join_pause_s = min(self._join_pause_s * RETRY_GROWTH, RETRY_MAX_S)
+            self._join_at = loop.time() + self._join_pause_s
+            return
+        self._join_at, self._join_pause_s = inf, RETRY_FIRST_S
+        if requests:
+            self._plan.joined()
+            self._prepare()
 
     async def _read_block(self, request: Request, deadline: float) -> bytes:
         """Ask, and ask again after noise or silence while there is time; retrying costs CPU only when it happens."""

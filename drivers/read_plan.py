@@ -8,6 +8,7 @@ kept as long as the object lives.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from drivers.plan import UNTAUGHT, Block, Taught, WireCost, plan_reads
@@ -48,6 +49,7 @@ class ReadPlan:
         self._fallback = fallback
         self._cost = cost or WireCost.serial(9600)
         self._taught = UNTAUGHT
+        self._in_silence: frozenset[tuple[int, int]] = frozenset()  # the walls put up for silence, which noise is, too
         self._hunt: set[tuple[int, int]] = set()  # the walls put up since a block was refused
         self._answered = False  # anything, during the hunt
         self._lonely = 0
@@ -78,14 +80,15 @@ class ReadPlan:
         inside = self.values_in(block)
         wall = _best_cut(inside)
         if wall is not None:
-            self._build((block.function_code, wall))
+            self._build((block.function_code, wall), in_silence=not code)
             return None
         return self._leave_out(inside, code, now)
 
-    def _build(self, wall: tuple[int, int]) -> None:
+    def _build(self, wall: tuple[int, int], *, in_silence: bool) -> None:
         if not self._hunt:
             self._answered, self._lonely = False, 0
         self._hunt.add(wall)
+        self._in_silence |= {wall} if in_silence else set()
         self._taught = Taught(self._taught.walls | {wall}, self._taught.refused)
         self._plan()
 
@@ -112,8 +115,25 @@ class ReadPlan:
 
     def _tear_down(self) -> None:
         """The hunt has its prey: what it cut apart may be read together again."""
-        self._taught = Taught(self._taught.walls - self._hunt, self._taught.refused)
+        self._pull_down(self._hunt)
         self._hunt = set()
+        self._plan()
+
+    def _pull_down(self, walls: AbstractSet[tuple[int, int]]) -> None:
+        self._taught = Taught(self._taught.walls - walls, self._taught.refused)
+        self._in_silence -= walls
+
+    def doubted(self) -> tuple[Block, ...]:
+        """The blocks that were cut because they brought no answer: a noisy line does that to any."""
+        if not self._in_silence or self._hunt:
+            return ()
+        taught = Taught(self._taught.walls - self._in_silence, self._taught.refused)
+        whole = plan_reads(self.read, self.limits, self._cost, taught)
+        return tuple(block for block in whole if block not in self.blocks)
+
+    def joined(self) -> None:
+        """They were answered."""
+        self._pull_down(self._in_silence)
         self._plan()
 
     def is_hopeless(self, now: float) -> bool:

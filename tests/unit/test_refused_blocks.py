@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import struct
 from collections.abc import Callable
 from contextlib import suppress
@@ -186,6 +187,54 @@ def test_a_meter_with_one_block_that_it_says_nothing_to_is_told_from_a_dead_one(
             (last,) = (await run.polls(30))[-1:]
             assert last is not None
             assert last.values == (0, 1, 2, 3, 4, None)
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize("lost", [0.1, 0.5])
+def test_what_a_noisy_line_cut_apart_is_read_together_again(lost: float) -> None:
+    """Each further request makes a noisy line worse, and costs the other meters their time when it is quiet again."""
+
+    async def scenario() -> None:
+        dice, quiet = random.Random(1), False
+        noisy = script(lambda _asked: None if not quiet and dice.random() < lost else 0)
+        async with scripted_meter(noisy, profile(16, 5, "registers_max = 45")) as (meter, port):
+            run, blocks, loop = Run(meter, port), meter.blocks, asyncio.get_running_loop()
+            counts = set()
+            for _ in range(2_000):
+                with suppress(MeterError):
+                    await meter.read(1_000)
+                counts.add(len(meter.blocks))
+                await asyncio.sleep(10)
+            assert len(blocks) == 2
+            assert (max(counts) > len(blocks)) == (lost > 0.1), counts
+            quiet, began = True, loop.time()
+            while meter.blocks != blocks:
+                await run.polls(1)
+                await asyncio.sleep(10)
+                assert loop.time() - began < 2 * 3600
+            (last,) = await run.polls(1)
+            assert last is not None
+            assert last.values == tuple(range(0, 80, 5))
+
+    run_virtual(scenario())
+
+
+def test_a_block_that_is_cut_because_of_its_length_is_asked_for_ever_more_rarely() -> None:
+    """Some meters say nothing to what is too long for them."""
+
+    async def scenario() -> None:
+        short = script(lambda asked: None if asked.count > 20 else 0)
+        async with scripted_meter(short, profile(9, 4)) as (meter, port):
+            run, loop = Run(meter, port), asyncio.get_running_loop()
+            await run.polls(30)
+            asked, ended = len(port.requests), loop.time() + 24 * 3600
+            while loop.time() < ended:
+                (last,) = await run.polls(1)
+                assert last is not None
+                assert None not in last.values
+                await asyncio.sleep(10)
+            assert 20 <= sum(each.count > 20 for each in port.requests[asked:]) <= 60
 
     run_virtual(scenario())
 
