@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 import signal
 import socket
-import struct
 import subprocess
 import sys
-import termios
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -170,8 +167,10 @@ def test_reading_after_reading_until_ctrl_c(tcp: str, as_json: bool) -> None:
 def test_a_table_that_changes_in_a_terminal(tcp: str) -> None:
     command = [sys.executable, "-m", "agent", "read", "--port", tcp, "--model", "eastron-sdm630", "--watch=0.2"]
     keyboard, screen = os.openpty()
-    fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 8, 100, 0, 0))  # too low for all values
-    with subprocess.Popen(command, stdin=screen, stdout=screen, stderr=screen, start_new_session=True) as process:
+    low = {**os.environ, "LINES": "8", "TERM": "xterm"}  # too low for all values
+    with subprocess.Popen(
+        command, stdin=screen, stdout=screen, stderr=screen, env=low, start_new_session=True
+    ) as process:
         shown = ""
         while shown.count("Ctrl-C ends") < 2:
             shown += os.read(keyboard, 4096).decode()
