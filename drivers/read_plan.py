@@ -73,7 +73,7 @@ class ReadPlan:
 
     def refused(self, block: Block, code: int, now: float) -> LeftOut | None:
         """The meter refused `block`, for certain: plan anew. Returns the value that is left out from now on, if any."""
-        if self._fallback is not None and self.limits != self._fallback:
+        if code and self._fallback is not None and self.limits != self._fallback:  # for good, so not for silence
             self.limits = self._fallback
             self._plan()
             return None

@@ -220,6 +220,24 @@ def test_what_a_noisy_line_cut_apart_is_read_together_again(lost: float) -> None
     run_virtual(scenario())
 
 
+def test_silence_does_not_make_a_profile_fall_back_for_good() -> None:
+    async def scenario() -> None:
+        quiet = False
+        noisy = script(lambda asked: 0 if quiet or asked.address else None)
+        async with scripted_meter(noisy, profile(16, 5, "registers_max = 45\nfallback = { gaps = false }")) as (
+            meter,
+            port,
+        ):
+            run, blocks = Run(meter, port), meter.blocks
+            await run.polls(20)
+            assert meter.blocks != blocks
+            quiet = True
+            await run.polls(7200)
+            assert meter.blocks == blocks
+
+    run_virtual(scenario())
+
+
 def test_a_block_that_is_cut_because_of_its_length_is_asked_for_ever_more_rarely() -> None:
     """Some meters say nothing to what is too long for them."""
 
