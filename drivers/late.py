@@ -54,6 +54,11 @@ class LateAnswers:
             return False
         return entry is not None
 
+    def is_owed(self, shape: Shape) -> bool:
+        """Whether an earlier request of `shape` has not been seen answered."""
+        entry = self._given_up.get(shape)
+        return entry is not None and bool(entry.asked)
+
     def last_asked(self, shape: Shape) -> float:
         """When the youngest request of `shape` was given up."""
         return self._given_up[shape].last

@@ -8,7 +8,6 @@ a noise byte, raise into the event loop on garbage, know one time-out per line, 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 
@@ -151,8 +150,11 @@ class ModbusLine:
         for block in request.apart:
             same = again and last == (unit, block)
             if same or not self._late.is_awaited(_shape(unit, block), now):
-                with suppress(ModbusRefusalError):  # an answer, too
+                try:
                     await self._exchange(request, block, deadline, again=same)
+                except ModbusRefusalError:  # an answer, too, but it may be that to an earlier request
+                    if self._late.is_owed(_shape(unit, request.block)):
+                        continue
                 return
         left_s = self._late.last_asked(_shape(unit, request.block)) + FORGET_S - now
         cause = f"for {left_s:.0f} s an answer to an earlier request may still come, which would pass for this one's"

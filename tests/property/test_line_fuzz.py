@@ -30,6 +30,12 @@ def test_an_episode_is_the_same_again() -> None:
     assert one.mix != other.mix
 
 
+@pytest.mark.parametrize("episode", ["1/172", "1/832"])
+def test_lines_on_which_an_answer_was_once_taken_for_anothers(episode: str) -> None:
+    """An overdue refusal ended the request that was to prove the meter in step; twice, in different ways."""
+    runpy.run_path(str(SCRIPT))["play"](episode)
+
+
 def test_an_answer_to_another_request_is_known_as_wrong(capsys: pytest.CaptureFixture[str]) -> None:
     """The fuzz itself: a driver that takes what the request before was answered is found, with how to see it again."""
     script = runpy.run_path(str(SCRIPT))

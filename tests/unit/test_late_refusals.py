@@ -22,3 +22,15 @@ def test_a_refusal_is_taken_for_the_answer_to_the_oldest_request_of_its_unit() -
     late.refused_one(7)
     late.refused_one(9)
     assert late.slow_s(8) == 0
+
+
+def test_a_refusal_that_was_overdue_leaves_the_next_answer_owed() -> None:
+    late = LateAnswers()
+    assert not late.is_owed(LONG)
+    late.expect(LONG, 1.0)
+    late.expect(LONG, 2.0)
+    late.refused_one(7)
+    assert late.is_owed(LONG), "of two requests one was refused"
+    late.refused_one(7)
+    assert not late.is_owed(LONG)
+    assert late.is_awaited(LONG, 3.0), "lines repeat things"
