@@ -135,12 +135,12 @@ class Delivery:
         """A receipt was applied: batches `gone` need no more delivery; `stored_to` is the highest number it names.
 
         What was sent well before and lies below `stored_to` without being gone did not arrive: it is sent again. What
-        was sent shortly before is sent again when the grace is over and no receipt has named it.
+        was sent shortly before, or is on its way, is sent again when the grace is over and no receipt has named it.
         """
         self._pace_per_s = pace_per_s
         self.forget(gone)
         for entry in self._entries.values():
-            if entry.state is _State.AWAITING and entry.batch.epoch == epoch and entry.batch.last < stored_to:
+            if entry.state is not _State.READY and entry.batch.epoch == epoch and entry.batch.last < stored_to:
                 entry.missed = True
         return self.tick(now_ms)
 
@@ -227,7 +227,7 @@ class Delivery:
                 break
             if not entry.live and not self._may_send_backlog(now_ms):
                 continue
-            entry.state, entry.since_ms = _State.FLYING, now_ms
+            entry.state, entry.since_ms, entry.missed = _State.FLYING, now_ms, False
             self._drained = self._drained and (entry.live or entry.asks > 0)
             actions.append(Publish(entry.batch.id))
             room -= 1

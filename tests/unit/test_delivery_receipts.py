@@ -30,6 +30,20 @@ def test_what_is_passed_over_again_and_again_is_sent_ever_more_rarely() -> None:
     assert waits[1:] == [30, 60, 120, 240, 480, 960, 1800, 1800, 1800]
 
 
+def test_what_a_receipt_passes_over_while_its_puback_is_awaited_is_sent_again_too() -> None:
+    """Nothing else would ask for it once no further batch is sealed."""
+    box = Box()
+    box.connect()
+    box.seal(sealed(1))
+    accept_all(box, box.seal(sealed(2, wanted=True)))
+    box.receipt(2, to=20)
+    box.answer(1)
+    assert box.sent_next() == (LIMITS.receipt_grace_ms + 1, 1)
+    box.answer(1)
+    box.receipt(1, to=20)
+    assert box.counts == (0, 0, 0)
+
+
 def test_what_lies_beyond_a_receipt_or_in_another_epoch_was_not_passed_over() -> None:
     box = Box()
     box.connect()
