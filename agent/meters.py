@@ -17,7 +17,7 @@ from drivers.building import BuiltMeter, Line, build_line, build_meter
 from drivers.profile import find_profile
 from drivers.profile_model import Profile
 
-COUNTER_TERMS = ("model", "ct_ratio", "ct_applied_by", "vt_ratio", "vt_applied_by")
+COUNTER_TERMS = ("model", "bus", "unit", "ct_ratio", "ct_applied_by", "vt_ratio", "vt_applied_by")
 
 
 @dataclass(slots=True)

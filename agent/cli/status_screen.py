@@ -122,7 +122,8 @@ def _uplink(status: Status) -> Iterator[str | Text]:
     elif uplink.receipt_age_ms is None:
         yield f"no receipt yet; {sent}"
     else:
-        yield f"last receipt {span(uplink.receipt_age_ms)} ago; {sent}"
+        every = f"asked for about every {span(settings.confirm_interval_ms)}"
+        yield f"last receipt {span(uplink.receipt_age_ms)} ago ({every}); {sent}"
 
 
 def _agent(status: Status, *, running: bool) -> Iterator[str | Text]:

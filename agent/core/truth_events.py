@@ -5,7 +5,7 @@ Each names the measurand and the flag; one that begins carries the registers tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from wire.batch import Column, Quality
 
 EVENTS_AT_ONCE = 40  # some more than the values of a meter: a frame of garbage begins an event for each
 EVENT_EVERY_MS = 60_000  # after that
+SAID_ONE_BY_ONE = 3
 ALL = -1  # stands for the column of what is said of the reading as a whole
 BITS = tuple(int(flag) for flag in Quality)
 FLAG_NAMES = {int(flag): str(flag.name).lower() for flag in Quality}
@@ -89,6 +90,17 @@ def sentence(event: NewEvent) -> str:
     parts += [f"registers {data['raw']}"] if "raw" in data else []
     parts += ["found out afterwards"] if "retracted" in data else []
     return f"{name}{value} cannot be true: {', '.join(parts)}"
+
+
+def sentences(events: Sequence[NewEvent]) -> Iterator[tuple[NewEvent, str]]:
+    """The events of one reading for a log, each with the first that it stands for: many of one kind are one line."""
+    for kind in dict.fromkeys(event.kind for event in events):
+        first, *others = [event for event in events if event.kind == kind]
+        if len(others) < SAID_ONE_BY_ONE:
+            yield from ((event, sentence(event)) for event in (first, *others))
+        else:
+            names = ", ".join(event.data["measurand"] or "all registers" for event in others)
+            yield first, f"{sentence(first)}; likewise {names}"
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from agent.core.records import NewEvent, NewReading
 from agent.core.sharing import READ_MIN_MS, budget_ms, learnt_ms, turn
 from agent.core.slots import MeterSlots
 from agent.core.truth import MeterTruth
-from agent.core.truth_events import sentence
+from agent.core.truth_events import sentences
 from agent.core.watchdog import Watchdog
 from agent.tasks.lending import Loan
 from agent.tasks.progress import MeterProgress
@@ -166,9 +166,9 @@ class LinePoller:
         for notice in sample.notices:
             self.recorder.add([NewEvent(read_ms, notice.kind, polled.meter.name, notice.data)])
             log.warning("meter %s: %s", polled.meter.name, notice.text)
-        for event in events:
+        for event, text in sentences(events):
             level = logging.INFO if event.kind == "plausible" else logging.WARNING
-            log.log(level, "meter %s: %s", polled.meter.name, sentence(event))
+            log.log(level, "meter %s: %s", polled.meter.name, text)
         progress = polled.progress
         progress.readings += 1
         progress.last_ms, progress.state, progress.error = read_ms, "ok", None

@@ -101,7 +101,10 @@ def test_a_healthy_daemon_in_a_few_lines(file: Path) -> None:
         "buffer  1,111 records wait: 1,090 in 3 batches, 20 not yet in a batch, 1 in memory; the oldest for 20 min",
         "        2 MB, 0.4 % of 512 MB, in /var/lib/wattpost/buffer.db",
         "uplink  connected to broker.example:8883 for 2 h 5 min",
-        "        last receipt 20 min ago; 120 batches sent, 3,600 records confirmed since the start",
+        (
+            "        last receipt 20 min ago (asked for about every 60 min); "
+            "120 batches sent, 3,600 records confirmed since the start"
+        ),
         f"agent   wattpost 1.2.3, box apt-1, pid {os.getpid()}, up 10 s, at most 38.2 MB of memory",
         "        configuration /etc/wattpost/agent.toml, revision 0badcafe",
     ]
