@@ -12,7 +12,7 @@ from drivers.profile_model import Parity, Profile
 
 if TYPE_CHECKING:
     from drivers.modbus import ModbusLine
-    from drivers.stream_line import StreamLine
+    from drivers.telegrams.stream_line import StreamLine
 
 MODBUS = "modbus"
 
@@ -67,7 +67,7 @@ def build_line(
         from drivers.modbus import ModbusLine  # noqa: PLC0415 - only where there is one
 
         return ModbusLine(name, port, serial.baudrate, serial.parity, serial.stopbits, rs485)
-    from drivers.telegram_lines import telegram_line  # noqa: PLC0415
+    from drivers.telegrams.lines import telegram_line  # noqa: PLC0415
 
     return telegram_line(name, port, serial, profile)
 
@@ -86,7 +86,7 @@ def build_meter(
         from drivers.sunspec_meter import modbus_meter  # noqa: PLC0415
 
         return modbus_meter(cast("ModbusLine", line), unit, profile, name, measurands, ct_ratio, vt_ratio)
-    from drivers.telegram_lines import telegram_meter  # noqa: PLC0415
+    from drivers.telegrams.lines import telegram_meter  # noqa: PLC0415
 
     return telegram_meter(cast("StreamLine", line), unit, profile, name, measurands, ct_ratio)
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from drivers.crc import crc_modbus
 from drivers.meter import MeterError
 from drivers.port import SerialPort, TcpPort
 from drivers.profile_model import Parity
+from drivers.telegrams.crc import crc_modbus
 
 REQUEST_CHARACTERS = 8
 SILENCE_CHARACTERS = 3.5

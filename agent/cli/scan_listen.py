@@ -11,7 +11,7 @@ from drivers.building import BuiltMeter, build_line, build_meter
 from drivers.identify import Candidate, Identified
 from drivers.meter import MeterError, Sample
 from drivers.profile_model import Profile
-from drivers.push import PushLine
+from drivers.telegrams.push import PushLine
 
 RECOGNISED = 0.9
 BRIEF_MS = 2_500  # most send every second or two; only then those are tried that do it every ten

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from drivers.dlms import decode_dlms
-from drivers.fields import FieldReader
-from drivers.hdlc import HdlcFramer
-from drivers.mbus import MbusFramer, long_frame
-from drivers.mbus_records import decode_mbus
-from drivers.obis_text import TextFramer, decode_iec62056, decode_p1
 from drivers.profile import find_profile, shipped_profiles
 from drivers.profile_model import Protocol
-from drivers.sml import SmlFramer, decode_sml
-from drivers.telegram import StreamFramer, Telegram
+from drivers.telegrams.dlms import decode_dlms
+from drivers.telegrams.fields import FieldReader
+from drivers.telegrams.hdlc import HdlcFramer
+from drivers.telegrams.mbus import MbusFramer, long_frame
+from drivers.telegrams.mbus_records import decode_mbus
+from drivers.telegrams.obis_text import TextFramer, decode_iec62056, decode_p1
+from drivers.telegrams.sml import SmlFramer, decode_sml
+from drivers.telegrams.telegram import StreamFramer, Telegram
 
 FILES = sorted(Path(__file__).with_name("telegrams").glob("*.json"))
 WAYS: dict[Protocol, tuple[type[StreamFramer], Callable[[bytes], Telegram]]] = {

@@ -23,7 +23,7 @@ from agent.cli.main import main
 from drivers.building import BuiltMeter, build_line, build_meter
 from drivers.meter import MeterError
 from drivers.profile import find_profile, shipped_profiles
-from drivers.stream_line import StreamLine
+from drivers.telegrams.stream_line import StreamLine
 from meter_sim.telegrams import aidon, hdlc, kaifa, kamstrup, mbus, mbus_answer, mbus_record, mode_c, mode_d, p1, sml
 
 Say = Callable[[bytes], list[bytes]]
@@ -239,16 +239,38 @@ from agent.meters import build_lines
 build_lines(load(Path(sys.argv[1])))
 print(*sorted(name for name in sys.modules if name.startswith(("drivers", "pymodbus"))))
 """
-TELEGRAMS = {"drivers.push", "drivers.telegram", "drivers.telegram_lines", "drivers.stream_line", "drivers.fields"}
+TELEGRAMS = {
+    "drivers.telegrams.push",
+    "drivers.telegrams.telegram",
+    "drivers.telegrams.lines",
+    "drivers.telegrams.stream_line",
+    "drivers.telegrams.fields",
+}
 
 
 @pytest.mark.parametrize(
     ("model", "with_it", "without"),
     [
-        ("eastron-sdm630", {"drivers.modbus", "pymodbus"}, TELEGRAMS | {"drivers.obis_text", "drivers.sml"}),
-        ("dsmr-p1", TELEGRAMS | {"drivers.obis_text"}, {"drivers.modbus", "pymodbus", "drivers.sml", "drivers.mbus"}),
-        ("sml", {"drivers.sml"}, {"pymodbus", "drivers.obis_text", "drivers.hdlc", "drivers.mbus_meter"}),
-        ("mbus", {"drivers.mbus_meter"}, {"pymodbus", "drivers.obis_text", "drivers.sml"}),
+        (
+            "eastron-sdm630",
+            {"drivers.modbus", "pymodbus"},
+            TELEGRAMS | {"drivers.telegrams.obis_text", "drivers.telegrams.sml"},
+        ),
+        (
+            "dsmr-p1",
+            TELEGRAMS | {"drivers.telegrams.obis_text"},
+            {"drivers.modbus", "pymodbus", "drivers.telegrams.sml", "drivers.telegrams.mbus"},
+        ),
+        (
+            "sml",
+            {"drivers.telegrams.sml"},
+            {"pymodbus", "drivers.telegrams.obis_text", "drivers.telegrams.hdlc", "drivers.telegrams.mbus_meter"},
+        ),
+        (
+            "mbus",
+            {"drivers.telegrams.mbus_meter"},
+            {"pymodbus", "drivers.telegrams.obis_text", "drivers.telegrams.sml"},
+        ),
     ],
 )
 def test_the_daemon_loads_no_protocol_that_no_meter_speaks(

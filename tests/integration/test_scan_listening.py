@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from drivers.crc import crc_arc
+from drivers.telegrams.crc import crc_arc
 
 TELEGRAMS = Path(__file__).parents[2].parent / "shared" / "meters" / "telegrams"
 BAUDRATES = {2400: termios.B2400, 9600: termios.B9600, 115200: termios.B115200}

@@ -24,13 +24,13 @@ if __name__ == "__main__":
     root = Path(__file__).resolve().parents[2]
     sys.path[:0] = [str(root), str(root / "hardware-sim")]
 
-from drivers.dlms import decode_dlms
-from drivers.hdlc import HdlcFramer
-from drivers.mbus import ACK, MbusFramer, long_frame
-from drivers.mbus_records import decode_mbus
-from drivers.obis_text import TextFramer, decode_iec62056, decode_p1
-from drivers.sml import SmlFramer, decode_sml
-from drivers.telegram import TELEGRAM_REASONS, Decode, StreamFramer, Telegram, TelegramError
+from drivers.telegrams.dlms import decode_dlms
+from drivers.telegrams.hdlc import HdlcFramer
+from drivers.telegrams.mbus import ACK, MbusFramer, long_frame
+from drivers.telegrams.mbus_records import decode_mbus
+from drivers.telegrams.obis_text import TextFramer, decode_iec62056, decode_p1
+from drivers.telegrams.sml import SmlFramer, decode_sml
+from drivers.telegrams.telegram import TELEGRAM_REASONS, Decode, StreamFramer, Telegram, TelegramError
 from meter_sim.faults import DEFAULT_TIME_S, Fault
 from meter_sim.household import Household
 from meter_sim.instrument import Instrument
@@ -84,7 +84,7 @@ class Stream:
         self.instrument = Instrument(load, self.seed, 60)
         self.sent: list[dict[str, Fraction]] = []
         framer, wild = framing(), dice.random() < WILD_SHARE
-        self.pauses = dice.random() < 0.5  # between telegrams, as drivers.push notices them
+        self.pauses = dice.random() < 0.5  # between telegrams, as drivers.telegrams.push notices them
         for number in range(SPOILED + CLEAN):
             good = self._telegram(number)
             framer = framing() if model in ASKED else framer

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from drivers.dlms import decode_dlms, decode_notification
-from drivers.hdlc import HdlcFramer
-from drivers.mbus import MbusFramer, long_frame
-from drivers.mbus_records import decode_mbus
-from drivers.obis_text import TextFramer, decode_iec62056, decode_p1
-from drivers.sml import SmlFramer, decode_sml
-from drivers.telegram import Decode, StreamFramer, Telegram, TelegramError
+from drivers.telegrams.dlms import decode_dlms, decode_notification
+from drivers.telegrams.hdlc import HdlcFramer
+from drivers.telegrams.mbus import MbusFramer, long_frame
+from drivers.telegrams.mbus_records import decode_mbus
+from drivers.telegrams.obis_text import TextFramer, decode_iec62056, decode_p1
+from drivers.telegrams.sml import SmlFramer, decode_sml
+from drivers.telegrams.telegram import Decode, StreamFramer, Telegram, TelegramError
 from meter_sim.telegrams import aidon, hdlc, kaifa, kamstrup, mbus, mbus_answer, mbus_record, mode_c, p1, sml
 
 SERVER = bytes.fromhex("0a01454d480000a1b2c3")

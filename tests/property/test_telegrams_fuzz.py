@@ -10,9 +10,9 @@ import pytest
 from virtual_time import run_virtual
 
 from drivers.building import build_line, build_meter
-from drivers.hdlc import HdlcFramer
 from drivers.profile import find_profile
-from drivers.push import PushLine
+from drivers.telegrams.hdlc import HdlcFramer
+from drivers.telegrams.push import PushLine
 from meter_sim.telegrams import aidon, hdlc
 
 SCRIPT = Path(__file__).with_name("fuzz_telegrams.py")

@@ -19,7 +19,7 @@ from agent.tasks.progress import MeterProgress
 from drivers.building import build_line, build_meter
 from drivers.meter import MeterError
 from drivers.profile import find_profile
-from drivers.push import PushLine
+from drivers.telegrams.push import PushLine
 from meter_sim.telegrams import p1
 
 HOURS = 6

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from drivers.meter import MeterError
 from drivers.port import Sink
-from drivers.stream_line import StreamLine
+from drivers.telegrams.stream_line import StreamLine
 
 Answers = Sequence[tuple[float, bytes]]  # after how many seconds, what
 

@@ -10,11 +10,11 @@ from fake_port import Answers, FakePort, on_fake_port
 from virtual_time import run_virtual
 
 from drivers.building import build_line, build_meter
-from drivers.iec62056_meter import Iec62056Meter
-from drivers.mbus_meter import MbusMeter
 from drivers.meter import MeterError
 from drivers.profile import find_profile
-from drivers.stream_line import StreamLine
+from drivers.telegrams.iec62056_meter import Iec62056Meter
+from drivers.telegrams.mbus_meter import MbusMeter
+from drivers.telegrams.stream_line import StreamLine
 from meter_sim.telegrams import mbus, mbus_answer, mbus_record, mode_c
 
 READOUT = mode_c(["C.1.0(13647123)", "1.8.0(061561.289*kWh)", "2.8.0(000010.490*kWh)"], "LGZ4ZMF100AC.M26")

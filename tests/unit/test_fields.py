@@ -6,9 +6,9 @@ from fractions import Fraction
 
 import pytest
 
-from drivers.fields import FieldReader
 from drivers.profile import parse_profile
-from drivers.telegram import Item, Telegram, TelegramError
+from drivers.telegrams.fields import FieldReader
+from drivers.telegrams.telegram import Item, Telegram, TelegramError
 from wire.batch import Quality
 
 NOT_AVAILABLE, OVERFLOW = int(Quality.NOT_AVAILABLE), int(Quality.OVERFLOW)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.crc import crc_modbus
 from drivers.probe import Heard, rtu_frame, tcp_answer, tcp_frame, understood
+from drivers.telegrams.crc import crc_modbus
 
 REQUEST = rtu_frame(7, b"\x03\x00\x00\x00\x02")
 ANSWER = b"\x03\x04\x43\x66\x00\x00"

@@ -8,13 +8,13 @@ from fractions import Fraction
 
 import pytest
 
-from drivers.crc import crc_arc, crc_x25
-from drivers.dlms import decode_dlms, decode_notification
-from drivers.hdlc import HdlcFramer
-from drivers.mbus import ACK, MbusFramer, SegmentJoiner, long_frame, short_frame
-from drivers.mbus_records import decode_mbus
-from drivers.sml import SmlFramer, decode_sml
-from drivers.telegram import StreamFramer, Telegram, TelegramError
+from drivers.telegrams.crc import crc_arc, crc_x25
+from drivers.telegrams.dlms import decode_dlms, decode_notification
+from drivers.telegrams.hdlc import HdlcFramer
+from drivers.telegrams.mbus import ACK, MbusFramer, SegmentJoiner, long_frame, short_frame
+from drivers.telegrams.mbus_records import decode_mbus
+from drivers.telegrams.sml import SmlFramer, decode_sml
+from drivers.telegrams.telegram import StreamFramer, Telegram, TelegramError
 from meter_sim.telegrams import aidon, hdlc, kaifa, kamstrup, mbus, mbus_answer, mbus_record, notification, sml
 
 SERVER = bytes.fromhex("0a01454d480000a1b2c3")

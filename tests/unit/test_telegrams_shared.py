@@ -16,15 +16,15 @@ from typing import Any
 
 import pytest
 
-from drivers.dlms import decode_dlms, decode_notification
-from drivers.fields import FieldReader
-from drivers.hdlc import HdlcFramer
-from drivers.mbus import MbusFramer, SegmentJoiner, long_frame
-from drivers.mbus_records import decode_mbus
-from drivers.obis_text import TextFramer, decode_iec62056, decode_p1
 from drivers.profile import find_profile
-from drivers.sml import SmlFramer, decode_sml
-from drivers.telegram import StreamFramer, Telegram, TelegramError
+from drivers.telegrams.dlms import decode_dlms, decode_notification
+from drivers.telegrams.fields import FieldReader
+from drivers.telegrams.hdlc import HdlcFramer
+from drivers.telegrams.mbus import MbusFramer, SegmentJoiner, long_frame
+from drivers.telegrams.mbus_records import decode_mbus
+from drivers.telegrams.obis_text import TextFramer, decode_iec62056, decode_p1
+from drivers.telegrams.sml import SmlFramer, decode_sml
+from drivers.telegrams.telegram import StreamFramer, Telegram, TelegramError
 
 FOLDER = Path(__file__).parents[2].parent / "shared/meters/telegrams"
 pytestmark = pytest.mark.skipif(not FOLDER.exists(), reason="needs ../shared/meters/telegrams beside the checkout")

@@ -6,8 +6,8 @@ from fractions import Fraction
 
 import pytest
 
-from drivers.obis_text import TELEGRAM_BYTES_MAX, TextFramer, decode_iec62056, decode_p1
-from drivers.telegram import Telegram, TelegramError
+from drivers.telegrams.obis_text import TELEGRAM_BYTES_MAX, TextFramer, decode_iec62056, decode_p1
+from drivers.telegrams.telegram import Telegram, TelegramError
 from meter_sim.telegrams import mode_c, mode_d, p1
 
 LINES = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from drivers.telegram import power_of_ten
+from drivers.telegrams.telegram import power_of_ten
 
 EXTENDED_FB, EXTENDED_FD, PLAIN_TEXT, MAKER = 0x7B, 0x7D, 0x7C, 0x7F
 FORWARD, BACKWARD = 0x3B, 0x3C

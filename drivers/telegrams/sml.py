@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from drivers.cosem import UNITS, obis
-from drivers.crc import crc_x25
-from drivers.telegram import Found, Item, StreamFramer, Telegram, TelegramError, power_of_ten, shown
+from drivers.telegrams.cosem import UNITS, obis
+from drivers.telegrams.crc import crc_x25
+from drivers.telegrams.telegram import Found, Item, StreamFramer, Telegram, TelegramError, power_of_ten, shown
 
 ESCAPE = b"\x1b\x1b\x1b\x1b"
 START = ESCAPE + b"\x01\x01\x01\x01"

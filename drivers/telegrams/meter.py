@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
-from drivers.fields import FieldReader
 from drivers.meter import MeterError, Reason, Sample
 from drivers.profile_model import Profile
-from drivers.stream_line import StreamLine
-from drivers.telegram import Telegram, TelegramError
+from drivers.telegrams.fields import FieldReader
+from drivers.telegrams.stream_line import StreamLine
+from drivers.telegrams.telegram import Telegram, TelegramError
 from wire.batch import Column
 
 L = TypeVar("L", bound=StreamLine)

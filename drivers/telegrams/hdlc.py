@@ -5,8 +5,8 @@ The meters do not escape 7E and 7D within a frame, though ISO/IEC 13239 could: o
 
 from __future__ import annotations
 
-from drivers.crc import crc_x25
-from drivers.telegram import Found, StreamFramer, TelegramError, shown
+from drivers.telegrams.crc import crc_x25
+from drivers.telegrams.telegram import Found, StreamFramer, TelegramError, shown
 
 FLAG = 0x7E
 FORMAT_TYPE = 0xA0

@@ -10,8 +10,8 @@ import struct
 from dataclasses import dataclass
 from fractions import Fraction
 
-from drivers.mbus_units import Meaning, meaning_of
-from drivers.telegram import Item, Telegram, TelegramError
+from drivers.telegrams.mbus_units import Meaning, meaning_of
+from drivers.telegrams.telegram import Item, Telegram, TelegramError
 
 RESPONSE, RESPONSE_SHORT, RESPONSE_BARE = 0x72, 0x7A, 0x78
 BIG_ENDIAN, FIXED_DATA = (0x76, 0x77), 0x73

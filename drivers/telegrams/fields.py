@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from drivers.profile_model import CT_UNITS, Field
-from drivers.telegram import Item, Telegram, TelegramError
+from drivers.telegrams.telegram import Item, Telegram, TelegramError
 from wire.batch import Quality
 from wire.resolution import INTEGER_MAX, INTEGER_MIN
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from drivers.meter import MeterError, Sample
 from drivers.profile_model import Profile, SerialDefaults
-from drivers.stream_line import OPEN_TIMEOUT_S, StreamLine
-from drivers.telegram import Decode, StreamFramer, Telegram, TelegramError, shown
-from drivers.telegram_meter import TelegramMeter
+from drivers.telegrams.meter import TelegramMeter
+from drivers.telegrams.stream_line import OPEN_TIMEOUT_S, StreamLine
+from drivers.telegrams.telegram import Decode, StreamFramer, Telegram, TelegramError, shown
 
 REST_S = 0.03  # a telegram comes in many small pieces; each wake-up costs more than a piece
 PAUSE_S = 1.5  # no meter pauses for so long within a telegram

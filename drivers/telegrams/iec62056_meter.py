@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping, Sequence
 
 from drivers.meter import Sample
-from drivers.obis_text import STX, TextFramer, decode_iec62056
 from drivers.profile_model import Profile
-from drivers.stream_line import OPEN_TIMEOUT_S, StreamLine
-from drivers.telegram import Telegram, TelegramError, shown
-from drivers.telegram_meter import TelegramMeter
+from drivers.telegrams.meter import TelegramMeter
+from drivers.telegrams.obis_text import STX, TextFramer, decode_iec62056
+from drivers.telegrams.stream_line import OPEN_TIMEOUT_S, StreamLine
+from drivers.telegrams.telegram import Telegram, TelegramError, shown
 
 SIGN_ON = b"/?!\r\n"
 SIGN_ON_BAUDRATE = 300

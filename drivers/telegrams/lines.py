@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from drivers.profile_model import Profile, SerialDefaults
-from drivers.push import PushLine, PushMeter
-from drivers.stream_line import StreamLine
-from drivers.telegram import Decode, StreamFramer
+from drivers.telegrams.push import PushLine, PushMeter
+from drivers.telegrams.stream_line import StreamLine
+from drivers.telegrams.telegram import Decode, StreamFramer
 
 if TYPE_CHECKING:
-    from drivers.iec62056_meter import Iec62056Meter
-    from drivers.mbus_meter import MbusMeter
+    from drivers.telegrams.iec62056_meter import Iec62056Meter
+    from drivers.telegrams.mbus_meter import MbusMeter
 
 
 def telegram_line(name: str, port: str, serial: SerialDefaults, profile: Profile) -> StreamLine:
@@ -33,10 +33,10 @@ def telegram_meter(
     if isinstance(line, PushLine):
         return PushMeter(line, profile, name, measurands, ct_ratio)
     if profile.protocol == "mbus":
-        from drivers.mbus_meter import MbusMeter  # noqa: PLC0415 - only where there is one
+        from drivers.telegrams.mbus_meter import MbusMeter  # noqa: PLC0415 - only where there is one
 
         return MbusMeter(line, unit, profile, name, measurands, ct_ratio)
-    from drivers.iec62056_meter import Iec62056Meter  # noqa: PLC0415
+    from drivers.telegrams.iec62056_meter import Iec62056Meter  # noqa: PLC0415
 
     return Iec62056Meter(line, profile, name, measurands, ct_ratio)
 
@@ -44,20 +44,20 @@ def telegram_meter(
 def _framing(profile: Profile) -> tuple[type[StreamFramer], Decode] | None:
     """Framer and decoder of a protocol that pushes; None where the meter is asked."""
     if profile.protocol == "sml":
-        from drivers.sml import SmlFramer, decode_sml  # noqa: PLC0415
+        from drivers.telegrams.sml import SmlFramer, decode_sml  # noqa: PLC0415
 
         return SmlFramer, decode_sml
     if profile.protocol == "dlms-hdlc":
-        from drivers.dlms import decode_dlms  # noqa: PLC0415
-        from drivers.hdlc import HdlcFramer  # noqa: PLC0415
+        from drivers.telegrams.dlms import decode_dlms  # noqa: PLC0415
+        from drivers.telegrams.hdlc import HdlcFramer  # noqa: PLC0415
 
         return HdlcFramer, decode_dlms
     if profile.protocol == "dsmr-p1":
-        from drivers.obis_text import TextFramer, decode_p1  # noqa: PLC0415
+        from drivers.telegrams.obis_text import TextFramer, decode_p1  # noqa: PLC0415
 
         return TextFramer, decode_p1
     if profile.protocol == "iec62056-21" and profile.push:
-        from drivers.obis_text import TextFramer, decode_iec62056  # noqa: PLC0415
+        from drivers.telegrams.obis_text import TextFramer, decode_iec62056  # noqa: PLC0415
 
         return TextFramer, decode_iec62056
     return None

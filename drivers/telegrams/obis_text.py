@@ -14,8 +14,8 @@ from fractions import Fraction
 from functools import reduce
 from operator import xor
 
-from drivers.crc import crc_arc
-from drivers.telegram import Found, Item, StreamFramer, Telegram, TelegramError, decimal, shown
+from drivers.telegrams.crc import crc_arc
+from drivers.telegrams.telegram import Found, Item, StreamFramer, Telegram, TelegramError, decimal, shown
 
 STX, ETX, START, STOP = 0x02, 0x03, b"/", b"!"
 LF_STX = b"\n\x02"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from drivers.telegram import Found, StreamFramer, TelegramError, shown
+from drivers.telegrams.telegram import Found, StreamFramer, TelegramError, shown
 
 ACK = b"\xe5"
 SHORT, LONG, STOP = 0x10, 0x68, 0x16

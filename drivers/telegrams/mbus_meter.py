@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from drivers.mbus import ACK, FCB, REQ_UD2, SND_NKE, LongFrame, MbusFramer, long_frame, short_frame
-from drivers.mbus_records import decode_mbus
 from drivers.meter import MeterError, Reason, Sample
 from drivers.profile_model import Profile
-from drivers.stream_line import OPEN_TIMEOUT_S, StreamLine
-from drivers.telegram import Item, Telegram, TelegramError, shown
-from drivers.telegram_meter import TelegramMeter
+from drivers.telegrams.mbus import ACK, FCB, REQ_UD2, SND_NKE, LongFrame, MbusFramer, long_frame, short_frame
+from drivers.telegrams.mbus_records import decode_mbus
+from drivers.telegrams.meter import TelegramMeter
+from drivers.telegrams.stream_line import OPEN_TIMEOUT_S, StreamLine
+from drivers.telegrams.telegram import Item, Telegram, TelegramError, shown
 
 ATTEMPTS = 3
 TELEGRAMS_MAX = 8

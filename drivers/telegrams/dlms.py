@@ -12,8 +12,8 @@ import struct
 from collections.abc import Iterator
 from fractions import Fraction
 
-from drivers.cosem import UNITS, obis
-from drivers.telegram import Item, Telegram, TelegramError, power_of_ten
+from drivers.telegrams.cosem import UNITS, obis
+from drivers.telegrams.telegram import Item, Telegram, TelegramError, power_of_ten
 
 LLC = b"\xe6\xe7\x00"
 DATA_NOTIFICATION = 0x0F
