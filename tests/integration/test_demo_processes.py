@@ -14,8 +14,8 @@ from pathlib import Path
 from agent.demo.processes import Child
 
 async def main():
-    # Says its process id, notes that it was told to end, and lives on a while.
-    script = "trap 'echo told > told' TERM; echo ready $$; sleep 60 & wait; exit 0"
+    # Says its process id, and notes that it was told to end, also where that comes before it waits.
+    script = "trap 'echo told > told; exit 0' TERM; echo ready $$; sleep 60 & wait"
     child = Child("child", ["sh", "-c", script], Path("child.log"))
     await child.start()
     print(await child.ready(), flush=True)

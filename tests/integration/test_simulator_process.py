@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from drivers.meter import MeterError, Sample
 from drivers.modbus import ModbusLine
 from drivers.modbus_meter import ModbusMeter
 from drivers.plan import WireCost
@@ -57,6 +58,14 @@ def assert_absent(profile: Profile, name: str, steps: int | None, flag: int) -> 
         assert (steps, flag) == (0, 0), (profile.model, name)
 
 
+async def _read(meter: ModbusMeter, log: Path) -> tuple[int, Sample]:
+    """The entries of the log before a reading, and the reading; another one where the machine was too busy for it."""
+    for _ in range(2):
+        with suppress(MeterError):
+            return len(served(log)), await meter.read(5000)
+    return len(served(log)), await meter.read(5000)
+
+
 @pytest.mark.parametrize("way", ["pty", "tcp"])
 def test_every_profile_reads_what_was_served(way: str, tmp_path: Path) -> None:
     log = tmp_path / "served.jsonl"
@@ -72,11 +81,11 @@ def test_every_profile_reads_what_was_served(way: str, tmp_path: Path) -> None:
             place = profile.identity.serial_number
             if profile.sunspec or (place and place.count * 2 >= len(number)):
                 assert (await meter.identify(2000))["serial_number"] == number, model
-            before = len(served(log))
-            sample = await meter.read(5000)
+            before, sample = await _read(meter, log)
             told: dict[str, float] = {}
             for entry in served(log)[before:]:
-                assert entry["unit"] == unit
+                if entry["unit"] != unit:
+                    continue  # of a meter before: a busy machine answers it after its time-out, and so twice
                 assert abs(entry["t_ms"] - time.time() * 1000) < 5000
                 told |= entry["values"]
             flags = sample.flags or (0,) * len(names)
@@ -95,7 +104,7 @@ def test_every_profile_reads_what_was_served(way: str, tmp_path: Path) -> None:
                     assert_absent(profile, name, steps, flag)
         await line.close()
 
-    with simulator(*where, *METERS, "--served", str(log), "--speed", "1000") as port:
+    with simulator(*where, *METERS, "--served", str(log), "--speed", "100") as port:
         asyncio.run(read(port))
 
 
