@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "hardware-sim"
+HAS_SOURCES = (FOLDER / "meter_sim").exists()
 
 
-@pytest.mark.skipif(not (FOLDER / "meter_sim").exists(), reason="the sources are not beside the tests of an installed wheel")
+@pytest.mark.skipif(not HAS_SOURCES, reason="the sources are not beside the tests of an installed wheel")
 def test_it_says_with_which_python_it_runs() -> None:
     command = [sys.executable, "-S", "-E", str(FOLDER)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=50)
