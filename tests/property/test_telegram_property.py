@@ -86,11 +86,8 @@ def test_one_bit_never_makes_another_value(name: str, at: int, bit: int) -> None
     whole[at % len(whole)] ^= 1 << bit
     found = telegrams(way, [bytes(whole) + way[2]])
     assert found[-1] == good, "the next telegram is read whatever the one before was"
-    if name != "mode_c":  # its identification is not checked: it says nothing of the values
+    if name != "mode_c":  # its identification is not checked, and of its 8-bit sum one bit can make another end
         assert {each for each in found if isinstance(each, Telegram)} == {good}
-    else:
-        items = {each.items for each in found if isinstance(each, Telegram)}
-        assert items == {good.items} if isinstance(good, Telegram) else items
 
 
 @every_way
