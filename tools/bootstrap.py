@@ -104,7 +104,8 @@ def install_requirements(wanted: str, environment: Path, python: Path) -> None:
             return
     say(f"installing requirements/{wanted}.txt (only the first time)")
     started = time.monotonic()
-    pip(python, "--require-hashes", "--requirement", str(requirements(wanted)))
+    # The file is the whole answer: a resolver could only find another (pip takes the newest for what an extra names).
+    pip(python, "--require-hashes", "--no-deps", "--requirement", str(requirements(wanted)))
     stamp(environment, wanted).write(requirements(wanted))
     say(f"installed in {time.monotonic() - started:.0f} s")
 
