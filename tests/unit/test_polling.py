@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+from at_once import AtOnce
 from virtual_time import LoopClock, VirtualTimeLoop, run_virtual
 
 from agent.core.records import NewEvent, NewReading, NewRecord
@@ -58,7 +59,7 @@ class ScriptedMeter:
         return {}
 
 
-class Notebook:
+class Notebook(AtOnce):
     """What the recorder was given."""
 
     def __init__(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
+from at_once import AtOnce
 from virtual_time import LoopClock, run_virtual
 
 from agent.core.lending import Lend, LendingBook, Return
@@ -37,7 +38,7 @@ class SteadyMeter:
         return {}
 
 
-class Notebook:
+class Notebook(AtOnce):
     def __init__(self) -> None:
         self.records: list[NewRecord] = []
 
