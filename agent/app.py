@@ -14,6 +14,7 @@ from typing import Any
 
 from agent.adapters.buffer import Buffer, BufferFileError, Identity, Opening
 from agent.adapters.clock import SystemClock, boot_id, machine_id
+from agent.adapters.huge_pages import collapse_memory
 from agent.adapters.notify import Notifier
 from agent.adapters.status_file import StatusFile
 from agent.core.delivery import Delivery
@@ -94,6 +95,7 @@ class App:
         self._say_started(opening)
         self.notifier.send("READY=1")
         settle_memory()
+        collapse_memory()
         try:
             await self._until_stopped(tasks)
         finally:
