@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from at_once import AtOnce
 from modbus_peers import PROFILE, Terminal, rtu_good, scripted_server, scripted_terminal
 
 from agent.adapters.clock import SystemClock
@@ -25,7 +26,7 @@ from meter_sim.frames import Asked
 INTERVAL_MS = 300
 
 
-class Notebook(list[NewRecord]):
+class Notebook(AtOnce, list[NewRecord]):
     """What the recorder was given."""
 
     add = list.extend

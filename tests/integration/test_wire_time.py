@@ -19,6 +19,7 @@ from statistics import quantiles
 from typing import Any
 
 import pytest
+from at_once import AtOnce
 
 from agent.adapters.clock import SystemClock
 from agent.core.records import NewEvent, NewReading, NewRecord
@@ -55,7 +56,7 @@ def meters(folder: Path, units: tuple[int, ...]) -> Iterator[str]:
             process.terminate()
 
 
-class Notebook(list[NewRecord]):
+class Notebook(AtOnce, list[NewRecord]):
     """What the recorder was given."""
 
     add = list.extend
