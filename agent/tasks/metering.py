@@ -117,7 +117,6 @@ class Metering:
 
     def remember(self) -> Memory:
         """What the next run must know of the meters; the buffer writes it with what it writes anyway."""
-        self.recorder.settle()
         buffer, anchor = self.recorder.store.buffer, self.timekeeper.anchor
         meters = {name: watch.memory() for name, watch in self._watches.items()}
         utc_ms, uncertainty_ms = (anchor.boot_utc_ms, anchor.uncertainty_ms) if anchor else (None, 0)

@@ -7,13 +7,12 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 from agent.adapters.clock import Clock
 from agent.adapters.logs import Changes
 from agent.core.backoff import MeterBackoff
 from agent.core.lending import Lease
-from agent.core.records import NewEvent, NewReading, NewRecord
+from agent.core.records import NewEvent, NewReading
 from agent.core.sharing import READ_MIN_MS, budget_ms, learnt_ms, turn
 from agent.core.slots import MeterSlots
 from agent.core.truth import MeterTruth
@@ -106,7 +105,6 @@ class LinePoller:
 
     def _leave_out(self, polled: PolledMeter, now_ms: int, lease: Lease) -> None:
         start_ms, late = polled.slots.take(now_ms)
-        self.recorder.settle()
         self.recorder.add(late + polled.slots.explain("lent", start_ms))
         progress = polled.progress
         progress.slots_missed += 1
@@ -160,19 +158,13 @@ class LinePoller:
         silent_ms = polled.backoff.answered(read_ms)
         if silent_ms is not None:
             self.recorder.add([NewEvent(read_ms, "meter_back", polled.meter.name, {"silent_ms": silent_ms})])
-        if ended := polled.slots.read():
-            self.recorder.add(ended)
-        self.recorder.add_later(partial(self._judged, polled, polled.layout, read_ms, sample))
-        if polled.progress.state != "ok" or sample.notices:
-            self.recorder.settle()  # it is worth saying at once
-
-    def _judged(self, polled: PolledMeter, layout: int, read_ms: int, sample: Sample) -> Sequence[NewRecord]:
-        """The reading with what is to be said of it; done when it is committed, since nobody waits for it."""
+        ended = polled.slots.read()
         flags, events = (sample.flags, ()) if polled.truth is None else polled.truth.judge(read_ms, sample)
-        notices = [NewEvent(read_ms, notice.kind, polled.meter.name, notice.data) for notice in sample.notices]
+        self.recorder.add([*ended, NewReading(polled.layout, read_ms, sample.values, flags), *events])
         self._changes.say(f"line {self.line}", "works", logging.DEBUG)
         self._changes.say(f"meter {polled.meter.name}", "answers")
         for notice in sample.notices:
+            self.recorder.add([NewEvent(read_ms, notice.kind, polled.meter.name, notice.data)])
             log.warning("meter %s: %s", polled.meter.name, notice.text)
         for event, text in sentences(events):
             level = logging.INFO if event.kind == "plausible" else logging.WARNING
@@ -182,7 +174,6 @@ class LinePoller:
         progress.last_ms, progress.state, progress.error = read_ms, "ok", None
         progress.last_sample = sample
         progress.judged(flags, events)
-        return [NewReading(layout, read_ms, sample.values, flags), *events, *notices]
 
     def _arrived_ms(self, taken_s: float) -> int:
         """The boot clock's time of a moment of the event loop's, which need not be the same clock; never ahead."""
@@ -191,7 +182,6 @@ class LinePoller:
 
     def _failed(self, polled: PolledMeter, start_ms: int, error: MeterError) -> None:
         now_ms = self.clock.mono_ms()
-        self.recorder.settle()
         self.recorder.add(polled.slots.explain(error.reason, start_ms))
         polled.progress.slots_missed += 1
         if error.reason == PENDING:  # it works; one sentence on its interval is enough

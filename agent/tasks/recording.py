@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -27,7 +28,6 @@ from agent.core.watchdog import Watchdog
 from agent.core.words import count
 from agent.tasks.bell import Bell
 from agent.tasks.buffer_thread import BufferThread
-from agent.tasks.pending import Later, Pending
 from agent.tasks.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -55,10 +55,7 @@ class Policies:
 
 @dataclass(slots=True)
 class Recorder:
-    """The one writer of records. `on_sealed` takes each new batch; `meters` are asked for their open gaps.
-
-    `on_commit` is called after each commit, a moment at which what is due soon costs least.
-    """
+    """The one writer of records. `on_sealed` takes each new batch; `meters` are asked for their open gaps."""
 
     store: BufferThread
     clock: Clock
@@ -67,11 +64,8 @@ class Recorder:
     progress: Progress
     watchdog: Watchdog
     on_sealed: Callable[[Sealed], None]
-    on_commit: Callable[[], None] = lambda: None
     meters: Sequence[MeterSlots] = ()
-    _pending: Pending = field(default_factory=Pending)
-    _commit_by_ms: int = 0
-    _added_ms: int = 0
+    _pending: deque[NewRecord] = field(default_factory=deque)
     _slots_due: dict[str, int] = field(default_factory=dict)
     _losses: Losses = field(default_factory=Losses)
     _oldest_open_ms: int | None = None
@@ -86,37 +80,19 @@ class Recorder:
 
     def add(self, records: Iterable[NewRecord], *, at_once: bool = False) -> None:
         """Take records for the next commit. Never blocks, never fails."""
-        before = len(self._pending)
-        self._pending.add(records)
-        if len(self._pending) > before or (at_once and before):
-            self._expect_commit(was_empty=not before, at_once=at_once)
-
-    def add_later(self, finish: Later) -> None:
-        """Take what `finish` returns when the next commit, or `settle`, calls it: in the order of these calls."""
         was_empty = not self._pending
-        self._pending.add_later(finish)
-        self._expect_commit(was_empty=was_empty)
-
-    def settle(self) -> None:
-        """Finish what was added for later, now: before something is added, or looked at, that depends on it."""
-        self._pending.settle()
-
-    def _expect_commit(self, *, was_empty: bool, at_once: bool = False) -> None:
-        """See to it that what is pending is committed within the window."""
-        now_ms, window_ms = self.clock.mono_ms(), self.policies.durability_ms - COMMIT_MARGIN_MS
+        self._pending.extend(records)
+        if not self._pending:
+            return
         if was_empty:
-            self._commit_by_ms = now_ms + window_ms
+            now_ms = self.clock.mono_ms()
             self.watchdog.beat("recording", now_ms + self.policies.durability_ms + STUCK_MS)
-            self._wake_in(window_ms)
-        # What comes next at the same pace comes too late for this commit: the processor need not wake for that alone.
-        is_last = not was_empty and 2 * now_ms - self._added_ms > self._commit_by_ms
-        self._added_ms = now_ms
-        if at_once or is_last or window_ms <= 0 or len(self._pending) >= GROUP_MAX:
+            self._wake_in(self.policies.durability_ms - COMMIT_MARGIN_MS)
+        if at_once or self.policies.durability_ms <= COMMIT_MARGIN_MS or len(self._pending) >= GROUP_MAX:
             self._wake.ring()
-        if len(self._pending) > PENDING_MAX:
-            for oldest in self._pending.take(len(self._pending) - PENDING_MAX):
-                self._losses.add(oldest, self.layout_meter)
-                self.progress.dropped_records += 1
+        while len(self._pending) > PENDING_MAX:
+            self._losses.add(self._pending.popleft(), self.layout_meter)
+            self.progress.dropped_records += 1
         self.progress.pending_records = len(self._pending)
 
     def explain(self, meter: str, events: Iterable[NewEvent], slots: int) -> None:
@@ -139,12 +115,11 @@ class Recorder:
     async def run(self) -> None:
         """Commit and seal until cancelled."""
         while True:
-            self._set_timer()
+            self._wake_for_seal()
             await self._wake.heard()
             async with self._lock:
                 if await self._commit():
                     await self._seal_if_due()
-            self.on_commit()
 
     async def flush(self) -> bool:
         """Commit all that is pending; False when the disk would not take it."""
@@ -167,21 +142,20 @@ class Recorder:
 
     async def _commit(self) -> bool:
         while self._pending:
-            records = self._pending.take(GROUP_MAX)
-            count = len(records)
+            count = min(len(self._pending), GROUP_MAX)
+            records = [self._pending.popleft() for _ in range(count)]
             slots_due = self._take_slots(records)
             if not await self._try_commit(Group(records, slots_due)):
-                self._pending.put_back(records)
+                self._pending.extendleft(reversed(records))
                 for meter, slots in slots_due.items():
                     self._slots_due[meter] = self._slots_due.get(meter, 0) + slots
-                self._commit_by_ms = self.clock.mono_ms() + RETRY_MS
                 self._wake_in(RETRY_MS)
                 return False
             self.progress.committed += count
             self.progress.open_records += count
             if self._oldest_open_ms is None:
                 self._oldest_open_ms = records[0].mono_ms
-            self._pending.add(self._losses.take(self.clock.mono_ms()))
+            self._pending.extend(self._losses.take(self.clock.mono_ms()))
         self.progress.pending_records = 0
         self.watchdog.forget("recording")
         return True
@@ -335,12 +309,10 @@ class Recorder:
         self._timer = None
         self._wake.ring()
 
-    def _set_timer(self) -> None:
-        """Anew, and only for what is still to come: each time that the processor wakes costs as much as a reading."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _wake_for_seal(self) -> None:
+        if self._pending:
+            return  # the disk did not take them; the retry is set
         now_ms, oldest_ms = self.clock.mono_ms(), self._oldest_ms()
         begun_ms = now_ms if oldest_ms is None else oldest_ms  # an open gap begins without a record
-        seal_ms = self._seal_from_ms if self._seal_from_ms > now_ms else begun_ms + self.policies.seal.max_age_ms
-        self._wake_in((self._commit_by_ms if self._pending else seal_ms) - now_ms)
+        due_ms = begun_ms + self.policies.seal.max_age_ms
+        self._wake_in((self._seal_from_ms if self._seal_from_ms > now_ms else due_ms) - now_ms)

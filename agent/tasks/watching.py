@@ -51,7 +51,6 @@ class Watch:
     async def _heard(self, number: str) -> None:
         """The meter said its serial number: with another one, its values mean something else."""
         now_ms, meter = self._clock.mono_ms(), self.meter
-        self._recorder.settle()  # what was read until now is the old one's
         events = self._truth.identified(now_ms, number)
         for event in events:
             log.warning("meter %s: replaced: serial number %s, before %s", event.meter, number, event.data["old"])

@@ -10,7 +10,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from at_once import AtOnce
 from modbus_peers import PROFILE, Terminal, rtu_good, scripted_server, scripted_terminal
 
 from agent.adapters.clock import SystemClock
@@ -26,7 +25,7 @@ from meter_sim.frames import Asked
 INTERVAL_MS = 300
 
 
-class Notebook(AtOnce, list[NewRecord]):
+class Notebook(list[NewRecord]):
     """What the recorder was given."""
 
     add = list.extend

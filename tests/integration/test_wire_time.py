@@ -19,7 +19,6 @@ from statistics import quantiles
 from typing import Any
 
 import pytest
-from at_once import AtOnce
 
 from agent.adapters.clock import SystemClock
 from agent.core.records import NewEvent, NewReading, NewRecord
@@ -56,7 +55,7 @@ def meters(folder: Path, units: tuple[int, ...]) -> Iterator[str]:
             process.terminate()
 
 
-class Notebook(AtOnce, list[NewRecord]):
+class Notebook(list[NewRecord]):
     """What the recorder was given."""
 
     add = list.extend

@@ -10,13 +10,12 @@ import asyncio
 import os
 import random
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from at_once import AtOnce
 from scripted_port import ScriptedPort, Sends
 from virtual_time import LoopClock, VirtualTimeLoop, run_virtual
 
@@ -189,12 +188,8 @@ class CheckedMeter:
         return sample
 
 
-class Notebook(AtOnce):
-    def __init__(self) -> None:
-        self.records: list[NewRecord] = []
-
-    def add(self, records: Iterable[NewRecord]) -> None:
-        self.records += records
+class Notebook(list[NewRecord]):
+    add = list.extend
 
 
 class Day:
@@ -301,10 +296,10 @@ class Day:
         assert self.overdue == []
         for layout, one in enumerate(self.polled):
             interval_ms, first_ms = INTERVALS_MS[layout], self.first_ms[layout]
-            read = [r.mono_ms for r in self.notebook.records if isinstance(r, NewReading) and r.layout == layout]
+            read = [r.mono_ms for r in self.notebook if isinstance(r, NewReading) and r.layout == layout]
             gaps = [
                 e.data
-                for e in self.notebook.records
+                for e in self.notebook
                 if isinstance(e, NewEvent) and (e.kind, e.meter) == ("gap", one.meter.name)
             ]
             slots = [(at - first_ms) // interval_ms for at in read]
@@ -338,7 +333,7 @@ def play(seed: int, seconds: int) -> Day:
 def test_a_bad_hour_leaves_no_slot_unexplained(seed: int) -> None:
     day = play(seed, HOUR_S)
     assert len(day.weather.happened) > 12, "the hour was too quiet to mean anything"
-    assert sum(isinstance(record, NewReading) for record in day.notebook.records) > 1_000
+    assert sum(isinstance(record, NewReading) for record in day.notebook) > 1_000
 
 
 @pytest.mark.skipif(not LONG, reason="make sim plays it")

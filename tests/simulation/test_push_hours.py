@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from at_once import AtOnce
 from fake_port import FakePort, on_fake_port
 from virtual_time import LoopClock, run_virtual
 
@@ -28,7 +27,7 @@ INTERVAL_MS = 10_000
 GONE = MeterError("line_missing", operation="open", subject="line p1", cause="no such device", next_step="plug it in")
 
 
-class Notebook(AtOnce):
+class Notebook:
     """What the recorder was given."""
 
     def __init__(self) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from at_once import AtOnce
 from virtual_time import LoopClock, VirtualTimeLoop, run_virtual
 
 from agent.core.records import NewEvent, NewReading, NewRecord
@@ -59,7 +58,7 @@ class ScriptedMeter:
         return {}
 
 
-class Notebook(AtOnce):
+class Notebook:
     """What the recorder was given."""
 
     def __init__(self) -> None:

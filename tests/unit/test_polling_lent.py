@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from at_once import AtOnce
 from virtual_time import LoopClock, run_virtual
 
 from agent.core.lending import Lend, LendingBook, Return
@@ -38,7 +37,7 @@ class SteadyMeter:
         return {}
 
 
-class Notebook(AtOnce):
+class Notebook:
     def __init__(self) -> None:
         self.records: list[NewRecord] = []
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pytest
-from at_once import AtOnce
 from virtual_time import LoopClock, run_virtual
 
 from agent.core.records import NewEvent, NewReading, NewRecord
@@ -52,7 +51,7 @@ class Told:
         return {"serial_number": "123"} if self.asked_takes_ms <= budget_ms else {}
 
 
-class Line(AtOnce):
+class Line:
     """A line with one such meter, polled each second for a while."""
 
     def __init__(self, meter: Told, meters: int = 1) -> None:

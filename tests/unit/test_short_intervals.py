@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from at_once import AtOnce
 from scripted_port import Sends, scripted_meter
 from virtual_time import LoopClock, run_virtual
 
@@ -21,7 +20,7 @@ from drivers.profile import find_profile
 from meter_sim.frames import Asked, answer_body, rtu_frame
 
 
-class Notebook(AtOnce):
+class Notebook:
     """What the recorder was given: how many readings, and why there were no more."""
 
     def __init__(self) -> None:
