@@ -1,7 +1,7 @@
 """Puts the memory that lives until the end into huge pages, where the kernel has them.
 
 Between readings the processor forgets where pages are (the more so in a virtual machine and on small cores), and a
-reading touches hundreds of them: with the heap in a few huge pages it takes a tenth less CPU time. Costs no memory but
+reading touches hundreds of them: with the heap in a few huge pages there is less to find. Costs no memory but
 the little that is not yet in use of regions that are nearly full. Source: madvise(2), MADV_COLLAPSE, Linux 6.1.
 """
 
