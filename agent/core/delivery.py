@@ -183,6 +183,8 @@ class Delivery:
                     paced = 0 if entry.live else self._next_backlog_ms
                     times.append(max(entry.not_before_ms, self._paused_until_ms, paced))
         times += [self._ask_at(entry) for entry in self._entries.values() if self._asks(entry)]
+        if not self._anyone_asks():
+            times += self._late_ask_at()
         if self._wants_load(now_ms):
             times.append(self._load_from_ms)
         return None if not times else max(now_ms, int(min(times)) + 1)
@@ -298,12 +300,23 @@ class Delivery:
         if waiting:
             max(waiting, key=lambda e: e.since_ms).missed = True
 
+    def _anyone_asks(self) -> bool:
+        return any(entry.asks > 0 or self._asks(entry) for entry in self._entries.values())
+
+    def _late_ask_at(self) -> list[int]:
+        """When the longest waiting asks, if nothing else does: no later receipt need ever show that it was lost."""
+        waiting = [entry.since_ms for entry in self._entries.values() if entry.state is _State.AWAITING]
+        return [min(waiting) + self.limits.late_ask_ms] if waiting else []
+
     def _ask_again(self, now_ms: int) -> None:
-        for entry in self._entries.values():
+        waiting = [entry for entry in self._entries.values() if entry.state is _State.AWAITING]
+        if waiting and not self._anyone_asks():
+            if len(waiting) >= self.limits.awaiting_max:
+                max(waiting, key=lambda e: e.batch.id).asks += 1
+            elif now_ms >= min(self._late_ask_at()):
+                min(waiting, key=lambda e: e.since_ms).asks += 1
+        for entry in waiting:
             if self._asks(entry) and self._ask_at(entry) <= now_ms:
                 entry.state, entry.since_ms, entry.live = _State.READY, now_ms, not entry.missed
                 entry.missed = False
                 entry.asks += 1
-        if self._awaiting() >= self.limits.awaiting_max and not any(map(self._asks, self._entries.values())):
-            newest = max((e for e in self._entries.values() if e.state is _State.AWAITING), key=lambda e: e.batch.id)
-            newest.asks += 1

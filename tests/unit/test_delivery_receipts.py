@@ -52,7 +52,40 @@ def test_what_lies_beyond_a_receipt_or_in_another_epoch_was_not_passed_over() ->
     box.receipt(1, to=10)
     box.receipt(to=9_999, epoch=b"epoch--3")
     assert box.counts == (0, 0, 2)
+    assert box.pass_ms(LIMITS.late_ask_ms - MINUTE_MS) == []
+
+
+def test_the_last_batch_asks_in_the_end_for_a_receipt_that_no_later_batch_will_bring() -> None:
+    box = Box()
+    box.connect()
+    accept_all(box, box.seal(sealed(1)))  # and was lost behind the PUBACK
+    assert box.sent_next(LIMITS.late_ask_ms) == (LIMITS.late_ask_ms, 1)
+    box.answer(1)
+    box.receipt(1, to=10)
     assert box.delivery.wake_ms(box.now_ms) is None
+
+
+def test_what_was_lost_without_a_trace_is_asked_after_one_by_one() -> None:
+    box = Box()
+    box.connect()
+    for batch in (sealed(1), sealed(2), sealed(3)):
+        accept_all(box, box.seal(batch))
+    assert [batch_id for _, batch_id in box.pass_ms(LIMITS.late_ask_ms + 10)] == [1]
+    box.answer(1)
+    assert box.receipt(1, to=10) == [2]
+
+
+def test_what_an_epoch_left_behind_is_asked_after_though_the_next_one_goes_on() -> None:
+    box = Box()
+    box.connect()
+    accept_all(box, box.seal(sealed(1, epoch=b"epoch--0")))
+    for batch_id in range(2, 40):
+        accept_all(box, box.seal(sealed(batch_id)))
+        if box.pass_ms(5 * MINUTE_MS):
+            break
+        box.receipt(batch_id, to=10 * batch_id)
+    assert box.now_ms >= START_MS + LIMITS.late_ask_ms
+    assert box.counts == (0, 1, 1)
 
 
 def test_a_receipt_that_names_it_after_all_stops_the_sending_again() -> None:
