@@ -11,6 +11,19 @@ from dataclasses import dataclass
 from agent.core.records import NewEvent
 
 
+def slot_start(at_ms: int, boot_utc_ms: int, interval_ms: int) -> int:
+    """The start of the slot that `at_ms` of a boot's clock lies in; `boot_utc_ms` is 0 while UTC is unknown."""
+    return at_ms - (at_ms + boot_utc_ms) % interval_ms
+
+
+def slots_between(start_ms: int, next_ms: int, interval_ms: int) -> int:
+    """Slots after the one that begins at `start_ms` and before the one at `next_ms`.
+
+    The two may be of grids that differ by as much as UTC was found anew: the nearest count is the right one.
+    """
+    return max(0, (next_ms - start_ms + interval_ms // 2) // interval_ms - 1)
+
+
 @dataclass(slots=True)
 class GapSpan:
     """Consecutive slots without a reading, for one reason: `from_ms` inclusive, `to_ms` exclusive."""
@@ -27,18 +40,18 @@ class MeterSlots:
     def __init__(self, meter: str, interval_ms: int, now_ms: int, boot_utc_ms: int = 0) -> None:
         self.meter = meter
         self.interval_ms = interval_ms
-        self._phase_ms = boot_utc_ms % interval_ms
+        self.boot_utc_ms = boot_utc_ms
         self.next_ms = self._aligned(now_ms)
         self._gap: GapSpan | None = None
         self._due = 0
 
     def _aligned(self, at_ms: int) -> int:
         """The first slot start at or after `at_ms`."""
-        return at_ms + (-(at_ms + self._phase_ms)) % self.interval_ms
+        return at_ms + (-(at_ms + self.boot_utc_ms)) % self.interval_ms
 
     def realign(self, boot_utc_ms: int) -> None:
         """UTC became known or stepped: move the next start to the nearest aligned instant, losing no slot."""
-        self._phase_ms = boot_utc_ms % self.interval_ms
+        self.boot_utc_ms = boot_utc_ms
         self.next_ms = self._aligned(self.next_ms - self.interval_ms // 2)
 
     def take(self, now_ms: int) -> tuple[int, list[NewEvent]]:

@@ -65,11 +65,11 @@ class Housekeeper:
             step = "check systemd-timesyncd and the network; readings are dated later, nothing is lost"
             other = 'where the clock is kept right from outside, set [clock] source = "system"'
             self._changes.say("clock", f"not synchronised; {step}; {other}", logging.WARNING)
-        elif events or (before is None) or not self._changes.said("clock"):
+        elif anchor != before or not self._changes.said("clock"):
             self.recorder.add(events)
             self.metering.realign(anchor)
             await self._note_anchor(anchor)
-            self._changes.say("clock", f"known, within {anchor.uncertainty_ms} ms")
+            self._changes.say("clock", f"known, within {anchor.uncertainty_ms} ms", key="known")
             for event in events:
                 if event.kind == "clock_step":
                     log.warning("clock: stepped by %d ms; order and intervals are not affected", event.data["step_ms"])

@@ -10,7 +10,7 @@ from agent.adapters.buffer import Opening
 from agent.adapters.clock import Clock
 from agent.core.descriptor import DAY_MS
 from agent.core.memory import Memory, pack_memory, unpack_memory
-from agent.core.slots import MeterSlots
+from agent.core.slots import MeterSlots, slot_start
 from agent.core.timekeeper import Timekeeper
 from agent.core.watchdog import Watchdog
 from agent.meters import ConfiguredLine, ConfiguredMeter, build_lines
@@ -19,7 +19,7 @@ from agent.tasks.lending import LendingDesk
 from agent.tasks.polling import LinePoller, PolledMeter
 from agent.tasks.progress import MeterProgress, Progress
 from agent.tasks.recording import Recorder
-from agent.tasks.restart import downtime_gap, gap_since
+from agent.tasks.restart import downtime_gap, gap_since, last_slot_ms, next_slots
 from agent.tasks.watching import Watch
 from wire.batch import Anchor
 
@@ -42,7 +42,7 @@ class Metering:
     _watches: dict[str, Watch] = field(default_factory=dict)
     _memory: Memory | None = None
     _stated_day: dict[str, int] = field(default_factory=dict)
-    _ended_ms: dict[str, int] = field(default_factory=dict)
+    _ended: dict[str, tuple[int, int]] = field(default_factory=dict)  # when, and by which UTC of the boot
 
     async def start(self, settings: Settings, opening: Opening | None) -> None:
         """Build the lines and poll them; `opening`, or the end before this start, is where the account goes on."""
@@ -64,14 +64,16 @@ class Metering:
     async def _polled(self, meter: ConfiguredMeter, opening: Opening | None, memory: Memory | None) -> PolledMeter:
         name, interval_ms = meter.settings.name, meter.settings.interval_ms
         anchor, now_ms = self.timekeeper.anchor, self.clock.mono_ms()
-        ended_ms = self._ended_ms.get(name)
-        from_ms = now_ms if ended_ms is None else max(now_ms, ended_ms + 1)
-        slots = MeterSlots(name, interval_ms, from_ms, anchor.boot_utc_ms if anchor else 0)
-        gap = None
-        if ended_ms is not None:
-            gap = gap_since(name, interval_ms, ended_ms, slots.next_ms, now_ms)
+        boot, last_ms = self.recorder.store.buffer.boot, None
+        if name in self._ended:
+            last_ms = slot_start(*self._ended[name], interval_ms)
         elif opening is not None:
-            boot = self.recorder.store.buffer.boot
+            last_ms = last_slot_ms(opening, name, interval_ms, boot, anchor)
+        slots = next_slots(name, interval_ms, now_ms, anchor, last_ms)
+        gap = None
+        if name in self._ended and last_ms is not None:
+            gap = gap_since(name, interval_ms, last_ms, slots.next_ms, now_ms)
+        elif opening is not None:
             gap = downtime_gap(opening, name, interval_ms, slots.next_ms, now_ms, boot, anchor)
         if gap is not None:
             self.recorder.explain(name, [gap], gap.data["slots"] or 0)
@@ -94,7 +96,7 @@ class Metering:
         self.tasks.clear()
         now_ms = self.clock.mono_ms()
         self._memory = self.remember()
-        self._ended_ms = {slots.meter: now_ms for slots in self.recorder.meters}
+        self._ended = {slots.meter: (now_ms, slots.boot_utc_ms) for slots in self.recorder.meters}
         self.recorder.retire_meters(now_ms)
         for configured in self._lines:
             self.watchdog.forget(f"line {configured.line.name}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agent.adapters.buffer import Opening
 from agent.core.records import NewEvent
+from agent.core.slots import MeterSlots, slot_start, slots_between
 from agent.version import VERSION
 from wire.batch import Anchor
 
@@ -29,9 +30,32 @@ def restart_records(opening: Opening, now_ms: int, config_rev: str) -> list[NewE
     return records
 
 
-def gap_since(meter: str, interval_ms: int, through_ms: int, next_ms: int, now_ms: int) -> NewEvent | None:
-    """The slots of `meter` that began after `through_ms` and before `next_ms`, its first one from now on."""
-    slots = _slots_between(next_ms - through_ms, interval_ms)
+def last_slot_ms(opening: Opening, meter: str, interval_ms: int, boot: bytes, anchor: Anchor | None) -> int | None:
+    """Where the last slot of `meter` began that the run before accounted for; None where this boot's clock cannot say.
+
+    It is a slot of that run, whose idea of UTC may have been another by milliseconds than the one of `anchor`.
+    """
+    through_ms = opening.accounted_ms.get(meter)
+    if opening.boot is None or through_ms is None:
+        return None
+    boot_utc_ms = opening.anchor.boot_utc_ms if opening.anchor is not None else 0
+    start_ms = slot_start(through_ms, boot_utc_ms, interval_ms)
+    if opening.boot == boot:
+        return start_ms
+    if opening.anchor is None or anchor is None:
+        return None
+    return start_ms + opening.anchor.boot_utc_ms - anchor.boot_utc_ms
+
+
+def next_slots(meter: str, interval_ms: int, now_ms: int, anchor: Anchor | None, last_ms: int | None) -> MeterSlots:
+    """The schedule from `now_ms` on, without the slot that began at `last_ms` by the UTC of the run before."""
+    from_ms = now_ms if last_ms is None else max(now_ms, last_ms + interval_ms // 2 + 1)
+    return MeterSlots(meter, interval_ms, from_ms, anchor.boot_utc_ms if anchor is not None else 0)
+
+
+def gap_since(meter: str, interval_ms: int, last_ms: int, next_ms: int, now_ms: int) -> NewEvent | None:
+    """The slots of `meter` after the one that began at `last_ms` and before `next_ms`, its first one from now on."""
+    slots = slots_between(last_ms, next_ms, interval_ms)
     if slots == 0:
         return None
     data = {"reason": NOT_RUNNING, "from_ms": next_ms - slots * interval_ms, "to_ms": next_ms, "slots": slots}
@@ -49,18 +73,12 @@ def downtime_gap(
     through_ms = opening.accounted_ms.get(meter)
     if opening.boot is None or through_ms is None:
         return None
-    if opening.boot == boot:
-        return gap_since(meter, interval_ms, through_ms, next_ms, now_ms)
-    data: dict[str, object] = {"reason": NOT_RUNNING, "from_ms": 0, "to_ms": next_ms, "slots": None}
+    last_ms = last_slot_ms(opening, meter, interval_ms, boot, anchor)
+    if opening.boot == boot and last_ms is not None:
+        return gap_since(meter, interval_ms, last_ms, next_ms, now_ms)
+    slots = None if last_ms is None else slots_between(last_ms, next_ms, interval_ms)
+    data: dict[str, object] = {"reason": NOT_RUNNING, "from_ms": 0, "to_ms": next_ms, "slots": slots}
     data |= {"interval_ms": interval_ms, "from_boot": opening.boot.hex(), "from_boot_ms": through_ms + 1}
     if opening.anchor is not None:
         data["from_utc_ms"] = opening.anchor.boot_utc_ms + through_ms + 1
-        if anchor is not None:
-            shift_ms = anchor.boot_utc_ms - opening.anchor.boot_utc_ms
-            data["slots"] = _slots_between(next_ms + shift_ms - through_ms, interval_ms)
-    return NewEvent(now_ms, "gap", meter, data) if data["slots"] != 0 else None
-
-
-def _slots_between(elapsed_ms: int, interval_ms: int) -> int:
-    """Slot starts strictly between a moment `elapsed_ms` before a slot start, and that start."""
-    return max(0, -(-elapsed_ms // interval_ms) - 1)
+    return NewEvent(now_ms, "gap", meter, data) if slots != 0 else None

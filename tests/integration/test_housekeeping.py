@@ -120,6 +120,22 @@ def test_a_step_of_the_clock_is_recorded_and_moves_the_slots_but_no_record(
     assert {later - sooner for sooner, later in itertools.pairwise(times)} <= {1_000, 750}
 
 
+def test_slots_move_to_utc_as_it_becomes_better_known(tmp_path: Path) -> None:
+    """Else the batches, which are dated by it, would place a reading beside its slot."""
+
+    async def scenario() -> None:
+        house = House(tmp_path)
+        async with house.running():
+            await house.rig.pass_s(20)
+            house.rig.clock.shift_ms, house.rig.clock.uncertainty_ms = 30, 5
+            await house.rig.pass_s(20)
+            assert (house.rig.meters[0].slots.next_ms + 30) % 1_000 == 0
+            row = house.rig.buffer.file.db.execute("SELECT boot_utc_ms, uncertainty_ms FROM box").fetchone()
+            assert row == (BOOT_UTC_MS + 30, 5)
+
+    run_virtual(scenario())
+
+
 def test_the_anchor_is_kept_for_what_a_power_cut_leaves(tmp_path: Path) -> None:
     async def scenario() -> None:
         house = House(tmp_path)

@@ -68,10 +68,11 @@ class LoopClock:
     def __init__(self, *, synchronised: bool = True) -> None:
         self.synchronised = synchronised
         self.shift_ms = 0
+        self.uncertainty_ms = 20
 
     def mono_ms(self) -> int:
         return round(asyncio.get_running_loop().time() * 1000)
 
     def look(self) -> ClockReading:
         now_ms = self.mono_ms()
-        return ClockReading(now_ms, BOOT_UTC_MS + now_ms + self.shift_ms, self.synchronised, 20)
+        return ClockReading(now_ms, BOOT_UTC_MS + now_ms + self.shift_ms, self.synchronised, self.uncertainty_ms)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.adapters.buffer import Opening
 from agent.adapters.buffer_file import Aside
 from agent.adapters.space import Thinned
 from agent.core.identity import Start
 from agent.core.records import NewEvent
-from agent.tasks.restart import downtime_gap, gap_since, restart_records
+from agent.core.slots import MeterSlots, slot_start
+from agent.tasks.restart import downtime_gap, gap_since, last_slot_ms, next_slots, restart_records
 from agent.version import VERSION
 from wire.batch import Anchor
 
@@ -38,7 +41,7 @@ def gap(opening: Opening, next_ms: int, now_ms: int, anchor: Anchor | None = ANC
 def test_slots_since_the_last_that_is_accounted_for(
     through_ms: int, next_ms: int, expected: tuple[int, int, int] | None
 ) -> None:
-    event = gap_since("main", 10_000, through_ms, next_ms, 59_000)
+    event = gap_since("main", 10_000, slot_start(through_ms, ANCHOR.boot_utc_ms, 10_000), next_ms, 59_000)
     if expected is None:
         assert event is None
     else:
@@ -46,6 +49,45 @@ def test_slots_since_the_last_that_is_accounted_for(
         assert (event.kind, event.meter, event.mono_ms) == ("gap", "main", 59_000)
         from_ms, to_ms, slots = expected
         assert event.data == {"reason": "not_running", "from_ms": from_ms, "to_ms": to_ms, "slots": slots}
+
+
+@given(
+    interval_ms=st.sampled_from([200, 1_000, 10_000]),
+    began_ms=st.integers(1_000_000, 1_020_000),
+    read_after_ms=st.integers(0, 50),
+    gap=st.booleans(),
+    down_ms=st.integers(60, 50_000),
+    boot_utc_ms=st.integers(1_790_000_000_000, 1_790_000_010_000),
+    found_later_ms=st.integers(-49, 49),
+    rebooted_ms=st.none() | st.integers(0, 1_000_000),
+)
+def test_no_slot_is_counted_twice_or_left_out_where_utc_is_found_anew(
+    *,
+    interval_ms: int,
+    began_ms: int,
+    read_after_ms: int,
+    gap: bool,
+    down_ms: int,
+    boot_utc_ms: int,
+    found_later_ms: int,
+    rebooted_ms: int | None,
+) -> None:
+    """Two looks at the clocks differ by a millisecond, and by what slewed in between; slots are whole either way."""
+    before = MeterSlots("main", interval_ms, began_ms, boot_utc_ms)
+    last, _ = before.take(before.next_ms)
+    through_ms = before.next_ms - 1 if gap else last + read_after_ms
+    opening = Opening(Start(None), boot=BOOT, anchor=Anchor(boot_utc_ms, 20), accounted_ms={"main": through_ms})
+    boot, shift_ms = (BOOT, 0) if rebooted_ms is None else (OTHER_BOOT, rebooted_ms)
+    now_ms = last + read_after_ms + down_ms - shift_ms
+    anchor = Anchor(boot_utc_ms + found_later_ms + shift_ms, 20)
+    last_ms = last_slot_ms(opening, "main", interval_ms, boot, anchor)
+    slots = next_slots("main", interval_ms, now_ms, anchor, last_ms)
+    assert slots.next_ms >= now_ms
+    event = downtime_gap(opening, "main", interval_ms, slots.next_ms, now_ms, boot, anchor)
+    missed = 0 if event is None else event.data["slots"]
+    slot_before = round((last + boot_utc_ms) / interval_ms)
+    slot_now = round((slots.next_ms + anchor.boot_utc_ms) / interval_ms)
+    assert missed == slot_now - slot_before - 1
 
 
 def test_within_a_boot_the_gap_is_on_its_clock() -> None:
