@@ -144,6 +144,7 @@ class App:
             self._about,
             settings.status_interval_ms,
         )
+        self.recorder.on_commit = self.housekeeper.on_commit
 
     def _on_sealed(self, batch: Sealed) -> None:
         self.courier.sealed(batch)

@@ -44,6 +44,7 @@ class MeterSlots:
         self.next_ms = self._aligned(now_ms)
         self._gap: GapSpan | None = None
         self._due = 0
+        self._under_way = False
 
     def _aligned(self, at_ms: int) -> int:
         """The first slot start at or after `at_ms`."""
@@ -66,16 +67,19 @@ class MeterSlots:
             self.next_ms += missed * self.interval_ms
         start_ms = self.next_ms
         self.next_ms += self.interval_ms
+        self._under_way = True
         return start_ms, events
 
     def read(self) -> list[NewEvent]:
         """The slot taken last has its reading; returns the gap that this ends, if one was open."""
         self._due += 1
+        self._under_way = False
         return self.close_gap()
 
     def explain(self, reason: str, from_ms: int, slots: int = 1) -> list[NewEvent]:
         """`slots` slots from `from_ms` have no reading; returns the gap of another reason that this ends."""
         to_ms = from_ms + slots * self.interval_ms
+        self._under_way = False
         gap = self._gap
         if gap is not None and gap.reason == reason:
             gap.to_ms, gap.slots = to_ms, gap.slots + slots
@@ -107,6 +111,10 @@ class MeterSlots:
         """Slots that ended since the last call, read or explained by a gap that has closed."""
         due, self._due = self._due, 0
         return due
+
+    def is_idle_until(self, at_ms: int) -> bool:
+        """No read is under way, nor begins before `at_ms`."""
+        return not self._under_way and self.next_ms >= at_ms
 
     @property
     def gap_from_ms(self) -> int | None:

@@ -18,6 +18,7 @@ from agent.core.timekeeper import Timekeeper
 from agent.core.truth_events import sentence
 from agent.core.watchdog import Watchdog
 from agent.core.words import count
+from agent.tasks.bell import Bell
 from agent.tasks.metering import Metering
 from agent.tasks.progress import Progress
 from agent.tasks.recording import Recorder
@@ -26,6 +27,7 @@ from wire.batch import Anchor
 log = logging.getLogger(__name__)
 
 RSS_UNIT_BYTES = 1024
+EARLY, LATE = 0.8, 1.2  # of the interval: within these a round waits for a commit, which wakes the processor anyhow
 
 
 @dataclass(slots=True)
@@ -43,6 +45,8 @@ class Housekeeper:
     about: Callable[[], dict[str, Any]]
     interval_ms: int
     _changes: Changes = field(init=False)
+    _early_ms: int = 0
+    _nap: Bell = field(default_factory=Bell)
 
     def __post_init__(self) -> None:
         self._changes = Changes(log, self.progress.troubles)
@@ -54,8 +58,23 @@ class Housekeeper:
             self.metering.state_descriptors()
             self._feed_watchdog()
             self.write_status()
-            period_ms = min(self.interval_ms, (self.notifier.watchdog_ms or self.interval_ms * 2) // 2)
-            await asyncio.sleep(period_ms / 1000)
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """Until a commit when a round is about due, or as long as feeds the watchdog twice in its time."""
+        most_ms = min(LATE * self.interval_ms, (self.notifier.watchdog_ms or self.interval_ms * 4) / 2)
+        self._early_ms = self.clock.mono_ms() + round(most_ms * EARLY / LATE)
+        timer = asyncio.get_running_loop().call_later(most_ms / 1000, self._nap.ring)
+        try:
+            await self._nap.heard()
+        finally:
+            timer.cancel()
+
+    def on_commit(self) -> None:
+        """Begin the next round, if it is about due."""
+        if self.clock.mono_ms() >= self._early_ms:
+            self._early_ms = self.clock.mono_ms() + self.interval_ms
+            self._nap.ring()
 
     async def _look_at_clock(self) -> None:
         before = self.timekeeper.anchor

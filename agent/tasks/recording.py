@@ -55,7 +55,10 @@ class Policies:
 
 @dataclass(slots=True)
 class Recorder:
-    """The one writer of records. `on_sealed` takes each new batch; `meters` are asked for their open gaps."""
+    """The one writer of records. `on_sealed` takes each new batch; `meters` are asked for their open gaps.
+
+    `on_commit` is called after each commit: the processor is awake, so that what is due soon costs least then.
+    """
 
     store: BufferThread
     clock: Clock
@@ -64,8 +67,10 @@ class Recorder:
     progress: Progress
     watchdog: Watchdog
     on_sealed: Callable[[Sealed], None]
+    on_commit: Callable[[], None] = lambda: None
     meters: Sequence[MeterSlots] = ()
     _pending: deque[NewRecord] = field(default_factory=deque)
+    _commit_by_ms: int = 0
     _slots_due: dict[str, int] = field(default_factory=dict)
     _losses: Losses = field(default_factory=Losses)
     _oldest_open_ms: int | None = None
@@ -80,15 +85,11 @@ class Recorder:
 
     def add(self, records: Iterable[NewRecord], *, at_once: bool = False) -> None:
         """Take records for the next commit. Never blocks, never fails."""
-        was_empty = not self._pending
+        before = len(self._pending)
         self._pending.extend(records)
         if not self._pending:
             return
-        if was_empty:
-            now_ms = self.clock.mono_ms()
-            self.watchdog.beat("recording", now_ms + self.policies.durability_ms + STUCK_MS)
-            self._wake_in(self.policies.durability_ms - COMMIT_MARGIN_MS)
-        if at_once or self.policies.durability_ms <= COMMIT_MARGIN_MS or len(self._pending) >= GROUP_MAX:
+        if self._is_last(was_empty=not before) or at_once or before < GROUP_MAX <= len(self._pending):
             self._wake.ring()
         while len(self._pending) > PENDING_MAX:
             self._losses.add(self._pending.popleft(), self.layout_meter)
@@ -115,11 +116,12 @@ class Recorder:
     async def run(self) -> None:
         """Commit and seal until cancelled."""
         while True:
-            self._wake_for_seal()
+            self._set_timer()
             await self._wake.heard()
             async with self._lock:
                 if await self._commit():
                     await self._seal_if_due()
+            self.on_commit()
 
     async def flush(self) -> bool:
         """Commit all that is pending; False when the disk would not take it."""
@@ -140,6 +142,20 @@ class Recorder:
 
     # Committing
 
+    def _is_last(self, *, was_empty: bool) -> bool:
+        """Whether nothing more comes in time for the commit of what was just added; else a timer brings it.
+
+        The processor then need not wake for the commit alone, which costs as much as a reading.
+        """
+        if was_empty:
+            now_ms, window_ms = self.clock.mono_ms(), self.policies.durability_ms - COMMIT_MARGIN_MS
+            self._commit_by_ms = now_ms + window_ms
+            self.watchdog.beat("recording", now_ms + self.policies.durability_ms + STUCK_MS)
+            self._wake_in(window_ms)
+            if window_ms <= 0:
+                return True
+        return bool(self.meters) and all(meter.is_idle_until(self._commit_by_ms) for meter in self.meters)
+
     async def _commit(self) -> bool:
         while self._pending:
             count = min(len(self._pending), GROUP_MAX)
@@ -149,6 +165,7 @@ class Recorder:
                 self._pending.extendleft(reversed(records))
                 for meter, slots in slots_due.items():
                     self._slots_due[meter] = self._slots_due.get(meter, 0) + slots
+                self._commit_by_ms = self.clock.mono_ms() + RETRY_MS
                 self._wake_in(RETRY_MS)
                 return False
             self.progress.committed += count
@@ -309,10 +326,12 @@ class Recorder:
         self._timer = None
         self._wake.ring()
 
-    def _wake_for_seal(self) -> None:
-        if self._pending:
-            return  # the disk did not take them; the retry is set
+    def _set_timer(self) -> None:
+        """Anew, and only for what is still to come: a timer that is not needed would wake the processor."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         now_ms, oldest_ms = self.clock.mono_ms(), self._oldest_ms()
         begun_ms = now_ms if oldest_ms is None else oldest_ms  # an open gap begins without a record
-        due_ms = begun_ms + self.policies.seal.max_age_ms
-        self._wake_in((self._seal_from_ms if self._seal_from_ms > now_ms else due_ms) - now_ms)
+        seal_ms = self._seal_from_ms if self._seal_from_ms > now_ms else begun_ms + self.policies.seal.max_age_ms
+        self._wake_in((self._commit_by_ms if self._pending else seal_ms) - now_ms)

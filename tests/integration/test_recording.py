@@ -15,6 +15,7 @@ from virtual_time import run_virtual
 
 from agent.adapters.buffer_file import BufferFileError
 from agent.core.records import NewEvent, NewReading
+from agent.core.slots import MeterSlots
 from agent.tasks import recording
 from wire.batch import Batch, Slots
 
@@ -83,6 +84,67 @@ def test_commits_are_as_rare_as_the_window_allows(path: Path) -> None:
         async with rig.running():
             await rig.pass_s(600)
         assert commits <= 600 / 5 + 3
+
+    run_virtual(scenario())
+
+
+def test_the_last_reading_of_a_window_brings_the_commit_with_it(path: Path) -> None:
+    """So that the processor need not wake for the commit alone."""
+
+    async def scenario() -> None:
+        rig = Rig(path)
+        rig.add_meter()
+        async with rig.running():
+            await rig.pass_s(29.4)  # readings of 1 s to 29 s; the start is no reading
+            committed_ms = []
+            for _ in range(10_000):
+                before = committed(rig)
+                await asyncio.sleep(0.001)
+                committed_ms += [rig.clock.mono_ms()] * (committed(rig) > before)
+        assert [at_ms % 1_000 for at_ms in committed_ms] == [1, 1]
+        assert committed_ms[1] - committed_ms[0] == 5_000
+
+    run_virtual(scenario())
+
+
+def test_a_commit_waits_for_a_reading_that_another_line_is_about_to_bring(path: Path) -> None:
+    """Else four lines would make four commits of what is read at one instant."""
+
+    async def scenario() -> None:
+        rig = Rig(path)
+        async with rig.running():
+            rig.recorder.meters = meters = [MeterSlots(f"meter{at}", 10_000, rig.clock.mono_ms()) for at in range(4)]
+            for each in meters:
+                each.take(each.next_ms)
+            for each in meters:
+                assert committed(rig) == 0
+                rig.recorder.add([*each.read(), NewEvent(1, "plausible")])
+                await asyncio.sleep(0.05)
+            assert committed(rig) == 4
+            rig.recorder.meters = ()
+
+    run_virtual(scenario())
+
+
+def test_a_disk_that_fails_is_not_tried_again_with_each_reading(path: Path) -> None:
+    async def scenario() -> None:
+        rig = Rig(path)
+        rig.add_meter()
+        async with rig.running():
+            heal, tries = sick(rig, "commit"), 0
+            fail = rig.buffer.commit
+
+            def counted(group: Any) -> int:
+                nonlocal tries
+                tries += 1
+                return fail(group)
+
+            rig.buffer.commit = counted  # type: ignore[method-assign]
+            await rig.pass_s(50)
+            heal()
+            assert 8 <= tries <= 13  # every 4 or 5 s
+            await rig.pass_s(10)
+            assert committed(rig) >= 55
 
     run_virtual(scenario())
 
@@ -318,7 +380,7 @@ def test_no_new_epoch_begins_while_the_disk_fails(path: Path, method: str) -> No
         rig = Rig(path)
         rig.add_meter()
         async with rig.running():
-            await rig.pass_s(100)
+            await rig.pass_s(101)  # so that something is pending
             epoch = rig.buffer.epoch
             heal = sick(rig, method)
             try:
