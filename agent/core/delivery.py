@@ -301,7 +301,11 @@ class Delivery:
             max(waiting, key=lambda e: e.since_ms).missed = True
 
     def _anyone_asks(self) -> bool:
-        return any(entry.asks > 0 or self._asks(entry) for entry in self._entries.values())
+        """One that asked and was refused does not: it waits with the backlog."""
+        return any(
+            self._asks(entry) or (entry.asks > 0 and (entry.live or entry.state is _State.FLYING))
+            for entry in self._entries.values()
+        )
 
     def _late_ask_at(self) -> list[int]:
         """When the longest waiting asks, if nothing else does: no later receipt need ever show that it was lost."""

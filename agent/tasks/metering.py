@@ -59,6 +59,8 @@ class Metering:
             poller = LinePoller(line.name, polled, self.recorder, self.clock, self.watchdog, loan)
             self.tasks.append(asyncio.create_task(poller.run(), name=f"line {configured.line.name}"))
         self.recorder.meters = slots
+        if self.timekeeper.anchor is not None:
+            self.realign(self.timekeeper.anchor)  # which may have become known while the meters were set up
         self.state_descriptors(force=True)
 
     async def _polled(self, meter: ConfiguredMeter, opening: Opening | None, memory: Memory | None) -> PolledMeter:

@@ -118,6 +118,7 @@ class Recorder:
         while True:
             self._set_timer()
             await self._wake.heard()
+            self._forget_timer()
             async with self._lock:
                 if await self._commit():
                     await self._seal_if_due()
@@ -157,8 +158,10 @@ class Recorder:
         return bool(self.meters) and all(meter.is_idle_until(self._commit_by_ms) for meter in self.meters)
 
     async def _commit(self) -> bool:
-        while self._pending:
-            count = min(len(self._pending), GROUP_MAX)
+        """All that is pending now; what comes meanwhile waits for its own window, else a slow disk would never rest."""
+        left = len(self._pending)
+        while left > 0 and self._pending:
+            count = min(left, len(self._pending), GROUP_MAX)
             records = [self._pending.popleft() for _ in range(count)]
             slots_due = self._take_slots(records)
             if not await self._try_commit(Group(records, slots_due)):
@@ -172,9 +175,12 @@ class Recorder:
             self.progress.open_records += count
             if self._oldest_open_ms is None:
                 self._oldest_open_ms = records[0].mono_ms
-            self._pending.extend(self._losses.take(self.clock.mono_ms()))
-        self.progress.pending_records = 0
-        self.watchdog.forget("recording")
+            losses = self._losses.take(self.clock.mono_ms())
+            self._pending.extend(losses)
+            left += len(losses) - count
+        self.progress.pending_records = len(self._pending)
+        if not self._pending:
+            self.watchdog.forget("recording")
         return True
 
     async def _try_commit(self, group: Group) -> bool:
@@ -326,11 +332,14 @@ class Recorder:
         self._timer = None
         self._wake.ring()
 
-    def _set_timer(self) -> None:
-        """Anew, and only for what is still to come: a timer that is not needed would wake the processor."""
+    def _forget_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _set_timer(self) -> None:
+        """Anew, and only for what is still to come: a timer that is not needed would wake the processor."""
+        self._forget_timer()
         now_ms, oldest_ms = self.clock.mono_ms(), self._oldest_ms()
         begun_ms = now_ms if oldest_ms is None else oldest_ms  # an open gap begins without a record
         seal_ms = self._seal_from_ms if self._seal_from_ms > now_ms else begun_ms + self.policies.seal.max_age_ms

@@ -48,8 +48,13 @@ def last_slot_ms(opening: Opening, meter: str, interval_ms: int, boot: bytes, an
 
 
 def next_slots(meter: str, interval_ms: int, now_ms: int, anchor: Anchor | None, last_ms: int | None) -> MeterSlots:
-    """The schedule from `now_ms` on, without the slot that began at `last_ms` by the UTC of the run before."""
-    from_ms = now_ms if last_ms is None else max(now_ms, last_ms + interval_ms // 2 + 1)
+    """The schedule from `now_ms` on, without the slot that began at `last_ms` by the UTC of the run before.
+
+    What lies further ahead was accounted for by another clock or interval, and is no reason to wait.
+    """
+    from_ms = now_ms
+    if last_ms is not None and last_ms - now_ms <= interval_ms // 2:
+        from_ms = max(now_ms, last_ms + interval_ms // 2 + 1)
     return MeterSlots(meter, interval_ms, from_ms, anchor.boot_utc_ms if anchor is not None else 0)
 
 

@@ -126,6 +126,38 @@ def test_a_commit_waits_for_a_reading_that_another_line_is_about_to_bring(path: 
     run_virtual(scenario())
 
 
+def test_a_disk_that_is_slower_than_the_readings_still_gets_few_commits_and_seals(path: Path) -> None:
+    """What comes while a commit lasts belongs to the next: else it never ended, and nothing was ever sealed."""
+
+    async def scenario() -> None:
+        rig = Rig(path, policies(max_age_ms=60_000))
+        commit, commits, disk = rig.buffer.commit, 0, asyncio.Lock()
+        run = rig.recorder.store.run
+
+        def counted(group: Any) -> Any:
+            nonlocal commits
+            commits += 1
+            return commit(group)
+
+        async def slow(work: Callable[[], Any]) -> Any:
+            async with disk:
+                await asyncio.sleep(0.3)
+                return await run(work)
+
+        rig.buffer.commit = counted  # type: ignore[method-assign]
+        rig.recorder.store.run = slow  # type: ignore[method-assign]
+        for at in range(4):
+            rig.add_meter(f"meter{at}").slots.next_ms += 250 * at
+        async with rig.running():
+            await rig.pass_s(600)
+            assert commits <= 600 / 4
+            assert len(rig.sealed) >= 9
+            assert rig.progress.pending_records <= 4 * 6
+            rig.recorder.store.run = run  # type: ignore[method-assign]
+
+    run_virtual(scenario())
+
+
 def test_a_disk_that_fails_is_not_tried_again_with_each_reading(path: Path) -> None:
     async def scenario() -> None:
         rig = Rig(path)

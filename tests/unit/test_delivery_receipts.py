@@ -127,6 +127,15 @@ def test_the_backlog_halts_while_much_is_unanswered_and_one_batch_asks() -> None
     assert box.receipt(*sent, 101, to=0)
 
 
+def test_another_batch_asks_where_the_broker_refuses_the_one_that_did() -> None:
+    box = Box(*map(sealed, range(1, 101)), limits=replace(FAST, awaiting_max=20))
+    accept_all(box, box.connect())
+    _, refused = box.sent_next(within_ms=2 * MINUTE_MS)
+    accept_all(box, box.answer(refused, Outcome.REFUSED))  # one more of the backlog, which is halted again
+    _, asking = box.sent_next(within_ms=2 * MINUTE_MS)
+    assert asking != refused
+
+
 def test_without_any_receipt_live_batches_go_on_until_memory_is_full() -> None:
     box = Box()
     box.connect()

@@ -90,6 +90,13 @@ def test_no_slot_is_counted_twice_or_left_out_where_utc_is_found_anew(
     assert missed == slot_now - slot_before - 1
 
 
+@pytest.mark.parametrize("ahead_ms", [5_002, 15_000, 86_400_000])
+def test_polling_begins_at_once_though_the_run_before_accounted_for_what_lies_ahead(ahead_ms: int) -> None:
+    """Its UTC was wrong, or its interval so long that the slot of its last gap has not ended."""
+    slots = next_slots("main", 10_000, 81_000, ANCHOR, 81_000 + ahead_ms)
+    assert slots.next_ms == 90_000
+
+
 def test_within_a_boot_the_gap_is_on_its_clock() -> None:
     event = gap(SAME, 90_000, 81_000)
     assert event is not None
