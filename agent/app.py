@@ -86,6 +86,8 @@ class App:
         buffer, opening = await loop.run_in_executor(self._executor, self._open_buffer)
         self._compose(BufferThread(buffer, self._executor))
         clock_events = self.timekeeper.observe(self.clock.look())
+        if self.timekeeper.anchor is not None:
+            buffer.note_anchor(self.timekeeper.anchor)  # for the first commit to write
         self.recorder.add([*self._start_records(opening), *clock_events])
         await self.metering.start(self.settings, opening)
         tasks = [

@@ -203,6 +203,13 @@ class Buffer:
             ),
         )
 
+    def carry_over(self, meter: str, through_ms: int) -> None:
+        """Before the first commit of a boot: up to when of its own clock, below 0 perhaps, the boot before accounted.
+
+        Where no slot passed in between no record says so, and the next power cut must not forget it.
+        """
+        self._accounted_ms[meter] = through_ms
+
     def close(self) -> None:
         """Mark the end as clean and close, also where the mark cannot be written."""
         try:

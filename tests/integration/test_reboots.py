@@ -1,0 +1,80 @@
+"""The account of the slots over reboots, on a real buffer: a meter's last slot is known however short a boot was."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from recording_rig import Rig
+from virtual_time import run_virtual
+
+from agent.adapters.buffer import Identity
+from agent.core.records import NewEvent, NewReading
+from agent.settings import Settings, parse
+from agent.tasks.metering import Metering
+from agent.tasks.restart import restart_records
+
+CONFIG = b"""
+[box]
+id = "apt-1"
+[[bus]]
+name = "lan"
+port = "tcp://127.0.0.1:9"
+[[meter]]
+name = "main"
+bus = "lan"
+model = "eastron-sdm630"
+interval = "15min"
+[uplink]
+endpoint = "localhost"
+"""
+
+
+class Boot(Rig):
+    """A boot of the box that begins `at_ms` after the first one; the meter is configured but never answers."""
+
+    def __init__(self, folder: Path, number: int, at_ms: int) -> None:
+        super().__init__(folder / "buffer.db", identity=Identity("apt-1", "machine", b"boot---%d" % number))
+        self.clock.shift_ms = at_ms
+        self.metering = Metering(self.recorder, self.clock, self.timekeeper, self.progress, self.watchdog)
+
+    async def begin(self, settings: Settings) -> list[NewEvent]:
+        """Until the first commit; returns the gaps in it."""
+        events = self.timekeeper.observe(self.clock.look())
+        assert self.timekeeper.anchor is not None
+        self.buffer.note_anchor(self.timekeeper.anchor)
+        self.recorder.add([*restart_records(self.opening, self.clock.mono_ms(), "rev"), *events])
+        await self.metering.start(settings, self.opening)
+        gaps = [one for one in self.recorder._pending if isinstance(one, NewEvent) and one.kind == "gap"]
+        for task in self.metering.tasks:
+            task.cancel()
+        await asyncio.gather(*self.metering.tasks, return_exceptions=True)
+        self.recorder.meters = ()
+        assert await self.recorder.flush()
+        return gaps
+
+    def cut_power(self) -> None:
+        self.buffer.file.close()
+
+
+def test_a_power_cut_soon_after_a_reboot_within_a_slot_leaves_nothing_unexplained(tmp_path: Path) -> None:
+    """Power flickers, then stays away for an hour: the first reboot misses no slot, so that no gap tells of it."""
+    settings = parse(CONFIG, tmp_path / "agent.toml")
+
+    async def scenario() -> None:
+        first = Boot(tmp_path, 1, 0)
+        assert await first.begin(settings) == []
+        layout = first.metering._watches["main"].meter.layout
+        id_ = await first.recorder.layout_id(layout)
+        first.recorder.add([NewReading(id_, first.clock.mono_ms(), (1,) * len(layout.columns))])
+        assert await first.recorder.flush()
+        first.cut_power()
+        second = Boot(tmp_path, 2, 60_000)
+        assert await second.begin(settings) == []
+        second.cut_power()
+        third = Boot(tmp_path, 3, 3_660_000)
+        (gap,) = await third.begin(settings)
+        assert gap.data["slots"] in {3, 4}
+        third.cut_power()
+
+    run_virtual(scenario())
