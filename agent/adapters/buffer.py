@@ -45,7 +45,7 @@ class Identity:
 class Opening:
     """What opening found of an earlier run, in `boot`, which was sealed in epoch `previous`.
 
-    `accounted_ms`: per meter, every slot that had begun by then is read or explained; on the clock of `boot`.
+    `accounted_ms`: per meter, where the last slot began that is read or explained; on the clock of `boot`.
     """
 
     start: Start
@@ -203,12 +203,12 @@ class Buffer:
             ),
         )
 
-    def carry_over(self, meter: str, through_ms: int) -> None:
-        """Before the first commit of a boot: up to when of its own clock, below 0 perhaps, the boot before accounted.
+    def carry_over(self, meter: str, last_ms: int) -> None:
+        """Before the first commit of a boot: where, on its clock and below 0 perhaps, the last slot before it began.
 
         Where no slot passed in between no record says so, and the next power cut must not forget it.
         """
-        self._accounted_ms[meter] = through_ms
+        self._accounted_ms[meter] = last_ms
 
     def close(self) -> None:
         """Mark the end as clean and close, also where the mark cannot be written."""

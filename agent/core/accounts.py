@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from agent.core.records import Group, Layout, NewReading, NewRecord
 
@@ -20,15 +21,23 @@ def slots_in(records: Iterable[NewRecord], meter_of: Callable[[int], str]) -> di
 
 
 def accounted_through(groups: Iterable[Group], layouts: Mapping[int, Layout]) -> dict[str, int]:
-    """Per meter the boot clock up to which every slot that had begun is read or explained in `groups`."""
+    """Per meter where the last slot began, on the boot clock, that is read or explained in `groups`."""
     through: dict[str, int] = {}
     for group in groups:
         for record in group.records:
             if isinstance(record, NewReading):
-                meter, at_ms = layouts[record.layout].meter, record.mono_ms
-            elif record.kind == "gap" and record.meter is not None and "to_ms" in record.data:
-                meter, at_ms = record.meter, record.data["to_ms"] - 1
+                meter = layouts[record.layout].meter
+                at_ms = record.mono_ms if record.slot_ms is None else record.slot_ms
+            elif record.kind == "gap" and record.meter is not None and {"from_ms", "to_ms"} <= record.data.keys():
+                meter, at_ms = record.meter, _last_of_gap(record.data)
             else:
                 continue
             through[meter] = max(through.get(meter, at_ms), at_ms)
     return through
+
+
+def _last_of_gap(data: Mapping[str, Any]) -> int:
+    """Where the last slot of a gap began; one that spans a reboot states its interval."""
+    from_ms, to_ms, slots = int(data["from_ms"]), int(data["to_ms"]), int(data.get("slots") or 0)
+    interval_ms = int(data.get("interval_ms") or 0) or (to_ms - from_ms) // max(slots, 1)
+    return to_ms - max(interval_ms, 1)

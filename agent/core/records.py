@@ -36,12 +36,16 @@ def unpack_columns(text: str) -> tuple[Column, ...]:
 
 @dataclass(frozen=True, slots=True)
 class NewReading:
-    """A reading without a number. `layout` is the buffer's id of its `Layout`; values count steps, None is missing."""
+    """A reading without a number. `layout` is the buffer's id of its `Layout`; values count steps, None is missing.
+
+    `slot_ms` is where its poll slot began: a telegram that was waiting may be older. By default it is `mono_ms`.
+    """
 
     layout: int
     mono_ms: int
     values: tuple[int | None, ...]
     flags: tuple[int, ...] = ()
+    slot_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +75,12 @@ class Group:
 def pack_group(group: Group) -> bytes:
     """The group as MessagePack: `[slots_due, [record, ...], padding]`, at least `GROUP_BYTES`.
 
-    A record is `[layout, mono_ms, values, flags]` or `[mono_ms, kind, meter, data]`.
+    A record is `[layout, mono_ms, values, flags, mono_ms - slot_ms]` or `[mono_ms, kind, meter, data, null]`.
     """
     rows: list[Any] = [
-        [record.layout, record.mono_ms, record.values, record.flags]
+        [record.layout, record.mono_ms, record.values, record.flags, _late_ms(record)]
         if isinstance(record, NewReading)
-        else [record.mono_ms, record.kind, record.meter, record.data]
+        else [record.mono_ms, record.kind, record.meter, record.data, None]
         for record in group.records
     ]
     body = msgspec.msgpack.encode([group.slots_due, rows, b""])
@@ -85,7 +89,12 @@ def pack_group(group: Group) -> bytes:
     return body
 
 
-_GROUP = msgspec.msgpack.Decoder(tuple[dict[str, int], list[tuple[int, int | str, Any, Any]], bytes])
+def _late_ms(reading: NewReading) -> int | None:
+    return None if reading.slot_ms is None else reading.mono_ms - reading.slot_ms
+
+
+_Row = tuple[int, int | str, Any, Any, int | None]
+_GROUP = msgspec.msgpack.Decoder(tuple[dict[str, int], list[_Row], bytes])
 
 
 def unpack_group(body: bytes) -> Group:
@@ -94,9 +103,9 @@ def unpack_group(body: bytes) -> Group:
     return Group([_record(*row) for row in rows], slots_due)
 
 
-def _record(head: int, second: int | str, third: Any, fourth: Any) -> NewRecord:
+def _record(head: int, second: int | str, third: Any, fourth: Any, late_ms: int | None) -> NewRecord:
     if isinstance(second, str) and isinstance(fourth, dict):
         return NewEvent(head, second, third, fourth)
     if isinstance(second, int) and isinstance(third, list) and isinstance(fourth, list):
-        return NewReading(head, second, tuple(third), tuple(fourth))
+        return NewReading(head, second, tuple(third), tuple(fourth), None if late_ms is None else second - late_ms)
     raise msgspec.DecodeError("neither a reading nor an event")

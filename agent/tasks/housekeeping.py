@@ -46,6 +46,8 @@ class Housekeeper:
     interval_ms: int
     _changes: Changes = field(init=False)
     _early_ms: int = 0
+    _noted: Anchor | None = None
+    _noting: asyncio.Task[None] | None = None
     _nap: Bell = field(default_factory=Bell)
 
     def __post_init__(self) -> None:
@@ -53,12 +55,16 @@ class Housekeeper:
 
     async def run(self) -> None:
         """Until cancelled."""
-        while True:
-            await self._look_at_clock()
-            self.metering.state_descriptors()
-            self._feed_watchdog()
-            self.write_status()
-            await self._rest()
+        try:
+            while True:
+                self._look_at_clock()
+                self.metering.state_descriptors()
+                self._feed_watchdog()
+                self.write_status()
+                await self._rest()
+        finally:
+            if self._noting is not None:
+                self._noting.cancel()
 
     async def _rest(self) -> None:
         """Until a commit when a round is about due, or as long as feeds the watchdog twice in its time."""
@@ -76,7 +82,7 @@ class Housekeeper:
             self._early_ms = self.clock.mono_ms() + self.interval_ms
             self._nap.ring()
 
-    async def _look_at_clock(self) -> None:
+    def _look_at_clock(self) -> None:
         before = self.timekeeper.anchor
         events = self.timekeeper.observe(self.clock.look())
         anchor = self.timekeeper.anchor
@@ -87,11 +93,13 @@ class Housekeeper:
         elif anchor != before or not self._changes.said("clock"):
             self.recorder.add(events)
             self.metering.realign(anchor)
-            await self._note_anchor(anchor)
             self._changes.say("clock", f"known, within {anchor.uncertainty_ms} ms", key="known")
             for event in events:
                 if event.kind == "clock_step":
                     log.warning("clock: stepped by %d ms; order and intervals are not affected", event.data["step_ms"])
+        if anchor is not None and anchor != self._noted and (self._noting is None or self._noting.done()):
+            # Not waited for, as a disk may stall: the watchdog is fed meanwhile.
+            self._noting = asyncio.create_task(self._note_anchor(anchor))
 
     async def _note_anchor(self, anchor: Anchor) -> None:
         store = self.recorder.store
@@ -101,6 +109,7 @@ class Housekeeper:
             # Only what a power cut now left unsealed would be dated by the anchor before; batches have this one.
             self._changes.say("anchor", str(error), logging.WARNING)
         else:
+            self._noted = anchor
             self._changes.say("anchor", "kept in the buffer", logging.DEBUG)
 
     def _feed_watchdog(self) -> None:

@@ -70,7 +70,7 @@ class Metering:
         if name in self._ended:
             last_ms = slot_start(*self._ended[name], interval_ms)
         elif opening is not None:
-            last_ms = last_slot_ms(opening, name, interval_ms, boot, anchor)
+            last_ms = last_slot_ms(opening, name, boot, anchor)
             if last_ms is not None and opening.boot != boot:
                 self.recorder.store.buffer.carry_over(name, last_ms)
         slots = next_slots(name, interval_ms, now_ms, anchor, last_ms)

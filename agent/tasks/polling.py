@@ -138,7 +138,7 @@ class LinePoller:
                 if number is not None and number.answered(now_ms):
                     await number.ask(now_ms, min(each.slots.next_ms for each in self.meters) - self.clock.mono_ms())
             finally:
-                self._answered(polled, now_ms, sample)
+                self._answered(polled, start_ms, now_ms, sample)
 
     async def _ask_who(self, now_ms: int, slack_ms: int) -> bool:
         """Let a meter say which one it is while the line has nothing to do; False where nobody is to be asked."""
@@ -153,14 +153,15 @@ class LinePoller:
         others = [other for other in self.meters if other is not polled]
         return budget_ms(polled, others, now_ms, polled.meter.read_max_ms)
 
-    def _answered(self, polled: PolledMeter, asked_ms: int, sample: Sample) -> None:
+    def _answered(self, polled: PolledMeter, start_ms: int, asked_ms: int, sample: Sample) -> None:
         read_ms = asked_ms if sample.taken_s is None else self._arrived_ms(sample.taken_s)
         silent_ms = polled.backoff.answered(read_ms)
         if silent_ms is not None:
             self.recorder.add([NewEvent(read_ms, "meter_back", polled.meter.name, {"silent_ms": silent_ms})])
         ended = polled.slots.read()
         flags, events = (sample.flags, ()) if polled.truth is None else polled.truth.judge(read_ms, sample)
-        self.recorder.add([*ended, NewReading(polled.layout, read_ms, sample.values, flags), *events])
+        reading = NewReading(polled.layout, read_ms, sample.values, flags, start_ms)
+        self.recorder.add([*ended, reading, *events])
         self._changes.say(f"line {self.line}", "works", logging.DEBUG)
         self._changes.say(f"meter {polled.meter.name}", "answers")
         for notice in sample.notices:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.adapters.buffer import Opening
 from agent.core.records import NewEvent
-from agent.core.slots import MeterSlots, slot_start, slots_between
+from agent.core.slots import MeterSlots, slots_between
 from agent.version import VERSION
 from wire.batch import Anchor
 
@@ -30,21 +30,17 @@ def restart_records(opening: Opening, now_ms: int, config_rev: str) -> list[NewE
     return records
 
 
-def last_slot_ms(opening: Opening, meter: str, interval_ms: int, boot: bytes, anchor: Anchor | None) -> int | None:
+def last_slot_ms(opening: Opening, meter: str, boot: bytes, anchor: Anchor | None) -> int | None:
     """Where the last slot of `meter` began that the run before accounted for; None where this boot's clock cannot say.
 
     It is a slot of that run, whose idea of UTC may have been another by milliseconds than the one of `anchor`.
     """
-    through_ms = opening.accounted_ms.get(meter)
-    if opening.boot is None or through_ms is None:
-        return None
-    boot_utc_ms = opening.anchor.boot_utc_ms if opening.anchor is not None else 0
-    start_ms = slot_start(through_ms, boot_utc_ms, interval_ms)
+    last_ms = opening.accounted_ms.get(meter)
     if opening.boot == boot:
-        return start_ms
-    if opening.anchor is None or anchor is None:
+        return last_ms
+    if last_ms is None or opening.anchor is None or anchor is None:
         return None
-    return start_ms + opening.anchor.boot_utc_ms - anchor.boot_utc_ms
+    return last_ms + opening.anchor.boot_utc_ms - anchor.boot_utc_ms
 
 
 def next_slots(meter: str, interval_ms: int, now_ms: int, anchor: Anchor | None, last_ms: int | None) -> MeterSlots:
@@ -75,15 +71,15 @@ def downtime_gap(
     Across a reboot the clocks differ. How many slots passed is then known only if both boots knew UTC; what is known
     of the beginning is stated, and with it the number follows once this boot can be dated.
     """
-    through_ms = opening.accounted_ms.get(meter)
-    if opening.boot is None or through_ms is None:
+    before_ms = opening.accounted_ms.get(meter)
+    if opening.boot is None or before_ms is None:
         return None
-    last_ms = last_slot_ms(opening, meter, interval_ms, boot, anchor)
+    last_ms = last_slot_ms(opening, meter, boot, anchor)
     if opening.boot == boot and last_ms is not None:
         return gap_since(meter, interval_ms, last_ms, next_ms, now_ms)
     slots = None if last_ms is None else slots_between(last_ms, next_ms, interval_ms)
     data: dict[str, object] = {"reason": NOT_RUNNING, "from_ms": 0, "to_ms": next_ms, "slots": slots}
-    data |= {"interval_ms": interval_ms, "from_boot": opening.boot.hex(), "from_boot_ms": through_ms + 1}
+    data |= {"interval_ms": interval_ms, "from_boot": opening.boot.hex(), "from_boot_ms": before_ms + interval_ms}
     if opening.anchor is not None:
-        data["from_utc_ms"] = opening.anchor.boot_utc_ms + through_ms + 1
+        data["from_utc_ms"] = opening.anchor.boot_utc_ms + before_ms + interval_ms
     return NewEvent(now_ms, "gap", meter, data) if slots != 0 else None

@@ -331,7 +331,7 @@ def test_a_start_learns_up_to_when_each_meter_was_accounted_for(box: TestBuffer,
     if sealed:
         box.seal()
     box.kill()
-    assert box.open().accounted_ms == {"main": 11_000, "heat": 9_500, "cold": 7_999}
+    assert box.open().accounted_ms == {"main": 11_000, "heat": 9_500, "cold": 7_000}
 
 
 def test_accounts_go_on_within_a_boot_and_begin_anew_with_the_next(box: TestBuffer) -> None:

@@ -163,9 +163,32 @@ def test_a_disk_that_fails_as_the_clock_becomes_known_stops_nothing(tmp_path: Pa
             await house.rig.pass_s(20)
             assert "anchor" in house.rig.progress.troubles
             buffer.note_anchor = noted  # type: ignore[method-assign]
-            house.rig.clock.shift_ms = 5_000
             await house.rig.pass_s(20)
             assert house.rig.progress.troubles == {}
+            row = buffer.file.db.execute("SELECT boot_utc_ms FROM box").fetchone()
+            assert row == (BOOT_UTC_MS,), "it was not tried again"
+
+    run_virtual(scenario())
+
+
+def test_a_disk_that_stalls_as_utc_becomes_better_known_does_not_starve_the_watchdog(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        house = House(tmp_path)
+        run, stalled = house.rig.recorder.store.run, asyncio.Event()
+
+        async def stalling(work: Any) -> Any:
+            await stalled.wait()
+            return await run(work)
+
+        async with house.running():
+            await house.rig.pass_s(20)
+            house.rig.recorder.store.run = stalling  # type: ignore[method-assign]
+            house.rig.clock.uncertainty_ms = 5
+            await house.rig.pass_s(100)
+            stalled.set()
+            await house.rig.pass_s(20)
+        fed = [at_ms for at_ms, line in house.messages.sent if line == "WATCHDOG=1"]
+        assert max(later - sooner for sooner, later in itertools.pairwise(fed)) <= 6_000
 
     run_virtual(scenario())
 

@@ -5,41 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from recording_rig import Rig, batches_in, policies
+from recording_rig import FAILING, Rig, batches_in, committed, policies, sick
 from virtual_time import run_virtual
 
 from agent.adapters.buffer_file import BufferFileError
 from agent.core.records import NewEvent, NewReading
-from agent.core.slots import MeterSlots
 from agent.tasks import recording
 from wire.batch import Batch, Slots
-
-FAILING = BufferFileError("write to", Path("buffer.db"), "disk I/O error", sqlite3.SQLITE_IOERR)
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "buffer.db"
-
-
-def sick(rig: Rig, method: str, error: BufferFileError = FAILING) -> Callable[[], None]:
-    """Let `method` of the buffer fail until the returned function is called."""
-    healthy = getattr(rig.buffer, method)
-
-    def fail(*_arguments: Any, **_options: Any) -> None:
-        raise error
-
-    setattr(rig.buffer, method, fail)
-    return lambda: setattr(rig.buffer, method, healthy)
-
-
-def committed(rig: Rig) -> int:
-    return rig.progress.committed
 
 
 def check_account(batches: list[Batch], polled: int) -> None:
@@ -66,131 +47,6 @@ def test_what_was_read_is_on_the_disk_within_the_durability_window(
         assert committed(rig) == rig.meters[0].polled
 
     run_virtual(scenario())
-
-
-def test_commits_are_as_rare_as_the_window_allows(path: Path) -> None:
-    async def scenario() -> None:
-        rig = Rig(path)
-        rig.add_meter()
-        commits = 0
-        commit = rig.buffer.commit
-
-        def counted(group: Any) -> int:
-            nonlocal commits
-            commits += 1
-            return commit(group)
-
-        rig.buffer.commit = counted  # type: ignore[method-assign]
-        async with rig.running():
-            await rig.pass_s(600)
-        assert commits <= 600 / 5 + 3
-
-    run_virtual(scenario())
-
-
-def test_the_last_reading_of_a_window_brings_the_commit_with_it(path: Path) -> None:
-    """So that the processor need not wake for the commit alone."""
-
-    async def scenario() -> None:
-        rig = Rig(path)
-        rig.add_meter()
-        async with rig.running():
-            await rig.pass_s(29.4)  # readings of 1 s to 29 s; the start is no reading
-            committed_ms = []
-            for _ in range(10_000):
-                before = committed(rig)
-                await asyncio.sleep(0.001)
-                committed_ms += [rig.clock.mono_ms()] * (committed(rig) > before)
-        assert [at_ms % 1_000 for at_ms in committed_ms] == [1, 1]
-        assert committed_ms[1] - committed_ms[0] == 5_000
-
-    run_virtual(scenario())
-
-
-def test_a_commit_waits_for_a_reading_that_another_line_is_about_to_bring(path: Path) -> None:
-    """Else four lines would make four commits of what is read at one instant."""
-
-    async def scenario() -> None:
-        rig = Rig(path)
-        async with rig.running():
-            rig.recorder.meters = meters = [MeterSlots(f"meter{at}", 10_000, rig.clock.mono_ms()) for at in range(4)]
-            for each in meters:
-                each.take(each.next_ms)
-            for each in meters:
-                assert committed(rig) == 0
-                rig.recorder.add([*each.read(), NewEvent(1, "plausible")])
-                await asyncio.sleep(0.05)
-            assert committed(rig) == 4
-            rig.recorder.meters = ()
-
-    run_virtual(scenario())
-
-
-def test_a_disk_that_is_slower_than_the_readings_still_gets_few_commits_and_seals(path: Path) -> None:
-    """What comes while a commit lasts belongs to the next: else it never ended, and nothing was ever sealed."""
-
-    async def scenario() -> None:
-        rig = Rig(path, policies(max_age_ms=60_000))
-        commit, commits, disk = rig.buffer.commit, 0, asyncio.Lock()
-        run = rig.recorder.store.run
-
-        def counted(group: Any) -> Any:
-            nonlocal commits
-            commits += 1
-            return commit(group)
-
-        async def slow(work: Callable[[], Any]) -> Any:
-            async with disk:
-                await asyncio.sleep(0.3)
-                return await run(work)
-
-        rig.buffer.commit = counted  # type: ignore[method-assign]
-        rig.recorder.store.run = slow  # type: ignore[method-assign]
-        for at in range(4):
-            rig.add_meter(f"meter{at}").slots.next_ms += 250 * at
-        async with rig.running():
-            await rig.pass_s(600)
-            assert commits <= 600 / 4
-            assert len(rig.sealed) >= 9
-            assert rig.progress.pending_records <= 4 * 6
-            rig.recorder.store.run = run  # type: ignore[method-assign]
-
-    run_virtual(scenario())
-
-
-def test_a_disk_that_fails_is_not_tried_again_with_each_reading(path: Path) -> None:
-    async def scenario() -> None:
-        rig = Rig(path)
-        rig.add_meter()
-        async with rig.running():
-            heal, tries = sick(rig, "commit"), 0
-            fail = rig.buffer.commit
-
-            def counted(group: Any) -> int:
-                nonlocal tries
-                tries += 1
-                return fail(group)
-
-            rig.buffer.commit = counted  # type: ignore[method-assign]
-            await rig.pass_s(50)
-            heal()
-            assert 8 <= tries <= 13  # every 4 or 5 s
-            await rig.pass_s(10)
-            assert committed(rig) >= 55
-
-    run_virtual(scenario())
-
-
-def test_a_burst_is_committed_in_groups_at_once(path: Path) -> None:
-    async def scenario() -> None:
-        rig = Rig(path)
-        async with rig.running():
-            rig.recorder.add(NewEvent(1, "stop") for _ in range(200))
-            await asyncio.sleep(0.001)
-            assert committed(rig) == 200
-
-    run_virtual(scenario())
-    assert sum(len(batch.events) for batch in batches_in(path)) == 200
 
 
 def test_batches_are_sealed_by_age_with_all_that_was_read_till_then(path: Path) -> None:

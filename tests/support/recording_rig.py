@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+import sqlite3
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from virtual_time import InlineExecutor, LoopClock
 
@@ -130,3 +132,21 @@ def batches_in(path: Path, identity: Identity = IDENTITY) -> list[Batch]:
         return [decode(body) for (body,) in buffer.file.db.execute("SELECT body FROM batch ORDER BY id")]
     finally:
         buffer.close()
+
+
+FAILING = BufferFileError("write to", Path("buffer.db"), "disk I/O error", sqlite3.SQLITE_IOERR)
+
+
+def sick(rig: Rig, method: str, error: BufferFileError = FAILING) -> Callable[[], None]:
+    """Let `method` of the buffer fail until the returned function is called."""
+    healthy = getattr(rig.buffer, method)
+
+    def fail(*_arguments: Any, **_options: Any) -> None:
+        raise error
+
+    setattr(rig.buffer, method, fail)
+    return lambda: setattr(rig.buffer, method, healthy)
+
+
+def committed(rig: Rig) -> int:
+    return rig.progress.committed

@@ -11,6 +11,7 @@ RECORDS = [
     NewReading(1, 5_000, (2300, None, -5)),
     NewEvent(5_001, "meter_silent", "main", {"reason": "silent"}),
     NewReading(2, 5_002, (), ()),
+    NewReading(2, 9_500, (7,), (), 10_000),
     NewReading(2, 2**45, (2**62, -(2**62)), (0, 32)),
     NewEvent(6_000, "stop"),
     NewEvent(6_001, "gap", "größe", {"slots": None, "nested": {"a": [1, 2.5, True]}}),

@@ -13,14 +13,14 @@ from agent.adapters.buffer_file import Aside
 from agent.adapters.space import Thinned
 from agent.core.identity import Start
 from agent.core.records import NewEvent
-from agent.core.slots import MeterSlots, slot_start
+from agent.core.slots import MeterSlots
 from agent.tasks.restart import downtime_gap, gap_since, last_slot_ms, next_slots, restart_records
 from agent.version import VERSION
 from wire.batch import Anchor
 
 BOOT, OTHER_BOOT = b"boot---1", b"boot---2"
 ANCHOR = Anchor(1_790_000_000_000, 20)
-SAME = Opening(Start(None), clean=False, boot=BOOT, anchor=ANCHOR, accounted_ms={"main": 50_003})
+SAME = Opening(Start(None), clean=False, boot=BOOT, anchor=ANCHOR, accounted_ms={"main": 50_000})
 
 
 def gap(opening: Opening, next_ms: int, now_ms: int, anchor: Anchor | None = ANCHOR) -> NewEvent | None:
@@ -28,20 +28,21 @@ def gap(opening: Opening, next_ms: int, now_ms: int, anchor: Anchor | None = ANC
 
 
 @pytest.mark.parametrize(
-    ("through_ms", "next_ms", "expected"),
+    ("last_ms", "next_ms", "expected"),
     [
-        (50_003, 60_000, None),  # the very next slot
-        (50_003, 70_000, (60_000, 70_000, 1)),
-        (50_000, 100_000, (60_000, 100_000, 4)),  # a read exactly at the start of its slot
-        (59_999, 80_000, (60_000, 80_000, 2)),  # a gap until 60 000
+        (50_000, 60_000, None),  # the very next slot
+        (50_000, 70_000, (60_000, 70_000, 1)),
+        (50_000, 100_000, (60_000, 100_000, 4)),
+        (50_003, 100_000, (60_000, 100_000, 4)),  # by a UTC that was found 3 ms later
+        (49_997, 100_000, (60_000, 100_000, 4)),
         (60_000, 60_000, None),
-        (99_000, 60_000, None),  # what is accounted for lies ahead
+        (90_000, 60_000, None),  # what is accounted for lies ahead
     ],
 )
 def test_slots_since_the_last_that_is_accounted_for(
-    through_ms: int, next_ms: int, expected: tuple[int, int, int] | None
+    last_ms: int, next_ms: int, expected: tuple[int, int, int] | None
 ) -> None:
-    event = gap_since("main", 10_000, slot_start(through_ms, ANCHOR.boot_utc_ms, 10_000), next_ms, 59_000)
+    event = gap_since("main", 10_000, last_ms, next_ms, 59_000)
     if expected is None:
         assert event is None
     else:
@@ -55,7 +56,6 @@ def test_slots_since_the_last_that_is_accounted_for(
     interval_ms=st.sampled_from([200, 1_000, 10_000]),
     began_ms=st.integers(1_000_000, 1_020_000),
     read_after_ms=st.integers(0, 50),
-    gap=st.booleans(),
     down_ms=st.integers(60, 50_000),
     boot_utc_ms=st.integers(1_790_000_000_000, 1_790_000_010_000),
     found_later_ms=st.integers(-49, 49),
@@ -66,7 +66,6 @@ def test_no_slot_is_counted_twice_or_left_out_where_utc_is_found_anew(
     interval_ms: int,
     began_ms: int,
     read_after_ms: int,
-    gap: bool,
     down_ms: int,
     boot_utc_ms: int,
     found_later_ms: int,
@@ -75,12 +74,11 @@ def test_no_slot_is_counted_twice_or_left_out_where_utc_is_found_anew(
     """Two looks at the clocks differ by a millisecond, and by what slewed in between; slots are whole either way."""
     before = MeterSlots("main", interval_ms, began_ms, boot_utc_ms)
     last, _ = before.take(before.next_ms)
-    through_ms = before.next_ms - 1 if gap else last + read_after_ms
-    opening = Opening(Start(None), boot=BOOT, anchor=Anchor(boot_utc_ms, 20), accounted_ms={"main": through_ms})
+    opening = Opening(Start(None), boot=BOOT, anchor=Anchor(boot_utc_ms, 20), accounted_ms={"main": last})
     boot, shift_ms = (BOOT, 0) if rebooted_ms is None else (OTHER_BOOT, rebooted_ms)
     now_ms = last + read_after_ms + down_ms - shift_ms
     anchor = Anchor(boot_utc_ms + found_later_ms + shift_ms, 20)
-    last_ms = last_slot_ms(opening, "main", interval_ms, boot, anchor)
+    last_ms = last_slot_ms(opening, "main", boot, anchor)
     slots = next_slots("main", interval_ms, now_ms, anchor, last_ms)
     assert slots.next_ms >= now_ms
     event = downtime_gap(opening, "main", interval_ms, slots.next_ms, now_ms, boot, anchor)
@@ -116,7 +114,7 @@ def test_across_a_reboot_the_slots_are_counted_where_both_boots_know_utc() -> No
         clean=False,
         boot=OTHER_BOOT,
         anchor=Anchor(ANCHOR.boot_utc_ms - day_ms, 5),
-        accounted_ms={"main": 50_003},
+        accounted_ms={"main": 50_000},
     )
     event = gap(before, 10_000, 1_000)
     assert event is not None
@@ -128,25 +126,25 @@ def test_across_a_reboot_the_slots_are_counted_where_both_boots_know_utc() -> No
         "slots": (day_ms + 10_000 - 60_000) // 10_000,
         "interval_ms": 10_000,
         "from_boot": OTHER_BOOT.hex(),
-        "from_boot_ms": 50_004,
-        "from_utc_ms": ANCHOR.boot_utc_ms - day_ms + 50_004,
+        "from_boot_ms": 60_000,
+        "from_utc_ms": ANCHOR.boot_utc_ms - day_ms + 60_000,
     }
 
 
 @pytest.mark.parametrize(("known_before", "known_now"), [(True, False), (False, True), (False, False)])
 def test_across_a_reboot_without_utc_what_is_known_is_stated(known_before: bool, known_now: bool) -> None:
     anchor = ANCHOR if known_before else None
-    before = Opening(Start(None), boot=OTHER_BOOT, anchor=anchor, accounted_ms={"main": 50_003})
+    before = Opening(Start(None), boot=OTHER_BOOT, anchor=anchor, accounted_ms={"main": 50_000})
     event = gap(before, 10_000, 1_000, ANCHOR if known_now else None)
     assert event is not None
     assert event.data["slots"] is None
-    assert (event.data["from_boot"], event.data["from_boot_ms"]) == (OTHER_BOOT.hex(), 50_004)
+    assert (event.data["from_boot"], event.data["from_boot_ms"]) == (OTHER_BOOT.hex(), 60_000)
     assert ("from_utc_ms" in event.data) == known_before
 
 
 def test_a_reboot_faster_than_a_slot_leaves_no_gap() -> None:
     before = Opening(
-        Start(None), boot=OTHER_BOOT, anchor=Anchor(ANCHOR.boot_utc_ms - 45_000, 5), accounted_ms={"main": 50_003}
+        Start(None), boot=OTHER_BOOT, anchor=Anchor(ANCHOR.boot_utc_ms - 45_000, 5), accounted_ms={"main": 50_000}
     )
     assert gap(before, 10_000, 9_000) is None
 
