@@ -196,7 +196,7 @@ class Recorder:
 
     def _failed(self, error: BufferFileError) -> None:
         """Say so; a damaged file cannot be written to any more, so that only a restart helps."""
-        self._changes.say("buffer", str(error), logging.ERROR)
+        self._changes.say("buffer", str(error), logging.ERROR, key=f"SQLite {error.code}")
         if error.damaged:
             raise error
 
@@ -311,7 +311,7 @@ class Recorder:
         except OSError as error:
             self._changes.say("ballast", f"cannot be put in place: {error}", logging.WARNING)
         except BufferFileError as error:
-            self._changes.say("buffer", str(error), logging.ERROR)
+            self._changes.say("buffer", str(error), logging.ERROR, key=f"SQLite {error.code}")
         else:
             self._changes.say("ballast", "in place, where there is room for it", logging.DEBUG)
 

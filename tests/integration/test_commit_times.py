@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from recording_rig import Rig, batches_in, committed, policies, sick
 from virtual_time import run_virtual
 
+from agent.adapters.buffer_file import BufferFileError
 from agent.core.records import NewEvent
 from agent.core.slots import MeterSlots
 
@@ -131,6 +133,27 @@ def test_a_disk_that_fails_is_not_tried_again_with_each_reading(path: Path) -> N
             assert committed(rig) >= 55
 
     run_virtual(scenario())
+
+
+def test_a_disk_that_fails_is_said_once_whatever_fails_on_it(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sealing = BufferFileError("seal a batch in", path, "disk I/O error", sqlite3.SQLITE_IOERR)
+
+    async def scenario() -> None:
+        rig = Rig(path, policies(max_age_ms=20_000))
+        rig.add_meter()
+        async with rig.running():
+            heal_seal = sick(rig, "seal", sealing)
+            while "buffer" not in rig.progress.troubles:
+                await rig.pass_s(0.1)
+            heal_commit = sick(rig, "commit")
+            await rig.pass_s(25)
+            heal_seal()
+            heal_commit()
+            await rig.pass_s(60)
+            assert rig.progress.troubles == {}
+
+    run_virtual(scenario())
+    assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 1
 
 
 def test_a_burst_is_committed_in_groups_at_once(path: Path) -> None:
