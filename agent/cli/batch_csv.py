@@ -27,9 +27,14 @@ def read_csv(text: str, device: str, epoch: str) -> dict[str, Any]:
     """A batch document of CSV such as `write_csv` makes. `meter` and `at` are needed; mono_ms is not looked at."""
     rows = csv.DictReader(StringIO(text), strict=True)
     try:
+        absent = [name for name in ("meter", "at") if name not in (rows.fieldnames or ())]
+        if absent:
+            raise WireError(f"line 1: no column {' and no column '.join(absent)}")
         readings = [_reading(row, rows.line_num) for row in rows]
     except csv.Error as error:
         raise WireError(f"line {rows.line_num + 1}: {error}") from error
+    if not readings:
+        raise WireError("no reading in it")
     return {"device": device, "epoch": epoch, "readings": readings}
 
 

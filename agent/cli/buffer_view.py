@@ -17,7 +17,7 @@ from wire.utc import format_utc
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """When a batch's first record was made: UTC if it is dated, else the clock of `boot`; `age_ms` if that is known.
+    """When a record of a batch was made: UTC if it is dated, else the clock of `boot`; `age_ms` if that is known.
 
     `damage` says why its bytes are no batch; then nothing else is known.
     """
@@ -35,13 +35,13 @@ class When:
         return {"at": at, "boot": self.boot.hex(), "mono_ms": self.mono_ms}
 
 
-def when(body: bytes) -> When:
-    """Decodes the batch, which takes a millisecond or more."""
+def when(body: bytes, *, last: bool = False) -> When:
+    """Of the first record, or the last. Decodes the batch, which takes a millisecond or more."""
     try:
         batch = decode(body)
     except WireError as error:
         return When(damage=str(error))
-    look, mono_ms = SystemClock("system").look(), times_of(batch)[0]
+    look, mono_ms = SystemClock("system").look(), times_of(batch)[1 if last else 0]
     utc_ms = None if batch.anchor is None else batch.anchor.boot_utc_ms + mono_ms
     age_ms = None if utc_ms is None else look.utc_ms - utc_ms
     if batch.boot == boot_id():
@@ -87,7 +87,7 @@ def sum_up(reader: BufferReader, settings: Settings | None) -> Summary:
     """All that `show` says; decodes two batches."""
     about, batches = reader.about(), reader.batches()
     oldest = when(reader.body(batches[0].id)) if batches else None
-    newest = when(reader.body(batches[-1].id)) if batches else None
+    newest = when(reader.body(batches[-1].id), last=True) if batches else None
     return Summary(about, batches, oldest, newest, settings, _strange(about, settings))
 
 

@@ -61,23 +61,28 @@ def command(context: click.Context, file: Path | None, config: Path, *, as_json:
 
 
 def _check(config: Path, *, look_at_files: bool) -> tuple[Settings | None, Sequence[Mistake], Sequence[Mistake]]:
+    settings: Settings | None = None
+    mistakes: Sequence[Mistake] = ()
     try:
         settings = load(config)
     except SettingsError as error:
-        return None, error.mistakes, error.warnings
-    mistakes: Sequence[Mistake] = ()
-    warnings: Sequence[Mistake] = ()
-    if look_at_files:
-        mistakes, warnings = check_files(settings, config, os.environ, _look_inside(settings))
-    return settings, mistakes, (*settings.warnings, *warnings)
+        mistakes, warnings, named = error.mistakes, error.warnings, error.named
+    else:
+        warnings, named = list(settings.warnings), settings.named
+    if look_at_files and named is not None:
+        of_files, soon = check_files(named, config, os.environ, _look_inside(settings))
+        mistakes, warnings = (*mistakes, *of_files), [*warnings, *soon]
+    return settings, sorted(mistakes, key=lambda mistake: mistake.line or 0), warnings
 
 
-def _look_inside(settings: Settings) -> Look:
+def _look_inside(settings: Settings | None) -> Look:
     from agent.adapters.clock import SystemClock  # noqa: PLC0415 - as below
     from agent.cli.credential_files import check_credentials  # noqa: PLC0415 - OpenSSL, for this command alone
 
+    clock = SystemClock(settings.clock.source if settings is not None else "ntp")
+
     def look(ca: Path | None, cert: Path | None, key: Path | None) -> tuple[Sequence[Mistake], Sequence[Mistake]]:
-        findings = check_credentials(ca, cert, key, SystemClock(settings.clock.source).look())
+        findings = check_credentials(ca, cert, key, clock.look())
         return findings.mistakes, findings.warnings
 
     return look

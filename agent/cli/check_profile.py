@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from drivers.profile_model import Profile
 
 SOMETHING_TO_LOOK_AT = 1
-UNIT_MAX = 247
+UNIT_MAX = 255  # beyond 247 over TCP alone, as 0
 STOPBITS: dict[str, Literal[1, 2]] = {"1": 1, "2": 2}
 
 
@@ -28,7 +28,7 @@ STOPBITS: dict[str, Literal[1, 2]] = {"1": 1, "2": 2}
 @click.argument("profile", metavar="[FILE|MODEL]", required=False)
 @click.option("--against", metavar="PORT", help="Read it from the meter at /dev/... or tcp://host:port, and judge.")
 @click.option(
-    "--unit", type=click.IntRange(1, UNIT_MAX), help="With --against: the Modbus unit id (default: the profile's)."
+    "--unit", type=click.IntRange(0, UNIT_MAX), help="With --against: the Modbus unit id (default: the profile's)."
 )
 @click.option("--baudrate", type=click.IntRange(300), help="With --against: instead of the profile's.")
 @click.option("--parity", type=click.Choice(["N", "E", "O"]), help="With --against: instead of the profile's.")
@@ -92,6 +92,7 @@ def command(
         from agent.cli.profile_trial import try_profile  # noqa: PLC0415
 
         line = targets.Line(against, baudrate, parity, STOPBITS.get(stopbits or ""))
+        targets.check_unit(line, unit)
         trial = try_profile(good, line, unit, status_path(config))
     if as_json:
         click.echo(json.dumps(_as_document(source, remarks, trial), indent=2))

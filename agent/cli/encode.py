@@ -27,7 +27,8 @@ def command(file: str, output: str | None, device: str | None, epoch: str | None
     """Make the bytes of a batch from the JSON in FILE (- is standard input): the inverse of `wattpost decode`.
 
     For test data and for senders other than the agent. Of the JSON only device, epoch and, per reading, meter, at and
-    values are needed; "resolution": {"frequency": 0.001} sets the step in which a measurand is counted.
+    values are needed; "resolution": {"frequency": 0.001} sets the step in which a measurand is counted. Of CSV the
+    column mono_ms is not used: it has no boot to belong to, and `at` dates the readings.
 
     \b
     Examples:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from drivers.building import BuiltMeter
 
 SOME_SILENT = 1
-UNIT_MAX = 247
+UNIT_MAX = 255  # beyond 247 over TCP alone, as 0
 WATCH_S, WATCH_MIN_S, WATCH_MAX_S = 2.0, 0.1, 86_400.0
 STOPBITS: Mapping[str, Literal[1, 2]] = {"1": 1, "2": 2}
 
@@ -68,7 +68,7 @@ class Period(click.ParamType[float]):
 @click.option("--port", "-p", metavar="PORT", help="Read without a configuration: /dev/... or tcp://host:port.")
 @click.option("--model", metavar="MODEL", help="With --port: the meter's profile, such as eastron-sdm630.")
 @click.option(
-    "--unit", type=click.IntRange(1, UNIT_MAX), help="With --port: its Modbus unit id (default: the profile's)."
+    "--unit", type=click.IntRange(0, UNIT_MAX), help="With --port: its Modbus unit id (default: the profile's)."
 )
 @click.option("--baudrate", type=click.IntRange(300), help="With --port: instead of the profile's.")
 @click.option("--parity", type=click.Choice(["N", "E", "O"]), help="With --port: instead of the profile's.")
@@ -132,6 +132,7 @@ def command(
         if model is None:
             raise click.UsageError("--port needs --model, which names the meter's profile")
         line = targets.Line(port, baudrate, parity, STOPBITS.get(stopbits or ""))
+        targets.check_unit(line, unit)
         drivers = [targets.described(line, model, unit, wanted, config.parent / "profiles")]
         status_path = status_path_of(config)
     if watch_s is not None:

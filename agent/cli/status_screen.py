@@ -122,7 +122,8 @@ def _uplink(status: Status) -> Iterator[str | Text]:
     elif uplink.receipt_age_ms is None:
         yield f"no receipt yet; {sent}"
     else:
-        every = f"asked for about every {span(settings.confirm_interval_ms)}"
+        interval_ms = settings.confirm_interval_ms
+        every = f"asked for about every {span(interval_ms)}" if interval_ms else "asked for with each batch"
         yield f"last receipt {span(uplink.receipt_age_ms)} ago ({every}); {sent}"
 
 

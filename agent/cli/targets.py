@@ -20,6 +20,7 @@ from drivers.profile import ProfileError, find_profile
 from drivers.profile_model import Mistake, Parity, Profile
 
 TCP = "tcp://"
+SERIAL_UNIT_MAX = 247  # Modbus over serial line, 2.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,12 @@ class Line:
     baudrate: int | None = None
     parity: Parity | None = None
     stopbits: Literal[1, 2] | None = None
+
+
+def check_unit(line: Line, unit: int | None) -> None:
+    """Raises `click.UsageError` for a unit id that no meter on such a line can have."""
+    if unit is not None and not line.port.startswith(TCP) and not 1 <= unit <= SERIAL_UNIT_MAX:
+        raise click.UsageError(f"--unit {unit} is no meter's on a serial line; give 1 to {SERIAL_UNIT_MAX}")
 
 
 def configured(settings: Settings, names: Sequence[str], wanted: Wanted) -> list[BuiltMeter]:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from agent.settings.keys import CREDENTIAL_PREFIX, KeyReferenceError, key_file
 from agent.settings.lines import line_of, scan
-from agent.settings.mistake import Mistake
-from agent.settings.settings import Settings
+from agent.settings.mistake import Mistake, Named
 
 PEM_BEGIN = b"-----BEGIN "
 PEM_BYTES_MAX = 100_000
+MADE_BY_SYSTEMD = {Path("/var/lib/wattpost"), Path("/run/wattpost")}  # StateDirectory, RuntimeDirectory
 OTHERS = stat.S_IRWXO
 GROUP_WRITE = stat.S_IWGRP
 
@@ -21,47 +21,56 @@ Look = Callable[[Path | None, Path | None, Path | None], tuple[Sequence[Mistake]
 
 
 def check_files(
-    settings: Settings, config: Path, environment: Mapping[str, str], look_inside: Look
+    named: Named, config: Path, environment: Mapping[str, str], look_inside: Look
 ) -> tuple[Sequence[Mistake], Sequence[Mistake]]:
     """Mistakes and warnings about certificate files, key and serial ports, seen as the user who runs this.
 
     `look_inside` gets those of `(ca, cert, key)` that are there, readable and PEM.
     """
     lines = scan(config.read_text("utf-8-sig"))
-    uplink = settings.uplink
-    key: Path | None = None
     mistakes = [
-        *_pem_mistakes("ca", uplink.ca, "CERTIFICATE"),
-        *_pem_mistakes("cert", uplink.cert, "CERTIFICATE"),
+        *_pem_mistakes("ca", named.ca, "CERTIFICATE"),
+        *_pem_mistakes("cert", named.cert, "CERTIFICATE"),
     ]
-    warnings: list[Mistake] = []
-    try:
-        key = key_file(uplink.key, environment.get("CREDENTIALS_DIRECTORY"))
-    except KeyReferenceError as error:
-        warnings.append(Mistake("uplink.key", None, "was not looked at", str(error)))
-    else:
-        mistakes += _pem_mistakes("key", key, "PRIVATE KEY")
+    key, warnings = _key_named(named, environment)
+    mistakes += _pem_mistakes("key", key, "PRIVATE KEY")
     unreadable = {mistake.path for mistake in mistakes}
-    files = {"uplink.ca": uplink.ca, "uplink.cert": uplink.cert, "uplink.key": key}
+    files = {"uplink.ca": named.ca, "uplink.cert": named.cert, "uplink.key": key}
     inside, soon = look_inside(*(None if path in unreadable else file for path, file in files.items()))
     mistakes += inside
     warnings += soon
-    if key is not None:
-        mistakes += _key_mode_mistakes(key, uplink.key)
+    if key is not None and named.key is not None:
+        mistakes += _key_mode_mistakes(key, named.key)
     warnings += [
         Mistake(
             f"bus[{index}].port",
             None,
-            f'"{bus.port}" is not there',
+            f'"{port}" is not there',
             "plug the adapter in, or see: ls /dev/serial/by-id",
         )
-        for index, bus in enumerate(settings.buses)
-        if bus.port.startswith("/") and not Path(bus.port).exists()
+        for index, port in enumerate(named.ports)
+        if port is not None and port.startswith("/") and not Path(port).exists()
+    ]
+    warnings += [
+        Mistake(key, None, f'there is no folder "{path.parent}"', f"create it: mkdir -p {path.parent}")
+        for key, path in named.written.items()
+        if path.parent not in MADE_BY_SYSTEMD and not path.parent.is_dir()
     ]
     return [_with_line(lines, m) for m in mistakes], [_with_line(lines, w) for w in warnings]
 
 
-def _pem_mistakes(key: str, path: Path, wanted: str) -> list[Mistake]:
+def _key_named(named: Named, environment: Mapping[str, str]) -> tuple[Path | None, list[Mistake]]:
+    if named.key is None:
+        return None, []
+    try:
+        return key_file(named.key, environment.get("CREDENTIALS_DIRECTORY")), []
+    except KeyReferenceError as error:
+        return None, [Mistake("uplink.key", None, "was not looked at", str(error))]
+
+
+def _pem_mistakes(key: str, path: Path | None, wanted: str) -> list[Mistake]:
+    if path is None:
+        return []
     where = f"uplink.{key}"
     try:
         with path.open("rb") as file:

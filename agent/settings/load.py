@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from agent.settings.checks import check_together
+from agent.settings.keys import CREDENTIAL_PREFIX
 from agent.settings.lines import scan
-from agent.settings.mistake import Mistake, SettingsError
+from agent.settings.mistake import Mistake, Named, SettingsError
 from agent.settings.settings import BatchSettings, Box, Buffer, Bus, Clock, Meter, Settings, Uplink
-from agent.settings.tables import Report, Table, Tables, check_tables
+from agent.settings.tables import Report, Table, Tables, check_tables, dotted
 from wire import topics
 
 DEFAULT_PATH = Path("/etc/wattpost/agent.toml")
@@ -32,7 +33,8 @@ def parse(data: bytes, path: Path) -> Settings:
     tables = check_tables(document, report)
     check_together(tables, folders, report)
     if report.mistakes:
-        raise SettingsError(path, sorted(report.mistakes, key=lambda mistake: mistake.line or 0), report.warnings)
+        mistakes = sorted(report.mistakes, key=lambda mistake: mistake.line or 0)
+        raise SettingsError(path, mistakes, report.warnings, _named(tables, path.parent.absolute(), mistakes))
     return _build(tables, path.parent.absolute(), folders, hashlib.sha256(data).hexdigest()[:8], report)
 
 
@@ -92,6 +94,32 @@ def _build(tables: Tables, folder: Path, profile_folders: tuple[Path, ...], revi
     )
 
 
+def _named(tables: Tables, folder: Path, mistakes: Iterable[Mistake]) -> Named:
+    wrong = {mistake.path for mistake in mistakes}
+
+    def good(table: Table, name: str) -> str | None:
+        value: str | None = table.get(name)
+        return None if dotted((*table.path, name)) in wrong else value
+
+    uplink = tables.single["uplink"]
+    ca, cert, key = (good(uplink, name) for name in ("ca", "cert", "key"))
+    return Named(
+        ca=folder / ca if ca else None,
+        cert=folder / cert if cert else None,
+        key=_key(key, folder) if key else None,
+        ports=tuple(good(bus, "port") for bus in tables.buses),
+        written={
+            f"{name}.path": folder / path
+            for name in ("buffer", "status")
+            if (path := good(tables.single[name], "path")) is not None
+        },
+    )
+
+
+def _key(reference: str, folder: Path) -> str:
+    return reference if reference.startswith(CREDENTIAL_PREFIX) else str(folder / reference)
+
+
 def _meter(table: Table) -> Meter:
     values = dict(table.values)
     measurands = values.pop("measurands")
@@ -101,13 +129,12 @@ def _meter(table: Table) -> Meter:
 
 
 def _uplink(table: Table, box: str, folder: Path) -> Uplink:
-    key = table["key"]
     return Uplink(
         endpoint=table["endpoint"],
         port=table["port"],
         ca=folder / table["ca"],
         cert=folder / table["cert"],
-        key=key if key.startswith("credential:") else str(folder / key),
+        key=_key(table["key"], folder),
         topic=topics.expand(table["topic"], box),
         receipts=topics.expand(table["receipts"], box),
         confirm=table["confirm"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +20,31 @@ class Mistake:
         return f"{self.path}: {self.problem}; {self.expected}" if self.path else f"{self.problem}; {self.expected}"
 
 
-class SettingsError(Exception):
-    """A configuration file that cannot be used; `mistakes` has all that is wrong with it, `warnings` what is odd."""
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a configuration names outside itself; None where it does not do so properly.
 
-    def __init__(self, file: Path, mistakes: Iterable[Mistake], warnings: Iterable[Mistake] = ()) -> None:
+    `ports` are those of buses; `written` are the files that the daemon makes, by key.
+    """
+
+    ca: Path | None
+    cert: Path | None
+    key: str | None
+    ports: tuple[str | None, ...]
+    written: Mapping[str, Path]
+
+
+class SettingsError(Exception):
+    """A configuration file that cannot be used; `mistakes` has all that is wrong with it, `warnings` what is odd.
+
+    `named` is for looking at what it names all the same; None for a file that is no TOML.
+    """
+
+    def __init__(
+        self, file: Path, mistakes: Iterable[Mistake], warnings: Iterable[Mistake] = (), named: Named | None = None
+    ) -> None:
         self.file = file
+        self.named = named
         self.mistakes = list(mistakes)
         self.warnings = list(warnings)
         super().__init__("\n".join(describe(file, mistake) for mistake in self.mistakes))

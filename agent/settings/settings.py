@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from agent.settings.mistake import Mistake
+from agent.settings.mistake import Mistake, Named
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +100,10 @@ class Settings:
     profile_folders: tuple[Path, ...]
     revision: str
     warnings: tuple[Mistake, ...] = ()
+
+    @property
+    def named(self) -> Named:
+        """The files and ports that it names."""
+        uplink = self.uplink
+        written = {"buffer.path": self.buffer.path, "status.path": self.status_path}
+        return Named(uplink.ca, uplink.cert, uplink.key, tuple(bus.port for bus in self.buses), written)

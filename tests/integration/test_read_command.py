@@ -280,7 +280,10 @@ def test_a_terminal_that_another_program_has_locked(read: Any, tmp_path: Path) -
         (["--port", "/dev/null", "--model", "eastron-sdm630", "-m", "x", "--all"], "exclude each other"),
         (["--watch", "main"], "'main' is no number of seconds; write --watch last, or --watch=2"),
         (["--watch=0"], "0 s is not from 0.1 to 86400"),
-        (["--port", "/dev/null", "--model", "eastron-sdm630", "--unit", "248"], "248 is not in the range"),
+        (
+            ["--port", "/dev/null", "--model", "eastron-sdm630", "--unit", "248"],
+            "--unit 248 is no meter's on a serial line",
+        ),
     ],
     ids=str,
 )

@@ -79,8 +79,11 @@ def test_encode_reads_what_decode_writes_as_csv() -> None:
     ("text", "problem"),
     [
         ("meter,at,x\nm,2026-01-31T12:00:00Z,1,2\n", "line 2: more fields than the first line names"),
-        ("meter,x\nm,1\n", "line 2: at missing"),
-        ("x\n1\n", "line 2: meter and at missing"),
+        ("meter,x\nm,1\n", "line 1: no column at"),
+        ("x\n1\n", "line 1: no column meter and no column at"),
+        ("", "line 1: no column meter and no column at"),
+        ("meter,at,x\n", "no reading in it"),
+        ("meter,at,x\nm,,1\n", "line 2: at missing"),
         ("seq,meter,at\n-1,m,2026-01-31T12:00:00Z\n", "line 2: seq '-1' is not a whole number"),
         ("meter,at,quality\nm,2026-01-31T12:00:00Z,bad\n", "line 2: quality 'bad' is not measurand=flag+flag"),
         ('meter,at\n"m"x,2026-01-31T12:00:00Z\n', "line 2: ',' expected after"),

@@ -67,6 +67,31 @@ def test_all_mistakes_are_printed_with_file_and_line(config: Path) -> None:
     assert "2 mistakes" in result.stderr
 
 
+def test_files_are_looked_at_beside_other_mistakes(config: Path, tmp_path: Path) -> None:
+    config.write_text(config.read_text().replace("apt-1", "apt 1").replace('"cert.pem"', '"gone.pem"'))
+    (tmp_path / "device.key").chmod(0o644)
+    result = run(config)
+    assert result.exit_code == 78
+    told = [line.split(": ")[1] for line in result.stderr.splitlines()[:-1]]
+    assert told == ["box.id", "uplink.cert", "uplink.key"]
+    assert "3 mistakes" in result.stderr
+
+
+def test_a_file_that_is_named_wrongly_is_one_mistake(config: Path) -> None:
+    config.write_text(config.read_text().replace('"device.key"', '"pkcs11:token=a"').replace('"ca.pem"', "7"))
+    told = [line.split(": ")[1] for line in run(config).stderr.splitlines()[:-1]]
+    assert told == ["uplink.ca", "uplink.key"]
+
+
+def test_a_folder_that_is_not_there_yet_is_a_warning(config: Path, tmp_path: Path) -> None:
+    config.write_text(config.read_text() + '[buffer]\npath = "data/buffer.db"\n')
+    result = run(config)
+    assert result.exit_code == 0
+    (line,) = result.stderr.splitlines()
+    folder = tmp_path / "data"
+    assert line == f'warning: {config}:16: buffer.path: there is no folder "{folder}"; create it: mkdir -p {folder}'
+
+
 def test_json_for_scripts(config: Path) -> None:
     config.write_text(config.read_text().replace("apt-1", "apt 1"))
     result = run(config, "--json")
