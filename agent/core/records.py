@@ -95,11 +95,16 @@ def _late_ms(reading: NewReading) -> int | None:
 
 _Row = tuple[int, int | str, Any, Any, int | None]
 _GROUP = msgspec.msgpack.Decoder(tuple[dict[str, int], list[_Row], bytes])
+_GROUP_WITHOUT_SLOTS = msgspec.msgpack.Decoder(tuple[dict[str, int], list[tuple[int, int | str, Any, Any]], bytes])
 
 
 def unpack_group(body: bytes) -> Group:
     """The inverse of `pack_group`; raises `msgspec.DecodeError` for bytes that are not one."""
-    slots_due, rows, _padding = _GROUP.decode(body)
+    try:
+        slots_due, rows, _padding = _GROUP.decode(body)
+    except msgspec.ValidationError:  # perhaps of an agent that did not note the slots yet
+        slots_due, short, _padding = _GROUP_WITHOUT_SLOTS.decode(body)
+        rows = [(*row, None) for row in short]
     return Group([_record(*row) for row in rows], slots_due)
 
 

@@ -56,3 +56,9 @@ def packed(*parts: object) -> bytes:
 def test_damage_is_one_named_error(damaged: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         unpack_group(damaged)
+
+
+def test_a_group_of_an_agent_that_did_not_note_the_slots_is_read() -> None:
+    body = packed({"main": 1}, [[1, 5_000, [2300, None], [0]], [5_001, "stop", None, {}]], b"padding")
+    readings = [NewReading(1, 5_000, (2300, None), (0,)), NewEvent(5_001, "stop")]
+    assert unpack_group(body) == Group(readings, {"main": 1})
