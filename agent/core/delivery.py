@@ -114,6 +114,11 @@ class Delivery:
             entry.state, entry.not_before_ms = _State.READY, now_ms + self.limits.load_retry_ms
         return self.tick(now_ms)
 
+    def on_withdrawn(self, now_ms: int, batch_id: int) -> list[Action]:
+        """A batch to be published never will be: it was not given to the client, and holds no place with it."""
+        self._entries.pop(batch_id, None)
+        return self.tick(now_ms)
+
     def on_published(self, now_ms: int, batch_id: int, outcome: Outcome) -> list[Action]:
         entry = self._entries.get(batch_id)
         if entry is None or entry.state is not _State.FLYING:

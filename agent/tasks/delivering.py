@@ -157,17 +157,19 @@ class Courier:
         except BufferFileError as error:
             self._buffer_failed(error)
             return self.delivery.on_unreadable(self.clock.mono_ms(), batch_id)
-        if body is None or self._connection.uplink is None:
+        if body is None:
+            return self.delivery.on_withdrawn(self.clock.mono_ms(), batch_id)
+        if self._connection.uplink is None:
             self.delivery.forget([batch_id])
         elif _is_whole(body):
             self._connection.uplink.publish(batch_id, body)
         else:
             await self._set_aside(batch_id)
+            return self.delivery.on_withdrawn(self.clock.mono_ms(), batch_id)
         return []
 
     async def _set_aside(self, batch_id: int) -> None:
         """The bytes of a batch are no longer what was sealed: nobody could read them, so they are kept, not sent."""
-        self.delivery.forget([batch_id])
         buffer = self.store.buffer
         batch, records = await self.store.run(lambda: buffer.outbox.set_aside(batch_id, DAMAGED))
         numbers = f"{batch.first}..{batch.last}"

@@ -322,3 +322,12 @@ def test_a_disconnect_forgets_what_the_broker_has_not_taken_and_it_is_loaded_aga
     assert box.counts == (0, 0, 1)
     box.now_ms += 1_000
     assert box.connect() == [3, 2]
+
+
+def test_a_batch_that_is_not_published_after_all_holds_no_place() -> None:
+    box = Box(*map(sealed, range(1, 40)), limits=FAST)
+    flying = [*box.connect(), *(batch_id for _, batch_id in box.pass_ms(100))]
+    assert len(flying) == FAST.in_flight_max
+    (next_,) = box.act(box.delivery.on_withdrawn(box.now_ms, flying[0]))
+    assert next_ not in flying
+    assert box.counts[1] == FAST.in_flight_max
