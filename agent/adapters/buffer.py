@@ -110,7 +110,7 @@ class Buffer:
                 buffer, opening = cls._opened_from(file, identity, moved_aside)
                 return buffer, replace(opening, thinned=room.thinned)
             return cls._opened_from(file, identity, file.replace_damaged())
-        except BaseException:
+        except BaseException:  # raised on: only lets go of what was opened
             file.close()
             raise
 

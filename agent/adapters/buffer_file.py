@@ -79,7 +79,7 @@ class BufferFile:
             db = _connect_if_sound(path)
             if db is None:
                 db, aside = _begin_anew(path)
-        except BaseException:
+        except BaseException:  # raised on: only lets go of what was opened
             os.close(lock_fd)
             raise
         return cls(path, db, lock_fd), aside
@@ -92,7 +92,7 @@ class BufferFile:
         lock_fd = _lock(path)
         try:
             return cls(path, _connect(path), lock_fd)
-        except BaseException:
+        except BaseException:  # raised on: only lets go of what was opened
             os.close(lock_fd)
             raise
 
@@ -129,7 +129,7 @@ class BufferFile:
         try:
             yield self.db
             self.db.execute("COMMIT")
-        except BaseException:
+        except BaseException:  # raised on: the transaction must not stay open
             # SQLite may have rolled back by itself already (disk full); what matters is that none is left open.
             if self.db.in_transaction:
                 self.db.execute("ROLLBACK")
@@ -175,7 +175,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         db = _open(path)
         try:
             _check(path, db)
-        except BaseException:
+        except BaseException:  # raised on: only lets go of what was opened
             db.close()
             raise
         return db
@@ -227,7 +227,7 @@ def _begin_anew(path: Path) -> tuple[sqlite3.Connection, Aside]:
     try:
         with translate(path, "save batches into"):
             return db, Aside(moved_to, salvage(moved_to, db))
-    except BaseException:
+    except BaseException:  # raised on: only lets go of what was opened
         db.close()
         raise
 

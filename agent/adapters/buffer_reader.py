@@ -88,7 +88,7 @@ class BufferReader:
                 db = sqlite3.connect(copy)
                 _check_version(path, db.execute("PRAGMA user_version").fetchone()[0])
             return cls(path, folder, db, file_bytes)
-        except BaseException:
+        except BaseException:  # raised on: only lets go of what was opened
             folder.cleanup()
             raise
 
