@@ -53,7 +53,11 @@ class SettingType(click.ParamType[object]):
 @click.option(
     "--host", "hosts", multiple=True, metavar="HOST[:PORT]", help="A Modbus TCP meter or gateway; may be repeated."
 )
-@click.option("--units", metavar="LIST", help=f"Unit ids to ask, such as 1-10,126 (default: {ALL_UNITS}).")
+@click.option(
+    "--units",
+    metavar="LIST",
+    help=f"Unit ids to ask, such as 1-10,126 (default: {ALL_UNITS}, of hosts also {GATEWAY_UNITS}).",
+)
 @click.option(
     "--setting", "settings", multiple=True, type=SettingType(), help="Try only this, such as 9600,N,1; may be repeated."
 )

@@ -125,10 +125,13 @@ class Recorder:
             self.on_commit()
 
     async def flush(self) -> bool:
-        """Commit all that is pending; False when the disk would not take it."""
+        """Commit all that is pending, and what comes meanwhile; False when the disk would not take it."""
         async with self._lock:
             self._close_gaps()
-            return await self._commit()
+            while self._pending:
+                if not await self._commit():
+                    return False
+            return True
 
     async def begin_epoch(self, reason: str) -> bool:
         """Seal what is open under the old epoch, begin a new one, and say so in it; not while the disk is ill."""

@@ -156,6 +156,30 @@ def test_a_disk_that_fails_is_said_once_whatever_fails_on_it(path: Path, caplog:
     assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 1
 
 
+def test_flushing_takes_what_comes_while_it_lasts(path: Path) -> None:
+    """An event of the courier's at the end of a run, say, while the card is slow."""
+
+    async def scenario() -> None:
+        rig = Rig(path)
+        run = rig.recorder.store.run
+
+        async def slow(work: Callable[[], Any]) -> Any:
+            await asyncio.sleep(0.3)
+            return await run(work)
+
+        async with rig.running():
+            rig.recorder.store.run = slow  # type: ignore[method-assign]
+            rig.recorder.add([NewEvent(1, "stop")])
+            flushing = asyncio.create_task(rig.recorder.flush())
+            await asyncio.sleep(0.1)
+            rig.recorder.add([NewEvent(2, "receipt_refused")])
+            assert await flushing
+            assert committed(rig) == 2
+            rig.recorder.store.run = run  # type: ignore[method-assign]
+
+    run_virtual(scenario())
+
+
 def test_a_burst_is_committed_in_groups_at_once(path: Path) -> None:
     async def scenario() -> None:
         rig = Rig(path)
