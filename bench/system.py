@@ -4,8 +4,9 @@
 
 One SDM630 (16 values) over Modbus TCP, uplink over mutual TLS to mosquitto with `wattpost receive` behind it, all
 defaults. Three runs: the main one for memory, CPU and network, with the tutorial script (no buffer, JSON) beside it on
-the same meter and broker; one under strace, which slows it, for the fsyncs; one with the buffer on a file system of its
-own (needs root), for what the block device is told to write.
+the same meter and broker, and at its end both once more with their pages kept (`resting.py`); one under strace, which
+slows it, for the fsyncs; one with the buffer on a file system of its own (needs root), for what the block device is
+told to write.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from accounts import account_of, cpu_clock_s, device_written_bytes, memory_kb
+from resting import page_cost_us
 from rig import Rig, end, wait_until
 
 TARGET = ("target", "40", "2.9", "1,500", "0.25", "25")
@@ -36,6 +38,8 @@ PEERS = (
 WARM_UP_S = 20.0
 STRACE_MINUTES = 5.0
 LOOP_MINUTES = 5.0
+KEPT_MINUTES = 3.0
+SETTLE_S = 3.0
 
 
 def readings(rig: Rig) -> int:
@@ -63,6 +67,7 @@ def run_main(folder: Path, minutes: float, interval: str) -> dict[str, float]:
         hours = (time.monotonic() - start_s) / 3600
         rss_kb, pss_kb = memory_kb(agent.pid)
         tutorial_rss_kb, _ = memory_kb(tutorial.pid)
+        kept = run_kept(rig, agent.pid, tutorial.pid, min(minutes, KEPT_MINUTES))
     return {
         "first_s": first_s,
         "rss_mb": rss_kb * 1024 / 1e6,
@@ -77,6 +82,28 @@ def run_main(folder: Path, minutes: float, interval: str) -> dict[str, float]:
         "tutorial_rss_mb": tutorial_rss_kb * 1024 / 1e6,
         "tutorial_cpu_s_per_hour": beside.cpu_s / hours,
         "cpu_ratio": used.cpu_s / beside.cpu_s,
+        **kept,
+        "rested_page_us": page_cost_us(1.0),
+        "used_page_us": page_cost_us(0.0),
+    }
+
+
+def run_kept(rig: Rig, agent: int, tutorial: int, minutes: float) -> dict[str, float]:
+    """CPU of both while nothing takes the pages away that they use."""
+    keeper = rig.spawn(
+        [sys.executable, str(Path(__file__).with_name("resting.py")), str(agent), str(tutorial)], "keeper"
+    )
+    time.sleep(SETTLE_S)
+    start, start_tutorial, start_s = account_of(agent), account_of(tutorial), time.monotonic()
+    time.sleep(minutes * 60)
+    used, beside = account_of(agent) - start, account_of(tutorial) - start_tutorial
+    hours = (time.monotonic() - start_s) / 3600
+    if keeper.poll() is not None:
+        raise RuntimeError(f"resting.py ended; see {rig.folder}/keeper.log")
+    return {
+        "kept_cpu_s_per_hour": used.cpu_s / hours,
+        "kept_tutorial_cpu_s_per_hour": beside.cpu_s / hours,
+        "kept_cpu_ratio": used.cpu_s / beside.cpu_s,
     }
 
 
@@ -168,11 +195,17 @@ def table(result: dict[str, float]) -> str:
     )
     rss, cpu = f"{result['tutorial_rss_mb']:.1f}", f"{result['tutorial_cpu_s_per_hour']:.2f}"
     beside = ("tutorial script, in the same minutes", rss, cpu, "0", "0", "")
-    rows = [head, ("---",) * len(head), ours, beside, TARGET, *PEERS]
+    kept = ("wattpost, its pages kept", "", f"{result['kept_cpu_s_per_hour']:.2f}", "", "", "")
+    kept_beside = ("tutorial script, its pages kept", "", f"{result['kept_tutorial_cpu_s_per_hour']:.2f}", "", "", "")
+    rows = [head, ("---",) * len(head), ours, beside, kept, kept_beside, TARGET, *PEERS]
     text = "\n".join(f"| {row[0]:<46} | " + " | ".join(f"{cell:>14}" for cell in row[1:]) + " |" for row in rows)
     device = f"{result['device_per_reading']:,.0f}" if "device_per_reading" in result else "not measured"
     note = f"Told to the block device, journal included: {device} B/reading. Peers: of 2026-11, another machine."
-    return f"\n{text}\n\n{note}"
+    rest = (
+        f"A page costs {result['rested_page_us']:.1f} us here when it was not touched for a second, and"
+        f" {result['used_page_us']:.2f} us at once: what is more than some 0.2 us is the host's (bench/resting.py)."
+    )
+    return f"\n{text}\n\n{note}\n{rest}"
 
 
 if __name__ == "__main__":
