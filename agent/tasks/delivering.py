@@ -32,6 +32,7 @@ STUCK_MS = 180_000
 EPOCH_PAUSE_MS = 60 * 60_000  # a far end that sends nonsense costs one epoch an hour, not one a message
 EVENTS_MAX = 10_000
 DAMAGED = "damaged on the box"
+BACKLOG = "backlog"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class Courier:
                     await self._handle(event)
                 except BufferFileError as error:
                     # Nothing is lost: what could not be read or deleted now is still there.
-                    self._buffer_failed(error)
+                    self.recorder.room.failed(error)
         finally:
             await self._connection.drop()
 
@@ -145,18 +146,21 @@ class Courier:
     async def _load(self, asked: Load) -> list[Action]:
         outbox = self.store.buffer.outbox
         try:
-            batches = await self.recorder.with_room(lambda: outbox.load(asked.below_id, asked.limit))
+            batches = await self.recorder.room.run(lambda: outbox.load(asked.below_id, asked.limit))
         except BufferFileError as error:
-            self._buffer_failed(error)
+            self.recorder.room.failed(error, reading=BACKLOG)
             return self.delivery.on_load_failed(self.clock.mono_ms())
+        self.recorder.room.was_read(BACKLOG)
         return self.delivery.on_loaded(self.clock.mono_ms(), asked, batches)
 
     async def _publish(self, batch_id: int) -> list[Action]:
+        what = f"batch {batch_id}"
         try:
             body = await self.store.run(lambda: self.store.buffer.outbox.body(batch_id))
         except BufferFileError as error:
-            self._buffer_failed(error)
+            self.recorder.room.failed(error, reading=what)
             return self.delivery.on_unreadable(self.clock.mono_ms(), batch_id)
+        self.recorder.room.was_read(what)
         if body is None:
             return self.delivery.on_withdrawn(self.clock.mono_ms(), batch_id)
         if self._connection.uplink is None:
@@ -178,12 +182,6 @@ class Courier:
         if batch.epoch == buffer.epoch:
             data = {"first": batch.first, "last": batch.last, "records": records, "reason": DAMAGED}
             self._event("dropped", data)
-
-    def _buffer_failed(self, error: BufferFileError) -> None:
-        """Say so; a damaged file is repaired by starting anew."""
-        self._changes.say("buffer", str(error), logging.ERROR)
-        if error.damaged:
-            raise error
 
     def _say_published(self, event: Published) -> None:
         if event.outcome is Outcome.ACCEPTED:
@@ -228,7 +226,7 @@ class Courier:
                 self._event("receipt_misfit", {"reason": str(error)[:200], "through": None})
             return
         buffer = self.store.buffer
-        result = await self.recorder.with_room(
+        result = await self.recorder.room.run(
             lambda: buffer.outbox.confirm(receipt, buffer.epoch, buffer.sealed_through)
         )
         if result is None:
@@ -275,7 +273,7 @@ class Courier:
         self.recorder.add([NewEvent(self.clock.mono_ms(), kind, None, data)])
 
     async def _delete_by_puback(self, batch_id: int) -> None:
-        records = await self.recorder.with_room(lambda: self.store.buffer.outbox.delete([batch_id]))
+        records = await self.recorder.room.run(lambda: self.store.buffer.outbox.delete([batch_id]))
         self.progress.confirmed_records += records
         await self._deleted(1, records)
 

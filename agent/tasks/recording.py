@@ -7,15 +7,12 @@ Records wait in memory for at most `durability_ms`; while the disk cannot take t
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
-from agent.adapters.buffer import ROOM_BYTES, BufferFileError
+from agent.adapters.buffer import BufferFileError
 from agent.adapters.clock import Clock
-from agent.adapters.logs import Changes
 from agent.adapters.space import Thinned
 from agent.core.accounts import slots_in
 from agent.core.delivery_actions import Sealed
@@ -25,13 +22,10 @@ from agent.core.sealing import ConfirmPolicy, SealPolicy
 from agent.core.slots import MeterSlots
 from agent.core.timekeeper import Timekeeper
 from agent.core.watchdog import Watchdog
-from agent.core.words import count
 from agent.tasks.bell import Bell
 from agent.tasks.buffer_thread import BufferThread
 from agent.tasks.progress import Progress
-
-log = logging.getLogger(__name__)
-T = TypeVar("T")
+from agent.tasks.room import BufferRoom
 
 GROUP_MAX = 64
 PENDING_MAX = 20_000
@@ -39,7 +33,6 @@ COMMIT_MARGIN_MS = 300  # the commit must end within the window, not begin
 RETRY_MS = 5_000
 SEAL_RETRY_MS = 30_000
 STUCK_MS = 120_000
-KEEP_WITHIN = 0.95  # of the limit, once it was reached: room is made rarely, and then enough
 
 
 @dataclass(slots=True)
@@ -77,11 +70,11 @@ class Recorder:
     _seal_from_ms: int = 0
     _wake: Bell = field(default_factory=Bell)
     _timer: asyncio.TimerHandle | None = None
-    _changes: Changes = field(init=False)
+    room: BufferRoom = field(init=False)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
-        self._changes = Changes(log, self.progress.troubles)
+        self.room = BufferRoom(self.store, self.progress, self._note_thinned)
 
     def add(self, records: Iterable[NewRecord], *, at_once: bool = False) -> None:
         """Take records for the next commit. Never blocks, never fails."""
@@ -144,6 +137,9 @@ class Recorder:
         self.add([NewEvent(self.clock.mono_ms(), "epoch", None, {"reason": reason, "previous": previous})])
         return True
 
+    def _note_thinned(self, thinned: Thinned) -> None:
+        self.add([NewEvent(self.clock.mono_ms(), "thinned", None, thinned.data())])
+
     # Committing
 
     def _is_last(self, *, was_empty: bool) -> bool:
@@ -189,49 +185,13 @@ class Recorder:
     async def _try_commit(self, group: Group) -> bool:
         """True when the group is on the disk."""
         try:
-            await self.with_room(lambda: self.store.buffer.commit(group))
+            await self.room.run(lambda: self.store.buffer.commit(group))
         except BufferFileError as error:
             self.watchdog.beat("recording", self.clock.mono_ms() + STUCK_MS)
-            self._failed(error)
+            self.room.failed(error)
             return False
-        self._changes.say("buffer", "writes are stored", logging.DEBUG)
+        self.room.was_written()
         return True
-
-    def _failed(self, error: BufferFileError) -> None:
-        """Say so; a damaged file cannot be written to any more, so that only a restart helps."""
-        self._changes.say("buffer", str(error), logging.ERROR, key=f"SQLite {error.code}")
-        if error.damaged:
-            raise error
-
-    async def with_room(self, work: Callable[[], T]) -> T:
-        """`work` on the buffer's thread. A full disk is given room once before that is an error."""
-        try:
-            return await self.store.run(work)
-        except BufferFileError as error:
-            if not error.full:
-                raise
-            room = await self.store.run(lambda: self.store.buffer.space.make_room(ROOM_BYTES))
-            self._note_thinned(room.thinned)
-            if not room:
-                raise
-        return await self.store.run(work)
-
-    def _note_thinned(self, thinned: Iterable[Thinned]) -> None:
-        for one in thinned:
-            numbers = f"{count(one.batches, 'old batch', 'old batches')} (records {one.first}..{one.last})"
-            effect = f"which gives up {count(one.removed, 'reading')} and frees {one.freed_bytes} bytes"
-            log.warning("buffer: full; thinned %s to level %d, %s", numbers, one.rev, effect)
-            self.add([NewEvent(self.clock.mono_ms(), "thinned", None, one.data())])
-
-    async def _keep_within_limit(self) -> None:
-        """After a seal: the buffer's file must not outgrow its limit, nor wait for the disk to be full."""
-        space, limit = self.store.buffer.space, self.policies.max_size_bytes
-        await self.store.look(self.progress)
-        used = self.progress.used_bytes
-        over = used - int(limit * KEEP_WITHIN) if used > limit else await self.store.run(space.short_bytes)
-        if over:
-            self._note_thinned(await self.store.run(lambda: space.thin_oldest(over)))
-        await self.store.run(space.restore_ballast)
 
     def _take_slots(self, records: Sequence[NewRecord]) -> dict[str, int]:
         """The slots to be stated with `records`: all that ended, or while more is pending those of `records` alone."""
@@ -285,7 +245,7 @@ class Recorder:
         wanted = policies.confirm.wanted(now_ms, progress.batches)
         buffer, anchor = self.store.buffer, self.timekeeper.anchor
         try:
-            result = await self.with_room(
+            result = await self.room.run(
                 lambda: buffer.seal(
                     anchor,
                     policies.max_bytes,
@@ -296,7 +256,7 @@ class Recorder:
             )
         except BufferFileError as error:
             self._seal_from_ms = now_ms + SEAL_RETRY_MS
-            self._failed(error)
+            self.room.failed(error)
             return False
         progress.open_records, self._oldest_open_ms = result.open_records, result.oldest_open_ms
         for batch, records in result.sealed:
@@ -305,18 +265,8 @@ class Recorder:
             progress.batches += 1
             progress.batch_records += records
             self.on_sealed(batch)
-        await self._tidy_up()
+        await self.room.keep_within(policies.max_size_bytes)
         return not (everything and result.open_records)
-
-    async def _tidy_up(self) -> None:
-        try:
-            await self._keep_within_limit()
-        except OSError as error:
-            self._changes.say("ballast", f"cannot be put in place: {error}", logging.WARNING)
-        except BufferFileError as error:
-            self._changes.say("buffer", str(error), logging.ERROR, key=f"SQLite {error.code}")
-        else:
-            self._changes.say("ballast", "in place, where there is room for it", logging.DEBUG)
 
     # Timers
 

@@ -180,7 +180,7 @@ def deletes_when_full(folder: Path) -> None:
             batches = buffer.outbox.counts()["batches"]
             buffer.outbox.load(None, 1_000)
             receipt = Receipt(buffer.epoch, buffer.sealed_through)
-            result = await rig.recorder.with_room(
+            result = await rig.recorder.room.run(
                 lambda: buffer.outbox.confirm(receipt, buffer.epoch, buffer.sealed_through)
             )
             assert result is not None
