@@ -125,7 +125,7 @@ class App:
         self.courier = Courier(
             settings.uplink,
             settings.box.id,
-            Delivery(confirm_by_puback=settings.uplink.confirm == "puback"),
+            Delivery(),
             store,
             self.recorder,
             self.clock,

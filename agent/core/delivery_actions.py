@@ -18,7 +18,7 @@ class Limits:
     receipt_timeout_ms: int = 30_000
     receipt_timeout_max_ms: int = 30 * MINUTE_MS
     receipt_grace_ms: int = 15_000  # a receipt says nothing yet of what was sent this shortly before it
-    late_ask_ms: int = 120 * MINUTE_MS  # twice the hour after which a batch wants a receipt of its own accord
+    late_ask_ms: int = 120 * MINUTE_MS  # or twice the interval at which batches want receipts of their own accord
     denied_pause_ms: int = 30_000
     denied_pause_max_ms: int = 10 * MINUTE_MS
     park_after: int = 5

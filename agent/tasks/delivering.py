@@ -67,6 +67,7 @@ class Courier:
         self._changes = Changes(log, self.progress.troubles)
         about = (self.clock, self.progress, self._changes, self.random)
         self._connection = Connection(self.settings, self.box_id, self._emit, *about)
+        self._configure_delivery()
 
     def sealed(self, batch: Sealed) -> None:
         """A new batch is in the buffer."""
@@ -212,9 +213,13 @@ class Courier:
 
     async def _reconfigured(self, settings: Uplink) -> None:
         self.settings = settings
-        self.delivery.confirm_by_puback = settings.confirm == "puback"
+        self._configure_delivery()
         if await self._connection.reconfigure(settings):
             self.delivery.on_disconnected()
+
+    def _configure_delivery(self) -> None:
+        by_puback, interval_ms = self.settings.confirm == "puback", self.settings.confirm_interval_ms
+        self.delivery.configure(confirm_by_puback=by_puback, confirm_interval_ms=interval_ms)
 
     # Receipts
 

@@ -100,7 +100,7 @@ class CourierRig:
         self.courier = Courier(
             settings,
             "apt-1",
-            Delivery(confirm_by_puback=settings.confirm == "puback"),
+            Delivery(),
             self.rig.recorder.store,
             self.rig.recorder,
             self.rig.clock,

@@ -65,6 +65,15 @@ def test_the_last_batch_asks_in_the_end_for_a_receipt_that_no_later_batch_will_b
     assert box.delivery.wake_ms(box.now_ms) is None
 
 
+def test_who_wants_receipts_seldom_is_not_asked_after_in_between() -> None:
+    box = Box()
+    interval_ms = 3 * LIMITS.late_ask_ms
+    box.delivery.configure(confirm_by_puback=False, confirm_interval_ms=interval_ms)
+    box.connect()
+    accept_all(box, box.seal(sealed(1)))
+    assert box.sent_next(2 * interval_ms) == (2 * interval_ms, 1)
+
+
 def test_what_was_lost_without_a_trace_is_asked_after_one_by_one() -> None:
     box = Box()
     box.connect()
