@@ -68,8 +68,9 @@ def downtime_gap(
 ) -> NewEvent | None:
     """The slots of `meter` between the run before and `next_ms`, its first one of this run.
 
-    Across a reboot the clocks differ. How many slots passed is then known only if both boots knew UTC; what is known
-    of the beginning is stated, and with it the number follows once this boot can be dated.
+    Across a reboot the clocks differ. How many slots passed is then known only if both boots knew UTC, and agree that
+    the one was before the other; what is known of the beginning is stated, and with it the number follows once this
+    boot can be dated, or the one before rightly.
     """
     before_ms = opening.accounted_ms.get(meter)
     if opening.boot is None or before_ms is None:
@@ -77,9 +78,10 @@ def downtime_gap(
     last_ms = last_slot_ms(opening, meter, boot, anchor)
     if opening.boot == boot and last_ms is not None:
         return gap_since(meter, interval_ms, last_ms, next_ms, now_ms)
-    slots = None if last_ms is None else slots_between(last_ms, next_ms, interval_ms)
+    is_ahead = last_ms is not None and last_ms - now_ms > interval_ms // 2  # of a clock that was wrong by more
+    slots = None if last_ms is None or is_ahead else slots_between(last_ms, next_ms, interval_ms)
     data: dict[str, object] = {"reason": NOT_RUNNING, "from_ms": 0, "to_ms": next_ms, "slots": slots}
     data |= {"interval_ms": interval_ms, "from_boot": opening.boot.hex(), "from_boot_ms": before_ms + interval_ms}
-    if opening.anchor is not None:
+    if opening.anchor is not None and not is_ahead:
         data["from_utc_ms"] = opening.anchor.boot_utc_ms + before_ms + interval_ms
     return NewEvent(now_ms, "gap", meter, data) if slots != 0 else None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
+import pytest
 from recording_rig import Rig
 from virtual_time import run_virtual
 
@@ -12,6 +14,7 @@ from agent.adapters.buffer import Identity
 from agent.core.records import NewEvent, NewReading
 from agent.settings import Settings, parse
 from agent.tasks.metering import Metering
+from agent.tasks.polling import PolledMeter
 from agent.tasks.restart import restart_records
 
 CONFIG = b"""
@@ -76,5 +79,32 @@ def test_a_power_cut_soon_after_a_reboot_within_a_slot_leaves_nothing_unexplaine
         (gap,) = await third.begin(settings)
         assert gap.data["slots"] in {3, 4}
         third.cut_power()
+
+    run_virtual(scenario())
+
+
+def test_utc_that_becomes_known_while_the_meters_are_set_up_moves_their_slots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within a reload: nobody else would move the slots of meters that are not yet the recorder's."""
+    settings = parse(CONFIG, tmp_path / "agent.toml")
+
+    async def scenario() -> None:
+        boot = Boot(tmp_path, 1, 0)
+        polled = Metering._polled
+
+        async def found_meanwhile(metering: Metering, *arguments: Any) -> PolledMeter:
+            made = await polled(metering, *arguments)
+            boot.timekeeper.observe(boot.clock.look())
+            return made
+
+        monkeypatch.setattr(Metering, "_polled", found_meanwhile)
+        await boot.metering.start(settings, boot.opening)
+        anchor = boot.timekeeper.anchor
+        assert anchor is not None
+        (slots,) = boot.recorder.meters
+        assert (slots.next_ms + anchor.boot_utc_ms) % slots.interval_ms == 0
+        await boot.metering.stop()
+        boot.cut_power()
 
     run_virtual(scenario())

@@ -142,6 +142,21 @@ def test_across_a_reboot_without_utc_what_is_known_is_stated(known_before: bool,
     assert ("from_utc_ms" in event.data) == known_before
 
 
+def test_a_reboot_after_a_clock_that_was_days_ahead_is_stated_without_a_number() -> None:
+    ahead = Anchor(ANCHOR.boot_utc_ms + 3 * 86_400_000, 20)
+    event = gap(Opening(Start(None), boot=OTHER_BOOT, anchor=ahead, accounted_ms={"main": 50_000}), 10_000, 9_000)
+    assert event is not None
+    assert event.data == {
+        "reason": "not_running",
+        "from_ms": 0,
+        "to_ms": 10_000,
+        "slots": None,
+        "interval_ms": 10_000,
+        "from_boot": OTHER_BOOT.hex(),
+        "from_boot_ms": 60_000,
+    }
+
+
 def test_a_reboot_faster_than_a_slot_leaves_no_gap() -> None:
     before = Opening(
         Start(None), boot=OTHER_BOOT, anchor=Anchor(ANCHOR.boot_utc_ms - 45_000, 5), accounted_ms={"main": 50_000}
