@@ -83,7 +83,7 @@ def show_command(context: click.Context, config: Path | None, file: Path | None,
 def list_command(
     context: click.Context, config: Path | None, file: Path | None, limit: int | None, *, as_json: bool
 ) -> None:
-    """List the sealed batches, the oldest first: id, record numbers, size, from when, and whether it was sent.
+    """List the sealed batches, the oldest first: id, record numbers, size, from when to when, and whether it was sent.
 
     Readings of the last minutes are not in a batch yet.
 
@@ -92,6 +92,7 @@ def list_command(
       wattpost buffer list
       wattpost buffer list --limit 0
       wattpost buffer list --json | jq 'map(select(.held)) | .[].id'
+      wattpost buffer list --json | jq -r '.[] | [.id, .oldest.at, .newest.at] | @tsv'
     """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
     from agent.cli.buffer_view import row_document, when  # noqa: PLC0415 - keeps `--help` fast
 
@@ -99,12 +100,12 @@ def list_command(
         rows = reader.batches()
         wanted = limit if limit is not None else 0 if as_json else LISTED
         shown = rows[-wanted:] if wanted else rows
+        dated = [(row, when(reader.body(row.id))) for row in shown]
         if as_json:
-            click.echo(json.dumps([row_document(row) for row in shown], indent=2))
+            click.echo(json.dumps([row_document(row, times) for row, times in dated], indent=2))
             return
         from agent.cli.buffer_screen import show_list  # noqa: PLC0415 - only a person pays for rich
 
-        dated = [(row, when(reader.body(row.id))) for row in shown]
         show_list(dated, older=len(rows) - len(shown), epochs=len({row.epoch for row in rows}))
 
 
@@ -196,7 +197,7 @@ def _show(context: click.Context, config: Path | None, file: Path | None, *, as_
     with _opened(context, config, file) as (reader, settings):
         summary = sum_up(reader, settings)
         if as_json:
-            click.echo(json.dumps(summary_document(summary, str(reader.path)), indent=2))
+            click.echo(json.dumps(summary_document(summary, reader), indent=2))
             return
         from agent.cli.buffer_screen import show_summary  # noqa: PLC0415 - only a person pays for rich
 

@@ -8,15 +8,16 @@ from pathlib import Path
 from rich.text import Text
 
 from agent.adapters.buffer_reader import BatchRow
-from agent.cli.buffer_view import Summary, When
+from agent.cli.buffer_view import Summary, Times, When
 from agent.cli.terminal import grid, listing, show
-from agent.cli.texts import count, size, span
+from agent.cli.texts import MS_PER_D, count, size, span
 from wire.receipt import APART
 from wire.utc import format_utc
 
 BOOT_DIGITS = 8
 EPOCH_DIGITS = 8
 MINUTES = len("2026-01-31 12:00")
+DAY = len("2026-01-31 ")
 
 
 def show_summary(summary: Summary, path: Path) -> None:
@@ -97,7 +98,7 @@ def _owner(summary: Summary) -> Iterator[str | Text]:
         yield Text(text, "yellow")
 
 
-def show_list(rows: Sequence[tuple[BatchRow, When]], *, older: int, epochs: int) -> None:
+def show_list(rows: Sequence[tuple[BatchRow, Times]], *, older: int, epochs: int) -> None:
     """One line per batch; `older` is how many are left out, `epochs` how many there are in all."""
     thinned = any(row.rev for row, _ in rows)
     made = listing(
@@ -105,27 +106,30 @@ def show_list(rows: Sequence[tuple[BatchRow, When]], *, older: int, epochs: int)
         *([("l", "epoch")] if epochs > 1 else []),
         ("r", "numbers"),
         *([("r", "rev")] if thinned else []),
-        *(("r", "records"), ("r", "bytes"), ("l", "from (UTC)"), ("l", "receipt"), ("L", "state")),
+        *(("r", "records"), ("r", "bytes"), ("l", "from (UTC)"), ("l", "to"), ("l", "receipt"), ("L", "state")),
     )
-    for row, when in rows:
+    for row, times in rows:
         made.add_row(
             str(row.id),
             *([row.epoch.hex()[:EPOCH_DIGITS]] if epochs > 1 else []),
             f"{row.first}..{row.last}",
             *([str(row.rev)] if thinned else []),
-            *(str(row.records), str(row.size), _short(when), "asked" if row.confirm_wanted else "", _state(row)),
+            *(str(row.records), str(row.size), *_from_to(*times)),
+            *("asked" if row.confirm_wanted else "", _state(row)),
         )
     show(made)
     if older:
         show("", Text(f"and {count(older, 'older batch', 'older batches')}: --limit 0 lists all", "dim"))
 
 
-def _short(when: When) -> str:
-    if when.damage is not None:
-        return "damaged"
-    if when.utc_ms is not None:
-        return when_text(when.utc_ms)[:MINUTES]
-    return f"boot {when.boot.hex()[:BOOT_DIGITS]} + {span(when.mono_ms)}"
+def _from_to(oldest: When, newest: When) -> tuple[str, str]:
+    """The end without its date, so that a line keeps to 80 columns; with it where the time of day says too little."""
+    if oldest.damage is not None:
+        return "damaged", ""
+    if oldest.utc_ms is None or newest.utc_ms is None:
+        return f"boot {oldest.boot.hex()[:BOOT_DIGITS]} + {span(oldest.mono_ms)}", f"+ {span(newest.mono_ms)}"
+    end = when_text(newest.utc_ms)[:MINUTES]
+    return when_text(oldest.utc_ms)[:MINUTES], end if newest.utc_ms - oldest.utc_ms >= MS_PER_D else end[DAY:]
 
 
 def _state(row: BatchRow) -> Text:

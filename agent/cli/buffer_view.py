@@ -10,6 +10,7 @@ from agent.adapters.buffer_reader import About, BatchRow, BufferReader
 from agent.adapters.clock import SystemClock, boot_id, machine_id
 from agent.adapters.outbox import times_of
 from agent.settings import Settings
+from wire.batch import Batch
 from wire.codec import decode
 from wire.errors import WireError
 from wire.utc import format_utc
@@ -35,13 +36,21 @@ class When:
         return {"at": at, "boot": self.boot.hex(), "mono_ms": self.mono_ms}
 
 
-def when(body: bytes, *, last: bool = False) -> When:
-    """Of the first record, or the last. Decodes the batch, which takes a millisecond or more."""
+Times = tuple[When, When]  # of the oldest and of the newest record
+
+
+def when(body: bytes) -> Times:
+    """Of the first record and of the last. Decodes the batch, which takes a millisecond or more."""
     try:
         batch = decode(body)
     except WireError as error:
-        return When(damage=str(error))
-    look, mono_ms = SystemClock("system").look(), times_of(batch)[1 if last else 0]
+        return When(damage=str(error)), When(damage=str(error))
+    first_ms, last_ms = times_of(batch)
+    return _when(batch, first_ms), _when(batch, last_ms)
+
+
+def _when(batch: Batch, mono_ms: int) -> When:
+    look = SystemClock("system").look()
     utc_ms = None if batch.anchor is None else batch.anchor.boot_utc_ms + mono_ms
     age_ms = None if utc_ms is None else look.utc_ms - utc_ms
     if batch.boot == boot_id():
@@ -86,8 +95,8 @@ class Summary:
 def sum_up(reader: BufferReader, settings: Settings | None) -> Summary:
     """All that `show` says; decodes two batches."""
     about, batches = reader.about(), reader.batches()
-    oldest = when(reader.body(batches[0].id)) if batches else None
-    newest = when(reader.body(batches[-1].id), last=True) if batches else None
+    oldest = when(reader.body(batches[0].id))[0] if batches else None
+    newest = when(reader.body(batches[-1].id))[1] if batches else None
     return Summary(about, batches, oldest, newest, settings, _strange(about, settings))
 
 
@@ -101,11 +110,11 @@ def _strange(about: About, settings: Settings | None) -> str | None:
     return None
 
 
-def summary_document(summary: Summary, path: str) -> dict[str, Any]:
-    """For `--json`."""
+def summary_document(summary: Summary, reader: BufferReader) -> dict[str, Any]:
+    """For `--json`; decodes the batches that are held."""
     about, settings = summary.about, summary.settings
     return {
-        "file": path,
+        "file": str(reader.path),
         "box": about.box_id,
         "strange": summary.strange,
         "epoch": about.epoch.hex() or None,
@@ -117,7 +126,7 @@ def summary_document(summary: Summary, path: str) -> dict[str, Any]:
         "unsent_batches": summary.unsent,
         "oldest": summary.oldest and summary.oldest.as_document(),
         "newest": summary.newest and summary.newest.as_document(),
-        "held": [row_document(row) for row in summary.held],
+        "held": [row_document(row, when(reader.body(row.id))) for row in summary.held],
         "other_boxes": dict(summary.of_others),
         "used_bytes": about.used_bytes,
         "file_bytes": about.file_bytes,
@@ -125,8 +134,9 @@ def summary_document(summary: Summary, path: str) -> dict[str, Any]:
     }
 
 
-def row_document(row: BatchRow) -> dict[str, Any]:
+def row_document(row: BatchRow, times: Times) -> dict[str, Any]:
     """A batch of `list --json`."""
+    oldest, newest = times
     return {
         "id": row.id,
         "device": row.device,
@@ -136,6 +146,8 @@ def row_document(row: BatchRow) -> dict[str, Any]:
         "rev": row.rev,
         "records": row.records,
         "bytes": row.size,
+        "oldest": oldest.as_document(),
+        "newest": newest.as_document(),
         "sent": row.sent,
         "confirm_wanted": row.confirm_wanted,
         "held": row.held,

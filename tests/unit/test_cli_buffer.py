@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from buffer_writer import BOOT, BOX, Writer
+from buffer_writer import ANCHOR, BOOT, BOX, HOUR_MS, Writer
 from click.testing import CliRunner, Result
 
 from agent.adapters.buffer_reader import BufferReader
@@ -18,8 +18,9 @@ from agent.adapters.clock import SystemClock, boot_id
 from agent.cli.buffer import command
 from agent.cli.buffer_view import when
 from agent.cli.main import main
-from wire.batch import Batch, BatchKey, Event
+from wire.batch import Anchor, Batch, BatchKey, Event
 from wire.codec import decode, digest, encode
+from wire.utc import format_utc, parse_utc
 
 CONFIG = """[box]
 id = "{box}"
@@ -92,7 +93,7 @@ def test_a_batch_without_a_date_says_what_is_known(writer: Writer) -> None:
 def test_the_age_of_a_batch_of_this_boot_needs_no_date() -> None:
     now_ms = SystemClock("system").mono_ms()
     batch = Batch(BatchKey(BOX, bytes(8), 1, 1), boot_id(), None, False, (), (Event(1, now_ms - 500, "stop"),))
-    seen = when(encode(batch))
+    seen, _ = when(encode(batch))
     assert seen.utc_ms is None
     assert seen.age_ms is not None
     assert 500 <= seen.age_ms < 60_000
@@ -128,10 +129,47 @@ def test_the_list_shows_the_newest_and_says_how_many_are_left_out(writer: Writer
         "rev": 0,
         "records": 2,
         "bytes": 0,
+        "oldest": {"at": format_utc(ANCHOR.boot_utc_ms + 1000), "boot": BOOT.hex(), "mono_ms": 1000},
+        "newest": {"at": format_utc(ANCHOR.boot_utc_ms + 1001), "boot": BOOT.hex(), "mono_ms": 1001},
         "sent": False,
         "confirm_wanted": False,
         "held": None,
     }
+
+
+def test_a_list_of_batches_without_a_date_says_what_is_known(writer: Writer) -> None:
+    writer.commit(2)
+    writer.seal(anchor=None)
+    (document,) = json.loads(run("list", "--file", writer.path, "--json").stdout)
+    assert document["oldest"] == {"at": None, "boot": BOOT.hex(), "mono_ms": 1000}
+    assert document["newest"] == {"at": None, "boot": BOOT.hex(), "mono_ms": 1001}
+    assert "boot 01020304 + 1.0 s  + 1.0 s" in run("list", "--file", writer.path).stdout
+
+
+def test_the_times_of_held_and_of_damaged_batches_are_in_the_documents(writer: Writer) -> None:
+    writer.batch(1)
+    writer.execute("UPDATE batch SET held = 'conflict: other content'")
+    (held,) = json.loads(run("--file", writer.path, "--json").stdout)["held"]
+    assert held["oldest"]["at"] == format_utc(ANCHOR.boot_utc_ms + 1000)
+    writer.execute("UPDATE batch SET body = x'5750'")
+    (damaged,) = json.loads(run("list", "--file", writer.path, "--json").stdout)
+    assert damaged["oldest"] == damaged["newest"] == {"damage": "batch cut short: 2 bytes"}
+
+
+@pytest.mark.parametrize(
+    ("hours", "says"), [(1, "2026-09-21 23:30  00:30 "), (25, "2026-09-21 23:30  2026-09-23 00:30 ")]
+)
+def test_a_line_of_the_list_says_from_when_to_when_within_80_columns(writer: Writer, hours: int, says: str) -> None:
+    writer.commit(1)
+    writer.time_ms += hours * HOUR_MS - 1000
+    writer.commit(1)
+    start_ms = parse_utc("2026-09-21T23:30:00Z") - 1000
+    writer.seal(anchor=Anchor(start_ms, 5), confirm_wanted=True, sent=True)
+    result = CliRunner().invoke(command, ["list", "--file", str(writer.path)], env={"COLUMNS": "80"})
+    header, line = result.stdout.splitlines()
+    assert says in line
+    assert len(line) <= 80 or hours > 24
+    assert header.index("to") == line.index(says.split("  ")[1])
 
 
 def test_export_can_be_done_again_and_deletes_nothing(writer: Writer, stick: Path) -> None:
