@@ -64,6 +64,7 @@ class MqttDoor:
         self._topic = topic
         self._receipts = receipts
         self._messages: queue.SimpleQueue[Message | DoorError] = queue.SimpleQueue()
+        self._stopping = False
         self._stopped: Future[None] = Future()
         self._connection = 0
         self._resumed = 0  # the last connection on which the broker went on with our session
@@ -102,6 +103,7 @@ class MqttDoor:
 
     def stop(self) -> None:
         """Disconnect; the session stays at the broker and goes on collecting."""
+        self._stopping = True
         self._client.stop(mqtt5.DisconnectPacket(reason_code=mqtt5.DisconnectReasonCode.NORMAL_DISCONNECTION))
         try:
             self._stopped.result(ACK_TIMEOUT_S)
@@ -196,7 +198,10 @@ class MqttDoor:
             _log.warning("connect to %s:%d: %s; trying again", self._broker.host, self._broker.port, cause)
 
     def _on_disconnection(self, data: mqtt5.LifecycleDisconnectData) -> None:
-        if not self._stopped.done():
+        # The client calls its own stop an error, too, and says it before it has stopped.
+        if self._stopping:
+            _log.info("stopped, and disconnected from %s", self._broker.host)
+        else:
             _log.info("disconnected from %s: %s", self._broker.host, data.exception)
 
 

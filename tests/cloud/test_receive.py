@@ -68,9 +68,13 @@ class Receiver:
         return group
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        self.process.communicate(timeout=20)
+        self.last_words(number)
         return self.process.returncode
+
+    def last_words(self, number: int = signal.SIGTERM) -> str:
+        """What it logs from now until it has ended."""
+        self.process.send_signal(number)
+        return self.process.communicate(timeout=20)[1]
 
     def seqs(self) -> list[int]:
         return [one["seq"] for one in readings(open_to_read(self.store), BOX)]
@@ -213,6 +217,21 @@ def test_what_the_store_does_not_take_is_in_hand_once_however_often_the_connecti
         groups.append(running.taken())
     assert max(group.get("failed", 0) for group in groups) <= 3, groups
     assert running.seqs() == list(range(1, 7))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_clean_stop_is_said_as_such(receiver: Callable[..., Receiver], number: int) -> None:
+    running = receiver()
+    running.wait_for("subscribed")
+    assert running.last_words(number) == "INFO stopped, and disconnected from localhost\n"
+    assert running.process.returncode == 0
+
+
+def test_a_connection_that_breaks_is_said_with_its_cause(receiver: Callable[..., Receiver], network: Network) -> None:
+    running = receiver("--broker", f"mqtts://localhost:{network.port}")
+    running.wait_for("subscribed")
+    network.be("reset")
+    running.wait_for("INFO disconnected from localhost: AWS_")
 
 
 def test_a_second_receiver_on_one_store_is_refused(receiver: Callable[..., Receiver]) -> None:
