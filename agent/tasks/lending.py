@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -93,11 +94,12 @@ class LendingDesk:
 
     async def run(self) -> None:
         """Until cancelled. Without leases it only waits."""
-        pipe = RequestPipe(self.status_path.with_name(FIFO_NAME), self.take)
+        fifo = self.status_path.with_name(FIFO_NAME)
+        pipe = RequestPipe(fifo, self.take)
         try:
             pipe.open()
         except OSError as error:
-            log.warning("lending: cannot make %s: %s; scan and read cannot ask for a line", FIFO_NAME, error.strerror)
+            log.warning("lending: %s", _complaint(fifo, error))
         try:
             while True:
                 await self._busy.wait()
@@ -133,3 +135,10 @@ class LendingDesk:
     def _ended(self, lease: Lease) -> None:
         if lease.line in self._loans:
             self._loans[lease.line].wake()
+
+
+def _complaint(fifo: Path, error: OSError) -> str:
+    """Something else can be in the way, or the folder is not one in which the agent may make anything."""
+    step = f"remove {fifo}" if os.path.lexists(fifo) else "set [status] path to a folder of the agent's user"
+    cause = f"cannot make {fifo}: {error.strerror}"
+    return f"{cause}; scan and read cannot ask for a line; {step}, and restart the agent"

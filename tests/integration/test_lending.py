@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -203,6 +203,38 @@ def test_read_borrows_the_line_and_returns_it_after_ctrl_c(daemon: AgentProcess)
     assert not daemon.lines("taken back")
     once = [*command[:-2], "--json", "-m", "frequency"]
     assert subprocess.run(once, capture_output=True, timeout=30, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (
+            lambda _: None,
+            "No such file or directory; scan and read cannot ask for a line; set [status] path to a folder",
+        ),
+        (
+            lambda fifo: (fifo.parent.mkdir(), fifo.touch()),
+            "is there and is no FIFO; scan and read cannot ask for a line; remove",
+        ),
+    ],
+    ids=["no folder", "another file"],
+)
+def test_a_fifo_that_cannot_be_made_is_said_with_its_folder_and_a_way_out(
+    tmp_path: Path, port: str, spoil: Callable[[Path], object], says: str
+) -> None:
+    fifo = tmp_path / "status" / "lend.fifo"
+    spoil(fifo)
+    nowhere = tmp_path / "none.pem"
+    agent = AgentProcess(tmp_path, meters=meter_tables(port), port=1, ca=nowhere, cert=nowhere, key=nowhere)
+    agent.config.write_text(agent.config.read_text().replace("status.json", "status/status.json"))
+    try:
+        agent.start()
+        line = agent.wait_for_line("lending")
+        assert line.startswith(f"WARNING lending: cannot make {fifo}: {says}")
+        assert line.endswith(", and restart the agent")
+        assert agent.end() == 0
+    finally:
+        agent.close()
 
 
 def test_a_gateway_that_takes_one_connection_is_lent_like_a_line(tmp_path: Path) -> None:
