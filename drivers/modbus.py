@@ -16,7 +16,7 @@ from drivers.line_modes import Rs485
 from drivers.meter import MeterError, Reason
 from drivers.modbus_framing import Answer, Framing, RtuFraming, TcpFraming, rtu_end
 from drivers.plan import Block, WireCost
-from drivers.port import Port, SerialPort, TcpPort
+from drivers.port import Port, SerialPort, TcpPort, subject_of
 from drivers.profile_model import Parity
 from drivers.prompt import Prompt
 from drivers.turns import Turn, Turns
@@ -98,7 +98,7 @@ class ModbusLine:
         self._port: Port = own if way is None else way
         self._framing: Framing = TcpFraming() if self.is_tcp else RtuFraming()
         step = "lengthen the interval, raise the baud rate, or read fewer measurands"
-        self._turns = Turns(f"line {name} ({port})", step)
+        self._turns = Turns(subject_of(name, port), step)
         self._frame = self._buffer = self._stray = b""
         self._pending: Prompt[Answer | None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -290,7 +290,7 @@ class ModbusLine:
         pending = self._pending
         if pending is not None and not pending.done():
             step = "polling goes on and opens it again; check plug and power if it does not come back"
-            subject = f"line {self.name} ({self.port})"
+            subject = subject_of(self.name, self.port)
             pending.set_exception(
                 MeterError("line_lost", operation="use", subject=subject, cause=cause, next_step=step)
             )

@@ -61,9 +61,14 @@ class Port(Protocol):
     def close(self) -> None: ...
 
 
+def subject_of(name: str, port: str) -> str:
+    """What errors call a line; one without a name of its own, as in `scan`, has the end of its port's for one."""
+    return f"port {port}" if name == port.rpartition("/")[2] else f"line {name} ({port})"
+
+
 def open_error(name: str, port: str, reason: Reason, cause: str, next_step: str) -> MeterError:
     """What every failure to open says."""
-    return MeterError(reason, operation="open", subject=f"line {name} ({port})", cause=cause, next_step=next_step)
+    return MeterError(reason, operation="open", subject=subject_of(name, port), cause=cause, next_step=next_step)
 
 
 @dataclass(slots=True)

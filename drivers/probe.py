@@ -155,7 +155,7 @@ class TcpProbe:
     """A connection to a gateway or a meter; what fails is opened again for the next request."""
 
     def __init__(self, url: str) -> None:
-        self._port = TcpPort(url, url)
+        self._port = TcpPort(url.rpartition("/")[2], url)
         self._heard = b""
         self._transaction = 0
         self._news = asyncio.Event()

@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from drivers.meter import MeterError
-from drivers.port import Port, SerialPort, TcpPort
+from drivers.port import Port, SerialPort, TcpPort, subject_of
 from drivers.profile_model import SerialDefaults
 from drivers.turns import Turn, Turns
 
@@ -26,7 +26,7 @@ class StreamLine:
         self.is_tcp = port.startswith(TCP)
         self.settings = "TCP" if self.is_tcp else f"{serial.baudrate} {serial.databits}{serial.parity}{serial.stopbits}"
         self.character_s = (1 + serial.databits + (serial.parity != "N") + serial.stopbits) / serial.baudrate
-        self.subject = f"line {name} ({port})"
+        self.subject = subject_of(name, port)
         self.news = asyncio.Event()
         self.lost_cause = ""
         self._port: Port = TcpPort(name, port, "a raw stream") if self.is_tcp else self._serial_port()

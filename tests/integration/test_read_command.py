@@ -230,7 +230,7 @@ def test_a_port_that_nobody_listens_on(read: Any) -> None:
         port = server.getsockname()[1]
     code, _, err = read("--port", f"tcp://127.0.0.1:{port}", "--model", "eastron-sdm630")
     assert code == 69
-    assert f"open line 127.0.0.1:{port} (tcp://127.0.0.1:{port}): connection refused; check the port number" in err
+    assert f"open port tcp://127.0.0.1:{port}: connection refused; check the port number" in err
 
 
 def test_a_terminal_with_settings_of_choice(read: Any, tmp_path: Path) -> None:

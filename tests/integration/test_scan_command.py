@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -105,6 +106,16 @@ def test_a_line_with_noise_losses_and_echo(faults: str, tmp_path: Path) -> None:
     assert models.get(12, ["abb-b23"]) == ["abb-b23"], "the first answer may be lost, but none is taken for another"
 
 
+def test_a_gateway_that_nobody_is_at_is_named_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    result = scan("--port", url)
+    assert result.returncode == 69
+    error = result.stderr.splitlines()[-1]
+    assert error.startswith(f"Error: open port {url}: connection refused; check the port number")
+    assert error.count(url.removeprefix("tcp://")) == 1
+
+
 @pytest.mark.parametrize("model", ["dsmr-p1", "sml"])
 def test_a_meter_that_sends_by_itself(model: str, tmp_path: Path) -> None:
     with simulator("--pty", str(tmp_path / "bus"), "--meter", f"{model}:1") as port:
@@ -144,7 +155,7 @@ def test_a_port_that_is_not_there_stops_no_other(tmp_path: Path) -> None:
     assert [meter["port"] for meter in found(result)] == [port]
     missing, _ = json.loads(result.stdout)["lines"]
     assert missing["error"]["reason"] == "line_missing"
-    assert "Error: open line ttyNOTHERE (/dev/ttyNOTHERE): no such device; plug the adapter in" in result.stderr
+    assert "Error: open port /dev/ttyNOTHERE: no such device; plug the adapter in" in result.stderr
 
 
 def test_what_was_found_is_written_once(tmp_path: Path) -> None:
