@@ -13,7 +13,7 @@ from pathlib import Path
 from agent.adapters.lend import same_port
 from agent.cli.scan_run import Found
 from agent.settings import Bus, Mistake, Settings, SettingsError
-from agent.settings.load import parse
+from agent.settings.load import parse, unreadable_step
 
 SURE_MIN = 0.3  # what is less sure is written as a comment
 UNITS = range(1, 248)  # of meters; on a network the others, too, where the device has no such one
@@ -191,8 +191,7 @@ def _current(path: Path) -> tuple[Settings, bytes]:
         data = path.read_bytes()
         return parse(data, path), data
     except OSError as error:
-        step = "copy config/agent.example.toml there first, or name another file with --config"
-        raise WriteError(f"cannot read {path}: {error.strerror}; {step}") from error
+        raise WriteError(f"cannot read {path}: {error.strerror}; {unreadable_step(path, error)}") from error
     except SettingsError as error:
         raise WriteError(f"{_mistakes(path, error.mistakes)}\ncorrect this first; nothing was written") from error
 

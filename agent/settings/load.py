@@ -44,12 +44,20 @@ def _read(path: Path) -> bytes:
             data = file.read(FILE_BYTES_MAX + 1)
     except OSError as error:
         problem = f"cannot be read: {error.strerror or error}"
-        hint = "copy config/agent.example.toml there, or name another file with --config"
-        raise SettingsError(path, [Mistake("", None, problem, hint)]) from error
+        raise SettingsError(path, [Mistake("", None, problem, unreadable_step(path, error))]) from error
     if len(data) > FILE_BYTES_MAX:
         problem = f"is larger than {FILE_BYTES_MAX} bytes"
         raise SettingsError(path, [Mistake("", None, problem, "this is not a configuration file")])
     return data
+
+
+def unreadable_step(path: Path, error: OSError) -> str:
+    """What to do about a configuration file that cannot be read."""
+    if isinstance(error, IsADirectoryError):
+        return f"name the file in it, such as {path / DEFAULT_PATH.name}"
+    if isinstance(error, PermissionError):
+        return f"run this with sudo, or make it readable for this user: ls -l {path}"
+    return "copy config/agent.example.toml there, or name another file with --config"
 
 
 def _parse_toml(data: bytes, path: Path) -> tuple[str, Mapping[str, Any]]:

@@ -154,6 +154,13 @@ def test_the_file_may_be_given_without_its_option(config: Path) -> None:
     assert "once" in twice.stderr
 
 
+def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
+    result = CliRunner().invoke(command, [str(tmp_path)])
+    assert result.exit_code == 78
+    cause, _ = result.stderr.splitlines()
+    assert cause == f"{tmp_path}: cannot be read: Is a directory; name the file in it, such as {tmp_path}/agent.toml"
+
+
 def test_mistakes_of_all_kinds_and_warnings_come_at_once(config: Path) -> None:
     text = config.read_text().replace("apt-1", "apt 1").replace('"tcp"\nport', '"tcp"\nbaudrate = 9600\nport')
     config.write_text(text + 'topic = "wattpost/#"\n')

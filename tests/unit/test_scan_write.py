@@ -123,7 +123,7 @@ def test_a_file_that_cannot_be_appended_to_is_left_alone(config: Path) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(WriteError, match=r"cannot read .*copy config/agent.example.toml there first"):
+    with pytest.raises(WriteError, match=r"cannot read .*copy config/agent.example.toml there"):
         add_to(tmp_path / "none.toml", [found()])
 
 
@@ -142,6 +142,8 @@ def test_what_cannot_be_written_is_said_before_the_scan(config: Path, tmp_path: 
     check(config)
     with pytest.raises(WriteError, match=r"cannot read .*none.toml: No such file .*copy config/agent.example.toml"):
         check(tmp_path / "none.toml")
+    with pytest.raises(WriteError, match=r"cannot read .*: Is a directory; name the file in it, such as .*/agent.toml"):
+        check(tmp_path)
     config.write_text("[box]\n")
     with pytest.raises(WriteError, match="correct this first"):
         check(config)

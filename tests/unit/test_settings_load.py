@@ -246,6 +246,17 @@ def test_a_file_that_is_not_there_says_what_to_do(tmp_path: Path) -> None:
         load(tmp_path / "agent.toml")
 
 
+def test_a_file_of_others_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(_path: Path, _mode: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(
+        SettingsError, match=r"cannot be read: Permission denied; run this with sudo, or make it readable"
+    ):
+        load(FILE)
+
+
 def test_a_file_from_windows_is_as_good() -> None:
     text = "\ufeff" + ONE_METER.replace("\n", "\r\n")
     assert settings(text).meters == settings(ONE_METER).meters
