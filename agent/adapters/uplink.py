@@ -18,6 +18,7 @@ from awscrt import exceptions, io, mqtt5
 
 from agent.core.delivery_actions import Outcome
 from agent.settings import KeyReferenceError, Uplink, key_file
+from agent.settings.keys import without_password
 
 ACK_TIMEOUT_S = 20
 CONNACK_TIMEOUT_MS = 20_000
@@ -91,7 +92,7 @@ def read_credentials(settings: Uplink) -> tuple[bytes, bytes, bytes]:
         if key.stat().st_mode & OTHERS:
             cause = f"the private key {key} can be read by every user of this machine"
             raise CredentialError(f"{cause}; run: chmod 600 {key}")
-        return _read("root CA", settings.ca), _read("certificate", settings.cert), _read_key(key)
+        return _read("root CA", settings.ca), _read("certificate", settings.cert), _read_key(key, settings.key)
     except KeyReferenceError as error:
         raise CredentialError(str(error)) from error
     except OSError as error:
@@ -108,11 +109,11 @@ def _read(what: str, path: Path) -> bytes:
     return data
 
 
-def _read_key(path: Path) -> bytes:
+def _read_key(path: Path, reference: str) -> bytes:
     data = _read("private key", path)
     if b"ENCRYPTED" in data:
         cause = f"the private key {path} is protected by a password, which nobody is there to type"
-        raise CredentialError(f"{cause}; take it off: openssl pkey -in {path} -out {path}.plain")
+        raise CredentialError(f"{cause}; {without_password(path, reference)}")
     return data
 
 

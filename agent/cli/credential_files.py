@@ -11,6 +11,7 @@ from agent.cli.texts import count
 from agent.core.timekeeper import ClockReading
 from agent.core.validity import CertificateError, Validity, validities
 from agent.settings import Mistake
+from agent.settings.keys import without_password
 from wire.utc import format_utc
 
 SOON_S = 30 * 86_400
@@ -108,7 +109,7 @@ def _pair_mistakes(cert: Path, key: Path) -> list[Mistake]:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert, key, password=refuse)
     except _EncryptedError:
         problem = f'"{key}" is protected by a password, which nobody is there to type'
-        return [_mistake("key", problem, f"take it off: openssl pkey -in {key} -out {key}.plain")]
+        return [_mistake("key", problem, without_password(key))]
     except ssl.SSLError as error:
         if error.reason == MISMATCH:
             return [_mistake("key", f'"{key}" is not the key of the certificate "{cert}"', ISSUED_TOGETHER)]

@@ -22,3 +22,11 @@ def key_file(reference: str, credentials_directory: str | None) -> Path:
             "started by it; start wattpost.service, or set uplink.key to a path"
         )
     return Path(credentials_directory) / name
+
+
+def without_password(key: Path, reference: str = "") -> str:
+    """The step for a key with a password. What systemd hands over is a copy, which cannot be mended."""
+    where, file, then = "take it off", str(key), ""
+    if reference.startswith(CREDENTIAL_PREFIX):
+        where, file, then = "take it off the file KEY that LoadCredential= names", "KEY", ", then restart the agent"
+    return f"{where}: openssl pkey -in {file} -out {file}.plain && mv {file}.plain {file}{then}"

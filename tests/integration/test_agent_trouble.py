@@ -68,13 +68,16 @@ def of_another_pair(_key: str) -> str:
     return key.private_bytes(encoding, form, serialization.NoEncryption()).decode()
 
 
+TAKE_OFF = "nobody is there to type; take it off: openssl pkey -in {key} -out {key}.plain && mv {key}.plain {key}"
+
+
 @pytest.mark.parametrize(
     ("file", "damage", "says"),
     [
         ("ca", lambda text: text[: len(text) // 2], "the root CA {ca} has no certificate that can be used"),
         ("cert", lambda text: text[: len(text) // 2], "certificate {cert} and key {key} are damaged or do not belong"),
         ("key", lambda text: text.replace("M", "!"), "certificate {cert} and key {key} are damaged or do not belong"),
-        ("key", with_password, "the private key {key} is protected by a password, which nobody is there to type"),
+        ("key", with_password, f"the private key {{key}} is protected by a password, which {TAKE_OFF}"),
         ("key", of_another_pair, "certificate {cert} and key {key} are damaged or do not belong"),
         ("key", lambda _text: "", "the private key {key} is not in PEM form"),
     ],

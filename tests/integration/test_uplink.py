@@ -332,3 +332,9 @@ def test_a_key_from_systemd(settings: Uplink, monkeypatch: pytest.MonkeyPatch, t
     (tmp_path / "device.key").write_bytes(Path(settings.key).read_bytes())
     (tmp_path / "device.key").chmod(0o400)
     assert read_credentials(from_systemd)[2] == Path(settings.key).read_bytes()
+    (tmp_path / "device.key").chmod(0o600)
+    (tmp_path / "device.key").write_text("-----BEGIN ENCRYPTED PRIVATE KEY-----")
+    with pytest.raises(
+        CredentialError, match=r"off the file KEY that LoadCredential= names: .* && mv KEY.plain KEY, then"
+    ):
+        read_credentials(from_systemd)
