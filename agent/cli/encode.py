@@ -10,9 +10,12 @@ from typing import Any
 import click
 
 from agent.cli.batchfile import STDIN, CannotCreate, DataError, data_error, name_of, read_input
+from wire.batch import EPOCH_BYTES
 from wire.codec import encode
 from wire.document import from_document
 from wire.errors import WireError
+from wire.limits import check_device
+from wire.node import Node
 
 NEXT_STEP = "correct it; docs/wire-format.md has an example of the document"
 
@@ -38,8 +41,7 @@ def command(file: str, output: str | None, device: str | None, epoch: str | None
 
     Exit codes: 65 the input says no batch, 66 it cannot be read, 73 the output cannot be written.
     """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
-    if from_csv and not (device and epoch):
-        raise click.UsageError("--csv needs --device and --epoch, which CSV cannot say")
+    _check_options(device, epoch, from_csv=from_csv)
     if output is None and sys.stdout.isatty():
         raise click.UsageError("a batch is bytes, not for a terminal: give -o FILE, or pipe it on")
     text = _text(file)
@@ -49,6 +51,22 @@ def command(file: str, output: str | None, device: str | None, epoch: str | None
     except WireError as error:
         raise data_error(file, error, NEXT_STEP) from error
     _write(data, output)
+
+
+def _check_options(device: str | None, epoch: str | None, *, from_csv: bool) -> None:
+    """Raises `click.UsageError`: what is wrong here is not the fault of the file."""
+    if not from_csv:
+        for option, value in (("--device", device), ("--epoch", epoch)):
+            if value is not None:
+                raise click.UsageError(f"{option} goes with --csv; JSON says it itself")
+        return
+    if not (device and epoch):
+        raise click.UsageError("--csv needs --device and --epoch, which CSV cannot say")
+    try:
+        Node(device, "--device").checked(check_device)
+        Node(epoch, "--epoch").octets(EPOCH_BYTES)
+    except WireError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _text(file: str) -> str:

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from agent.cli import batchfile
 from agent.cli.decode import command as decode_command
 from agent.cli.encode import command as encode_command
+from agent.cli.main import main
 from wire.codec import encode
 from wire.document import from_document, to_document
 
@@ -93,6 +94,30 @@ def test_csv_with_a_mistake_names_the_line(text: str, problem: str) -> None:
     result = run_csv(text)
     assert result.exit_code == os.EX_DATAERR
     assert problem in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--csv", "--device", "apt-1", "--epoch", "zz"), "--epoch: 'zz' is not 16 hexadecimal digits"),
+        (("--csv", "--device", "apt-1", "--epoch", "0011"), "--epoch: '0011' is not 16 hexadecimal digits"),
+        (
+            ("--csv", "--device", "apt 1", "--epoch", "0011223344556677"),
+            "--device: device name 'apt 1' is not 1 to 128",
+        ),
+        (("--epoch", "0011223344556677"), "--epoch goes with --csv; JSON says it itself"),
+    ],
+)
+def test_a_wrong_option_is_wrong_usage_and_not_the_fault_of_the_file(
+    options: tuple[str, ...], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "readings.csv").write_text(CSV)
+    with pytest.raises(SystemExit) as caught:
+        main(["encode", *options, str(tmp_path / "readings.csv"), "-o", str(tmp_path / "batch.wpb")])
+    assert caught.value.code == os.EX_USAGE
+    error = capsys.readouterr().err
+    assert says in error
+    assert "readings.csv" not in error
 
 
 @pytest.mark.parametrize("command", [decode_command, encode_command])
