@@ -19,7 +19,7 @@ from meter_sim.gateway import serve_tcp
 from meter_sim.household import Load, RecordedLoad
 from meter_sim.instrument import Instrument
 from meter_sim.line import Line, SimulatedMeter
-from meter_sim.options import Wanted, answer_delays, check, parser, wanted_meters
+from meter_sim.options import SERIAL_UNITS, TCP_UNITS, Wanted, answer_delays, check, parser, wanted_meters
 from meter_sim.ports import Pace, serve_pty
 from meter_sim.registers import RegisterMap
 from meter_sim.scenarios import SCENARIOS
@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         check(options)
-        meters = wanted_meters(options.meter, options.profiles, options.scenario)
+        units = TCP_UNITS if options.tcp and not options.pty else SERIAL_UNITS
+        meters = wanted_meters(options.meter, options.profiles, options.scenario, units)
         with ExitStack() as stack:
             served = stack.enter_context(options.served.open("a", buffering=1)) if options.served else None
             first = next(iter(meters.values())).profile

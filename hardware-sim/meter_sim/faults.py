@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-UNIT_MAX = 247
+UNIT_MAX = 255  # beyond 247 over TCP alone, as 0
 PERCENT = 100
 ENTRY = re.compile(r"(?P<kind>[a-z]+)(?:=(?P<share>[^:@]+))?(?::(?P<time>[^@]+))?(?:@(?P<unit>.+))?")
 TIME_UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
@@ -106,8 +106,8 @@ def parse_time_s(text: str) -> float:
 def _unit(text: str | None, entry: str) -> int | None:
     if text is None:
         return None
-    if not text.isdecimal() or not 1 <= int(text) <= UNIT_MAX:
-        raise ValueError(f"fault {entry!r}: unit {text!r} is not a number of 1..{UNIT_MAX}")
+    if not text.isdecimal() or int(text) > UNIT_MAX:
+        raise ValueError(f"fault {entry!r}: unit {text!r} is not a number of 0..{UNIT_MAX}")
     return int(text)
 
 

@@ -15,6 +15,8 @@ from meter_sim.telegram_meter import telegram_models
 LEAST, MOST = 0.001, 86_400  # of seconds between new values, and of how much faster time passes
 DELAY_MAX_MS = 60_000
 ADDRESS_MAX = 0xFFFF
+SERIAL_UNITS = range(1, 248)  # 0 is a broadcast, and 248 to 255 are reserved (Modbus over serial line, 2.2)
+TCP_UNITS = range(UNIT_MAX + 1)  # 0 and 255 are the device itself
 
 
 def _table(kinds: Mapping[str, str]) -> str:
@@ -115,15 +117,18 @@ class Wanted:
     scenario: str
 
 
-def wanted_meters(texts: Sequence[str] | None, folders: Sequence[Path], scenario: str) -> dict[int, Wanted]:
+def wanted_meters(
+    texts: Sequence[str] | None, folders: Sequence[Path], scenario: str, units: range = SERIAL_UNITS
+) -> dict[int, Wanted]:
     """Unit -> meter; `ValueError` and `ProfileError` name what is wrong."""
     meters: dict[int, Wanted] = {}
     for text in texts or ["eastron-sdm630:1"]:
         model, *rest = text.split(":")
         profile = find_profile(model, folders)
         unit = rest.pop(0) if rest and (rest[0].isdecimal() or has_unit(profile)) else "" if has_unit(profile) else "1"
-        if not unit.isdecimal() or not 1 <= int(unit) <= UNIT_MAX or len(rest) > 1:
-            raise ValueError(f"--meter {text}: expected MODEL:UNIT[:SCENARIO] with a unit of 1..{UNIT_MAX}")
+        if not unit.isdecimal() or int(unit) not in units or len(rest) > 1:
+            known = f"{SERIAL_UNITS[0]}..{SERIAL_UNITS[-1]}, and {TCP_UNITS[0]}..{TCP_UNITS[-1]} with --tcp alone"
+            raise ValueError(f"--meter {text}: expected MODEL:UNIT[:SCENARIO] with a unit of {known}")
         if int(unit) in meters:
             raise ValueError(f"--meter {text}: unit {unit} is taken by {meters[int(unit)].profile.model}")
         own = rest[0] if rest else scenario

@@ -41,11 +41,11 @@ def data(what: Sent) -> bytes:
 
 
 def test_the_language() -> None:
-    assert parse_faults("crc=2%, silence=0.01@3,stuck=1%:20s,unplug:500ms@247, late") == (
+    assert parse_faults("crc=2%, silence=0.01@3,stuck=1%:20s,unplug:500ms@255, late") == (
         Fault("crc", 0.02),
         Fault("silence", 0.01, 0, 3),
         Fault("stuck", 0.01, 20),
-        Fault("unplug", 1, 0.5, 247),
+        Fault("unplug", 1, 0.5, 255),
         Fault("late"),
     )
     assert parse_faults(" , ") == ()
@@ -65,8 +65,8 @@ def test_the_language() -> None:
         ("crc:3s", "crc has no duration"),
         ("stuck:0s", "at most 24h"),
         ("stuck:3weeks", "3weeks"),
-        ("crc@0", "1..247"),
-        ("crc@x", "1..247"),
+        ("crc@256", "0..255"),
+        ("crc@x", "0..255"),
         ("5%", "expected KIND"),
     ],
 )
