@@ -95,7 +95,8 @@ def of_profile(profile: Profile, line: Line, unit: int | None, measurands: tuple
         have = "has" if len(useless) == 1 else "have"
         click.echo(f"warning: {', '.join(useless)} {have} no effect on a tcp:// line", err=True)
     built = build_line(profile, line.port.rpartition("/")[2], line.port, line.baudrate, line.parity, line.stopbits)
-    return build_meter(built, unit or profile.serial.unit, profile, profile.model, measurands)
+    asked = profile.serial.unit if unit is None else unit  # 0 is a unit id, too
+    return build_meter(built, asked, profile, profile.model, measurands)
 
 
 def _of_model(model: str, mistake: Mistake) -> str:

@@ -233,6 +233,14 @@ def test_a_port_that_nobody_listens_on(read: Any) -> None:
     assert f"open port tcp://127.0.0.1:{port}: connection refused; check the port number" in err
 
 
+@pytest.mark.parametrize("unit", [0, 255])
+def test_units_that_devices_on_a_network_have_for_themselves(read: Any, unit: int) -> None:
+    with simulator("--tcp", "127.0.0.1:0", "--meter", f"eastron-sdm630:{unit}") as url:
+        code, out, err = read("--port", url, "--model", "eastron-sdm630", "--unit", str(unit))
+    assert (code, err) == (0, "")
+    assert f"unit {unit} on {url}" in out
+
+
 def test_a_terminal_with_settings_of_choice(read: Any, tmp_path: Path) -> None:
     with simulator("--pty", str(tmp_path / "bus")) as port:
         code, out, err = read("--port", port, "--model", "eastron-sdm630", "--baudrate", "19200", "--parity", "E")
