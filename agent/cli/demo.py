@@ -132,8 +132,9 @@ async def _say_stopped(scenario: Scenario) -> None:
         with contextlib.suppress(ChildError):  # the cloud is gone before us; the last look has to do
             await scenario.look()
     counts, served = Counts.of(scenario, scenario.status()), len(scenario.power())
-    text = f"read {counts.read}, stored in the cloud {counts.stored}, records confirmed {counts.confirmed}"
-    click.echo(f"stopped after {scenario.elapsed_s:.0f} s: served {served}, {text}; not compared, as --for does")
+    readings = f"readings: served {served}, read {counts.read}, stored in the cloud {counts.stored}"
+    text = f"{readings}; records (readings and events): confirmed {counts.confirmed}; not compared, as --for does"
+    click.echo(f"stopped after {scenario.elapsed_s:.0f} s; {text}")
     click.echo(f"logs, configuration and buffer are in {short(scenario.folder)}")
 
 
@@ -149,13 +150,19 @@ async def _play(scenario: Scenario) -> int:
 
 async def _report(scenario: Scenario) -> None:
     """Say every ten seconds how far it is."""
-    from agent.demo.scenario import Counts  # noqa: PLC0415 - as above
-
+    scenario.say("records, below, are readings and events; read and confirmed are counted from the agent's start")
     while True:
         await asyncio.sleep(10)
-        counts = Counts.of(scenario, scenario.status())
-        text = f"read {counts.read}, records on the box {counts.waiting}, confirmed {counts.confirmed}"
-        scenario.say(f"{scenario.elapsed_s:4.0f} s  network {scenario.link}: {text} (since the agent's start)")
+        scenario.say(progress(scenario))
+
+
+def progress(scenario: Scenario) -> str:
+    """How far it is, as a line of text."""
+    from agent.demo.scenario import Counts  # noqa: PLC0415 - as above
+
+    counts = Counts.of(scenario, scenario.status())
+    text = f"readings read {counts.read}, records on the box {counts.waiting}, records confirmed {counts.confirmed}"
+    return f"{scenario.elapsed_s:4.0f} s  network {scenario.link}: {text}"
 
 
 async def _finish(scenario: Scenario) -> int:

@@ -19,6 +19,7 @@ NEWS_LINES_MAX = 14
 CHART_SHARE = 0.4  # of the lines that are neither frame nor number; the news have the rest
 FIXED_LINES = 14  # all that is neither chart nor news, frames included
 FRAME_COLUMNS = 4
+COUNTED = "records: readings and events; read, sent, confirmed since the agent began"
 BLOCKS = " ▁▂▃▄▅▆▇█"
 SHOWN = (
     ("power_active_total", "W", "power"),
@@ -70,14 +71,14 @@ class Screen:
     def _flow(self, scenario: Scenario, status: Mapping[str, Any], served: int) -> RenderableType:
         counts = Counts.of(scenario, status)
         table = Table(box=None, expand=True, padding=(0, 1), header_style="dim")
-        for title in ("meter\nserved", "agent\nread", "records\non the box", "the\nnetwork", "batches\nsent"):
+        for title in ("readings\nserved", "readings\nread", "records\non the box", "the\nnetwork", "batches\nsent"):
             table.add_column(title, justify="center")
-        for title in ("cloud\nstored", "records\nconfirmed"):
+        for title in ("readings\nstored", "records\nconfirmed"):
             table.add_column(title, justify="center")
         network = Text("up", "bold green") if scenario.link == "up" else Text(scenario.link, "bold red")
         numbers = [served, counts.read, counts.waiting, network, counts.sent, counts.stored, counts.confirmed]
         table.add_row(*(one if isinstance(one, Text) else Text(str(one), "bold") for one in numbers))
-        return _panel(table, "[bold]wattpost[/bold] from the meter to the cloud and back")
+        return _panel(table, "[bold]wattpost[/bold] from the meter to the cloud and back", COUNTED)
 
     def _meter(self, status: Mapping[str, Any]) -> RenderableType:
         values = status.get("meters", {}).get("main", {}).get("values", {})
@@ -89,8 +90,8 @@ class Screen:
         return _panel(table, "Eastron SDM630, as the agent reads it")
 
 
-def _panel(content: RenderableType, title: str) -> Panel:
-    return Panel(content, title=title, title_align="left")
+def _panel(content: RenderableType, title: str, note: str | None = None) -> Panel:
+    return Panel(content, title=title, title_align="left", subtitle=note, subtitle_align="left")
 
 
 def _line(text: str, style: str = "") -> Text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from agent.cli import demo
+from agent.demo.compare import Comparison
 from agent.demo.folder import EARLIER_DEMO, own_folder
 from agent.demo.scenario import Plan, Scenario
 from agent.demo.screen import Screen
@@ -97,3 +99,43 @@ def test_the_live_screen_fits_the_terminal(tmp_path: Path, columns: int, lines: 
     assert max(map(len, shown)) <= columns
     assert any(line.startswith("│ thing 29 happened") for line in shown), shown
     assert any("12345.6 W" in line for line in shown)
+
+
+STATUS = {
+    "meters": {"main": {"readings": 9}},
+    "buffer": {"pending_records": 1, "open_records": 1, "batch_records": 2},
+    "uplink": {"published_batches": 2, "confirmed_records": 10},
+}
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Scenario:
+    """Nine readings, of which eight are stored; records are these and two events."""
+    (tmp_path / "served.jsonl").write_text('{"t_ms": 0, "values": {"power_active_total": 5.0}}\n' * 9)
+    (tmp_path / "status.json").write_text(json.dumps(STATUS))
+    return Scenario(Plan(None), tmp_path, print, stored=[{}] * 8)
+
+
+def test_the_live_screen_says_what_it_counts(scenario: Scenario) -> None:
+    console = Console(width=80, height=24, force_terminal=True, file=io.StringIO(), record=True)
+    console.print(Screen().render(scenario, 80, 24))
+    _, of_what, done, numbers, frame = console.export_text().splitlines()[:5]
+    assert of_what.split()[1:-1] == ["readings", "readings", "records", "the", "batches", "readings", "records"]
+    assert done.split()[1:-1] == ["served", "read", "on", "the", "box", "network", "sent", "stored", "confirmed"]
+    assert numbers.split()[1:-1] == ["9", "9", "4", "up", "2", "8", "10"]
+    assert "records: readings and events; read, sent, confirmed since the agent began" in frame
+
+
+def test_lines_of_text_say_what_they_count(scenario: Scenario) -> None:
+    said = demo.progress(scenario)
+    assert said.endswith("s  network up: readings read 9, records on the box 4, records confirmed 10")
+
+
+def test_the_last_line_says_what_it_counts(scenario: Scenario, capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(demo._say_stopped(scenario))
+    counts, _ = capsys.readouterr().out.splitlines()
+    assert counts.endswith(
+        "readings: served 9, read 9, stored in the cloud 8; records (readings and events): confirmed 10; "
+        "not compared, as --for does"
+    )
+    assert str(Comparison(50, 50, 0, 0, 0, 0)) == "readings: served 50, stored 50, lost 0, duplicate 0, wrong 0"
