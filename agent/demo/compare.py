@@ -34,7 +34,7 @@ class Comparison:
         return self.served > 0 and not (self.lost or self.duplicate or self.wrong)
 
     def __str__(self) -> str:
-        counts = f"readings: served {self.served}, stored {self.stored}, lost {self.lost}"
+        counts = f"served {self.served}, stored {self.stored}, lost {self.lost}"
         return f"{counts}, duplicate {self.duplicate}, wrong {self.wrong}"
 
 

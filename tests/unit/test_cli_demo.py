@@ -138,4 +138,4 @@ def test_the_last_line_says_what_it_counts(scenario: Scenario, capsys: pytest.Ca
         "readings: served 9, read 9, stored in the cloud 8; records (readings and events): confirmed 10; "
         "not compared, as --for does"
     )
-    assert str(Comparison(50, 50, 0, 0, 0, 0)) == "readings: served 50, stored 50, lost 0, duplicate 0, wrong 0"
+    assert str(Comparison(50, 50, 0, 0, 0, 0)) == "served 50, stored 50, lost 0, duplicate 0, wrong 0"
