@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from agent.cli.batchfile import CannotCreate, DataError, NoInput
+from agent.cli.paths import A_FILE
 from agent.settings import DEFAULT_PATH, Settings, SettingsError, describe, load
 
 if TYPE_CHECKING:
@@ -24,10 +25,9 @@ LISTED = 50
 
 def source_options(function: F) -> F:
     """--config and --file, which may stand before or after the subcommand."""
-    a_path = click.Path(path_type=Path)
-    file = click.option("--file", "-f", type=a_path, help="The buffer's file itself; no configuration is read.")
+    file = click.option("--file", "-f", type=A_FILE, help="The buffer's file itself; no configuration is read.")
     text = f"The configuration file, which says where the buffer is.  [default: {DEFAULT_PATH}]"
-    config = click.option("--config", "-c", type=a_path, help=text)
+    config = click.option("--config", "-c", type=A_FILE, help=text)
     return config(file(function))
 
 
@@ -221,8 +221,10 @@ def _opened(
         raise NoInput(
             f"cannot read the buffer {path}: {error.strerror}; run it as root: sudo wattpost buffer"
         ) from error
+    except IsADirectoryError as error:
+        raise NoInput(f"cannot read the buffer {path}: {error.strerror}; name the file in it") from error
     except OSError as error:
-        raise NoInput(f"cannot read the buffer {path}: {error.strerror or error}; see the cause") from error
+        raise NoInput(f"cannot read the buffer {path}: {error.strerror or error}; see `dmesg`") from error
     except BufferReadError as error:
         raise DataError(str(error)) from error
     with opened as reader:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agent.cli.paths import A_FILE
 from agent.settings import DEFAULT_PATH, Mistake, Settings, SettingsError, describe, load
 from agent.settings.files import Look, check_files
 from agent.settings.quantities import format_duration, format_size
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
 
 
 @click.command("check-config", short_help="Say everything that is wrong with a configuration.")
-@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.argument("file", type=A_FILE, required=False)
 @click.option(
     "--config",
     "-c",
-    type=click.Path(path_type=Path),
+    type=A_FILE,
     default=DEFAULT_PATH,
     show_default=True,
     help="The configuration file; may be given as FILE, too.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from agent.cli.paths import A_FILE
 from agent.cli.texts import cause_of, count, unit_of
 from agent.settings import DEFAULT_PATH
 
@@ -37,7 +38,7 @@ STOPBITS: dict[str, Literal[1, 2]] = {"1": 1, "2": 2}
 @click.option(
     "--config",
     "-c",
-    type=click.Path(path_type=Path),
+    type=A_FILE,
     default=DEFAULT_PATH,
     show_default=True,
     help="The configuration file; profiles/ beside it has your own models.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from agent.cli.paths import A_FILE
 from agent.cli.texts import cause_of, count
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ UNIT_MAX = 247
 
 
 @click.command("new-profile", short_help="Make a meter profile from a register table in CSV.")
-@click.argument("table", metavar="CSV", type=click.Path(path_type=Path))
+@click.argument("table", metavar="CSV", type=A_FILE)
 @click.option("--model", metavar="NAME", help="The model, such as acme-one (default: the file's name).")
 @click.option("--vendor", metavar="NAME", help="Who makes the meter.")
 @click.option("--description", metavar="TEXT", help="What it is: phases, mounting, largest current.")

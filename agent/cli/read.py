@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 import click
 
+from agent.cli.paths import A_FILE
 from agent.cli.texts import count
 from agent.settings import DEFAULT_PATH, Settings, SettingsError, describe, load
 
@@ -44,7 +45,7 @@ class Period(click.ParamType[float]):
 @click.option(
     "--config",
     "-c",
-    type=click.Path(path_type=Path),
+    type=A_FILE,
     default=DEFAULT_PATH,
     show_default=True,
     help="The configuration file.",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from agent.cli.paths import A_FILE
 from agent.settings import DEFAULT_PATH, SettingsError, describe, load
 
 
@@ -16,7 +17,7 @@ from agent.settings import DEFAULT_PATH, SettingsError, describe, load
 @click.option(
     "--config",
     "-c",
-    type=click.Path(path_type=Path),
+    type=A_FILE,
     default=DEFAULT_PATH,
     show_default=True,
     help="The configuration file.",

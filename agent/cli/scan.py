@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from agent.cli.paths import A_FILE
 from agent.cli.texts import count
 from agent.settings import DEFAULT_PATH
 
@@ -69,7 +70,7 @@ class SettingType(click.ParamType[object]):
 @click.option(
     "--config",
     "-c",
-    type=click.Path(path_type=Path),
+    type=A_FILE,
     default=DEFAULT_PATH,
     show_default=True,
     help="The configuration: for --write, own profiles, and the daemon's status.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agent.cli.paths import A_FILE
 from agent.settings import DEFAULT_PATH, SettingsError, describe, load
 
 if TYPE_CHECKING:
@@ -24,12 +25,12 @@ ATTENTION = 1
 @click.option(
     "--config",
     "-c",
-    type=click.Path(path_type=Path),
+    type=A_FILE,
     default=DEFAULT_PATH,
     show_default=True,
     help="The configuration file, which says where the status is.",
 )
-@click.option("--file", "-f", type=click.Path(path_type=Path), help="The status file itself; no configuration is read.")
+@click.option("--file", "-f", type=A_FILE, help="The status file itself; no configuration is read.")
 @click.option("--values", is_flag=True, help="Show every value of each meter's last reading, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
 def command(config: Path, file: Path | None, *, values: bool, as_json: bool) -> None:

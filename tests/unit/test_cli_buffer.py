@@ -273,6 +273,9 @@ def test_a_missing_and_a_foreign_file(tmp_path: Path) -> None:
     foreign = run("--file", tmp_path / "other")
     assert foreign.exit_code == 65
     assert "file is not a database; name the right file with --file" in foreign.stderr
+    folder = run("--file", tmp_path)
+    assert folder.exit_code == 66
+    assert "Is a directory; name the file in it" in folder.stderr
 
 
 def test_a_file_that_this_user_may_not_read(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:

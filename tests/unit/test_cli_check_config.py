@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -160,6 +161,19 @@ def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
     assert result.exit_code == 78
     cause, _ = result.stderr.splitlines()
     assert cause == f"{tmp_path}: cannot be read: Is a directory; name the file in it, such as {tmp_path}/agent.toml"
+
+
+def test_a_file_that_this_user_may_not_read(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of others and mode 640, as it is on a box. Root, who may read everything, has to have it acted."""
+
+    def denied(path: Path, *_arguments: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "access", lambda *_arguments, **_options: False)
+    monkeypatch.setattr(Path, "open", denied)
+    result = CliRunner().invoke(command, [str(config)])
+    assert result.exit_code == 78
+    assert f"{config}: cannot be read: Permission denied; run this with sudo, or make it readable" in result.stderr
 
 
 def test_mistakes_of_all_kinds_and_warnings_come_at_once(config: Path) -> None:

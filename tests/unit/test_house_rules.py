@@ -48,7 +48,8 @@ MANUAL = [*sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*.md"))]
 
 def files() -> Iterator[Path]:
     """Every text file of the repository, also where there is no git."""
-    yield from (path for path in ROOT.iterdir() if path.is_file() and not path.name.startswith(".cov"))
+    ours = (path for path in ROOT.iterdir() if path.is_file() and path.name != ".git")  # a file in a worktree
+    yield from (path for path in ours if not path.name.startswith(".cov"))
     for folder in FOLDERS:
         for path in (ROOT / folder).rglob("*"):
             if path.is_file() and path.suffix in TEXT_SUFFIXES and "__pycache__" not in path.parts:
