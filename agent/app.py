@@ -225,7 +225,7 @@ class App:
     async def _apply(self, settings: Settings) -> None:
         self.waiting_for_restart = [name for name, *_ in needing_restart(self.settings, settings)]
         settings = self.settings = _without_restart(self.settings, settings)
-        self.recorder.policies = policies(settings, self.recorder.policies)
+        self.recorder.reconfigure(policies(settings, self.recorder.policies))
         await self.metering.stop()
         self.recorder.add([NewEvent(self.clock.mono_ms(), "config", None, {"config_rev": settings.revision})])
         await self.metering.start(settings, None)

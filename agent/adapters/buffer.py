@@ -19,10 +19,10 @@ from agent.adapters.memory import MemoryRow
 from agent.adapters.open_groups import OpenGroups
 from agent.adapters.outbox import Oldest, Outbox
 from agent.adapters.space import Space, Thinned
-from agent.core.accounts import accounted_through
+from agent.core.accounts import accounted_through, latest
 from agent.core.delivery_actions import Sealed
 from agent.core.identity import NUMBERS_RESERVED, Start, Stored, decide_start
-from agent.core.records import Group, Layout, pack_columns, pack_group, unpack_columns
+from agent.core.records import Group, Layout, pack_columns, pack_group, sayable, unpack_columns
 from agent.core.sealing import Frame, OpenRecords, fit
 from wire.batch import EPOCH_BYTES, Anchor
 from wire.codec import digest, encode
@@ -237,6 +237,7 @@ class Buffer:
 
     def commit(self, group: Group) -> int:
         """Number and store the group durably; returns the number of its last record."""
+        group = sayable(group)
         first, last = self.next_seq, self.next_seq + len(group.records) - 1
         # Well ahead: a disk that loses its last commits in a power cut may lose the one that reserved numbers, too.
         reserved = self._reserved if last + NUMBERS_RESERVED // 2 <= self._reserved else last + NUMBERS_RESERVED
@@ -290,7 +291,7 @@ class Buffer:
             return None
         groups, batch, body = fit(frame, opened, max_bytes, encode)
         records = sum(len(group.records) for group in opened.groups[:groups])
-        accounted_ms = self._accounted_ms | accounted_through(opened.groups[:groups], self._layouts)
+        accounted_ms = latest(self._accounted_ms, accounted_through(opened.groups[:groups], self._layouts))
         batch_id = self._next_batch_id
         key = batch.key
         with self.file.transaction() as db:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import count
 
 from agent.adapters.buffer_file import BufferFile
-from agent.core.records import Group, unpack_group
+from agent.core.records import Group, sayable, unpack_group
 
 
 class OpenGroups:
@@ -55,7 +55,7 @@ class OpenGroups:
 
     def _group(self, slot: int) -> Group:
         (body,) = self._file.db.execute("SELECT body FROM open_group WHERE slot = ?", (slot,)).fetchone()
-        return unpack_group(body)
+        return sayable(unpack_group(body))  # what an older agent took may be what the wire cannot say
 
     def oldest(self) -> Group | None:
         return self._group(self._slot_by_first[min(self._slot_by_first)]) if self._slot_by_first else None

@@ -36,6 +36,11 @@ def accounted_through(groups: Iterable[Group], layouts: Mapping[int, Layout]) ->
     return through
 
 
+def latest(before: Mapping[str, int], through: Mapping[str, int]) -> dict[str, int]:
+    """Both accounts, by meter as far as either goes: a gap of readings given up may be stated after later ones."""
+    return {**before, **{meter: max(before.get(meter, at_ms), at_ms) for meter, at_ms in through.items()}}
+
+
 def _last_of_gap(data: Mapping[str, Any]) -> int:
     """Where the last slot of a gap began; one that spans a reboot states its interval."""
     from_ms, to_ms, slots = int(data["from_ms"]), int(data["to_ms"]), int(data.get("slots") or 0)

@@ -16,6 +16,9 @@ class Losses:
     spans: dict[str, GapSpan] = field(default_factory=dict)
     events: dict[str, int] = field(default_factory=dict)
 
+    def __bool__(self) -> bool:
+        return bool(self.spans or self.events)
+
     def add(self, record: NewRecord, meter_of: Callable[[int], str]) -> None:
         """Note that `record` is given up."""
         if isinstance(record, NewReading):

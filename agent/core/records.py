@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
 from wire.batch import Column
+from wire.errors import WireError
+from wire.events import canonical_json, check_json
+from wire.limits import EVENT_BYTES_MAX, TIME_MS_MAX, check_meter, check_range
 from wire.resolution import Resolution
 
 # A group that fills a page of the buffer is overwritten in place; a smaller one would make SQLite merge pages.
@@ -70,6 +73,27 @@ class Group:
 
     records: Sequence[NewRecord]
     slots_due: Mapping[str, int] = field(default_factory=dict)
+
+
+def sayable(group: Group) -> Group:
+    """The group with events that the wire can say: one that it cannot would keep all others from being sealed."""
+    if not any(isinstance(record, NewEvent) for record in group.records):
+        return group
+    records = [_sayable(record) if isinstance(record, NewEvent) else record for record in group.records]
+    return replace(group, records=records)
+
+
+def _sayable(event: NewEvent) -> NewEvent:
+    mono_ms = min(max(event.mono_ms, 0), TIME_MS_MAX)
+    try:
+        if event.meter is not None:
+            check_meter(event.meter)
+        data = dict(event.data)
+        check_json(data, event.kind)
+        check_range(f"{event.kind}: bytes of data", len(canonical_json(data)), 0, EVENT_BYTES_MAX // 4)
+    except WireError as error:
+        return NewEvent(mono_ms, "dropped", None, {"events": {event.kind: 1}, "reason": str(error)[:200]})
+    return event if mono_ms == event.mono_ms else replace(event, mono_ms=mono_ms)
 
 
 def pack_group(group: Group) -> bytes:

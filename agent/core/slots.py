@@ -42,6 +42,7 @@ class MeterSlots:
         self.interval_ms = interval_ms
         self.boot_utc_ms = boot_utc_ms
         self.next_ms = self._aligned(now_ms)
+        self._not_before_ms = now_ms
         self._gap: GapSpan | None = None
         self._due = 0
         self._under_way = False
@@ -51,9 +52,12 @@ class MeterSlots:
         return at_ms + (-(at_ms + self.boot_utc_ms)) % self.interval_ms
 
     def realign(self, boot_utc_ms: int) -> None:
-        """UTC became known or stepped: move the next start to the nearest aligned instant, losing no slot."""
+        """UTC became known or stepped: move the next start to the nearest aligned instant, losing no slot.
+
+        Not to before polling began, nor again and again into a slot that was taken: that would be another one's time.
+        """
         self.boot_utc_ms = boot_utc_ms
-        self.next_ms = self._aligned(self.next_ms - self.interval_ms // 2)
+        self.next_ms = self._aligned(max(self.next_ms - self.interval_ms // 2, self._not_before_ms))
 
     def take(self, now_ms: int) -> tuple[int, list[NewEvent]]:
         """Start the slot that `now_ms` lies in; returns its start, and the gap that the slots missed before it close.
@@ -67,6 +71,7 @@ class MeterSlots:
             self.next_ms += missed * self.interval_ms
         start_ms = self.next_ms
         self.next_ms += self.interval_ms
+        self._not_before_ms = start_ms + self.interval_ms // 2
         self._under_way = True
         return start_ms, events
 

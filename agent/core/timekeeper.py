@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from agent.core.records import NewEvent
 from wire.batch import Anchor
+from wire.limits import TIME_MS_MAX
 
 STEP_MS = 500
 EARLIEST_UTC_MS = 1_704_067_200_000  # 2024-01-01: a clock before the software existed is not set
@@ -33,7 +34,7 @@ class Timekeeper:
 
     def observe(self, look: ClockReading) -> list[NewEvent]:
         """Take a look; returns `clock_known` when UTC becomes known and `clock_step` when it jumped."""
-        if not look.synchronised or look.utc_ms < EARLIEST_UTC_MS:
+        if not look.synchronised or not EARLIEST_UTC_MS <= look.utc_ms <= TIME_MS_MAX:
             return []
         known, self_anchor = self.anchor, Anchor(look.utc_ms - look.mono_ms, look.uncertainty_ms)
         if known is None:

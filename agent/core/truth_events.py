@@ -13,6 +13,7 @@ from agent.core.counter import Ruling
 from agent.core.records import NewEvent
 from drivers.meter import RawBlock
 from wire.batch import Column, Quality
+from wire.resolution import INTEGER_MAX, INTEGER_MIN
 
 EVENTS_AT_ONCE = 40  # some more than the values of a meter: a frame of garbage begins an event for each
 EVENT_EVERY_MS = 60_000  # after that
@@ -198,7 +199,9 @@ class TruthEvents:
         return NewEvent(now_ms, "plausible", self._meter, data)
 
     def _number(self, index: int, steps: int | None) -> float | int | None:
-        return None if steps is None else self._columns[index].resolution.to_number(steps)
+        """In the measurand's unit; beyond what an event's integers can be, as a float."""
+        number = None if steps is None else self._columns[index].resolution.to_number(steps)
+        return number if number is None or INTEGER_MIN <= number <= INTEGER_MAX else float(number)
 
     def _may_say(self, now_ms: int) -> bool:
         """Whether there is room for a beginning, and with it for its end; else it is counted."""

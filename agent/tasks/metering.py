@@ -71,9 +71,11 @@ class Metering:
             last_ms = slot_start(*self._ended[name], interval_ms)
         elif opening is not None:
             last_ms = last_slot_ms(opening, name, boot, anchor)
-            if last_ms is not None and opening.boot != boot:
-                self.recorder.store.buffer.carry_over(name, last_ms)
         slots = next_slots(name, interval_ms, now_ms, anchor, last_ms)
+        if last_ms is None or last_ms > slots.next_ms:  # never read before, or when is not known: it begins here
+            self.recorder.store.buffer.carry_over(name, slots.next_ms - interval_ms)
+        elif opening is not None and opening.boot != boot:
+            self.recorder.store.buffer.carry_over(name, last_ms)
         gap = None
         if name in self._ended and last_ms is not None:
             gap = gap_since(name, interval_ms, last_ms, slots.next_ms, now_ms)

@@ -121,10 +121,15 @@ class Recorder:
         """Commit all that is pending, and what comes meanwhile; False when the disk would not take it."""
         async with self._lock:
             self._close_gaps()
-            while self._pending:
+            while self._pending or self._losses:
                 if not await self._commit():
                     return False
             return True
+
+    def reconfigure(self, policies: Policies) -> None:
+        """Take new policies; what is pending is committed now, as its window may have become shorter."""
+        self.policies = policies
+        self._wake.ring()
 
     async def begin_epoch(self, reason: str) -> bool:
         """Seal what is open under the old epoch, begin a new one, and say so in it; not while the disk is ill."""
@@ -157,7 +162,11 @@ class Recorder:
         return bool(self.meters) and all(meter.is_idle_until(self._commit_by_ms) for meter in self.meters)
 
     async def _commit(self) -> bool:
-        """All that is pending now; what comes meanwhile waits for its own window, else a slow disk would never rest."""
+        """All that is pending now; what comes meanwhile waits for its own window, else a slow disk would never rest.
+
+        What had to be given up is stated first: later readings without that would pass for all there were.
+        """
+        self._pending.extendleft(reversed(self._losses.take(self.clock.mono_ms())))
         left = len(self._pending)
         while left > 0 and self._pending:
             count = min(left, len(self._pending), GROUP_MAX)
@@ -174,9 +183,7 @@ class Recorder:
             self.progress.open_records += count
             if self._oldest_open_ms is None:
                 self._oldest_open_ms = records[0].mono_ms
-            losses = self._losses.take(self.clock.mono_ms())
-            self._pending.extend(losses)
-            left += len(losses) - count
+            left -= count
         self.progress.pending_records = len(self._pending)
         if not self._pending:
             self.watchdog.forget("recording")
@@ -191,6 +198,7 @@ class Recorder:
             self.room.failed(error)
             return False
         self.room.was_written()
+        self.watchdog.beat("recording", self.clock.mono_ms() + self.policies.durability_ms + STUCK_MS)
         return True
 
     def _take_slots(self, records: Sequence[NewRecord]) -> dict[str, int]:

@@ -356,3 +356,43 @@ def test_a_second_agent_is_refused(box: TestBuffer) -> None:
         Buffer.open(box.path, Identity("apt-1", "machine", BOOTS[0]))
     box.buffer.close()
     box.open()
+
+
+# Records that the wire cannot say
+
+
+@pytest.mark.parametrize("number", [10**19, 10**30])
+def test_an_event_that_no_batch_can_hold_is_dropped_by_name_and_holds_nothing_up(box: TestBuffer, number: int) -> None:
+    box.readings(20)
+    box.commit(NewEvent(5, "implausible", "main", {"value": number}))
+    box.readings(20)
+    box.seal()
+    (batch,) = box.batches()
+    (event,) = [one for one in batch.events if one.kind == "dropped"]
+    assert event.data["events"] == {"implausible": 1}
+    assert "int64" in event.data["reason"] or "integer" in event.data["reason"]
+
+
+def test_what_an_older_agent_left_open_that_no_batch_can_hold_is_no_damage(
+    box: TestBuffer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.readings(20)
+    with monkeypatch.context() as older:
+        older.setattr("agent.adapters.buffer.sayable", lambda group: group)
+        box.commit(NewEvent(-3_000, "gap", "main", {"value": 10**19}))
+    box.readings(20)
+    box.kill()
+    opening = box.open()
+    assert opening.moved_aside is None
+    assert sum(len(series.readings) for batch in box.batches() for series in batch.series) == 40
+
+
+def test_an_account_never_goes_back(box: TestBuffer) -> None:
+    """The gap of readings given up may be stated in a batch of its own, after later readings."""
+    box.readings(100)
+    box.seal()
+    given_up = {"reason": "not_kept", "from_ms": 10_000, "to_ms": 19_001, "slots": 10}
+    box.commit(NewEvent(100_500, "gap", "main", given_up), due={"main": 10})
+    box.seal()
+    box.kill()
+    assert box.open().accounted_ms["main"] == 100_000

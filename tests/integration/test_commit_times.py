@@ -13,8 +13,9 @@ from recording_rig import Rig, batches_in, committed, policies, sick
 from virtual_time import run_virtual
 
 from agent.adapters.buffer_file import BufferFileError
-from agent.core.records import NewEvent
+from agent.core.records import Group, NewEvent
 from agent.core.slots import MeterSlots
+from agent.tasks import recording
 
 
 @pytest.fixture
@@ -190,3 +191,70 @@ def test_a_burst_is_committed_in_groups_at_once(path: Path) -> None:
 
     run_virtual(scenario())
     assert sum(len(batch.events) for batch in batches_in(path)) == 200
+
+
+def test_a_shorter_durability_counts_from_the_reload_on(path: Path) -> None:
+    async def scenario() -> None:
+        rig = Rig(path, policies(durability_ms=600_000, max_bytes=100_000))
+        rig.add_meter(interval_ms=10_000)
+        async with rig.running():
+            await rig.pass_s(30.5)
+            rig.recorder.reconfigure(policies(durability_ms=0))
+            assert rig.progress.pending_records == 3
+            await rig.pass_s(0.1)
+            assert (committed(rig), rig.progress.pending_records) == (3, 0)
+            await rig.pass_s(10)
+            assert (committed(rig), rig.progress.pending_records) == (4, 0)
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize(("meters", "commit_s"), [(20, 3.0), (100, 0.5)])
+def test_a_slow_disk_that_keeps_up_is_not_taken_for_a_hang(path: Path, meters: int, commit_s: float) -> None:
+    async def scenario() -> None:
+        rig = Rig(path)
+        run = rig.recorder.store.run
+
+        async def slow(work: Callable[[], Any]) -> Any:
+            await asyncio.sleep(commit_s)
+            return await run(work)
+
+        for number in range(meters):
+            rig.add_meter(f"meter-{number}")
+        async with rig.running():
+            rig.recorder.store.run = slow  # type: ignore[method-assign]
+            await rig.pass_s(300)
+            assert committed(rig) > 200 * meters / 2
+            rig.recorder.store.run = run  # type: ignore[method-assign]
+        assert rig.overdue == []
+
+    run_virtual(scenario())
+
+
+def test_what_was_given_up_is_stated_before_what_came_after_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a power cut in between would leave it unexplained: the later readings account for all before them."""
+    monkeypatch.setattr(recording, "PENDING_MAX", 600)
+    groups: list[Group] = []
+
+    async def scenario() -> None:
+        rig = Rig(path)
+        rig.add_meter()
+        commit = rig.buffer.commit
+
+        def noted(group: Group) -> int:
+            groups.append(group)
+            return commit(group)
+
+        async with rig.running():
+            await rig.pass_s(100)
+            heal = sick(rig, "commit")
+            await rig.pass_s(1_000)
+            heal()
+            rig.buffer.commit = noted  # type: ignore[method-assign]
+            await rig.pass_s(10)
+
+    run_virtual(scenario())
+    first = groups[0].records[0]
+    assert isinstance(first, NewEvent)
+    assert (first.kind, first.data["reason"]) == ("gap", "not_kept")
+    assert first.data["slots"] > 300

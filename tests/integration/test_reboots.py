@@ -108,3 +108,19 @@ def test_utc_that_becomes_known_while_the_meters_are_set_up_moves_their_slots(
         boot.cut_power()
 
     run_virtual(scenario())
+
+
+def test_a_meter_that_was_never_read_before_the_power_cut_has_its_slots_explained(tmp_path: Path) -> None:
+    """The box is put up, is cut before the first quarter of an hour has come, and stays off for a day."""
+    settings = parse(CONFIG, tmp_path / "agent.toml")
+
+    async def scenario() -> None:
+        first = Boot(tmp_path, 1, 0)
+        assert await first.begin(settings) == []
+        first.cut_power()
+        second = Boot(tmp_path, 2, 86_400_000)
+        (gap,) = await second.begin(settings)
+        assert gap.data["slots"] in {95, 96}
+        second.cut_power()
+
+    run_virtual(scenario())

@@ -6,6 +6,8 @@ import itertools
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.core.records import NewEvent
 from agent.core.slots import MeterSlots
@@ -197,3 +199,20 @@ def test_whatever_happens_each_slot_is_accounted_for_once(seed: int) -> None:
     assert all(left[1] == right[0] for left, right in itertools.pairwise(covered))
     assert all(to_ms - from_ms == 1_000 * count for from_ms, to_ms, count in covered)
     assert due == sum(count for *_, count in covered)
+
+
+def test_a_step_soon_after_the_boot_moves_no_slot_to_before_polling_began() -> None:
+    slots = MeterSlots("main", 900_000, 15_000, 900_000 * 2_000_000 - 16_000)
+    assert slots.next_ms == 16_000
+    slots.realign(900_000 * 2_000_000 + 284_500)  # the nearest aligned instant lies before the boot
+    assert slots.next_ms == 615_500
+
+
+@given(st.lists(st.integers(0, 9_999), min_size=1, max_size=8), st.integers(0, 20_000))
+def test_however_often_utc_steps_no_slot_is_begun_twice(steps: list[int], began_ms: int) -> None:
+    slots = MeterSlots("main", 10_000, began_ms)
+    start_ms, _ = slots.take(slots.next_ms)
+    for boot_utc_ms in steps:
+        slots.realign(boot_utc_ms)
+        assert slots.next_ms >= start_ms + 5_000
+        assert (slots.next_ms + boot_utc_ms) % 10_000 == 0

@@ -6,6 +6,7 @@ import pytest
 
 from agent.core.timekeeper import EARLIEST_UTC_MS, STEP_MS, ClockReading, Timekeeper
 from wire.batch import Anchor
+from wire.limits import TIME_MS_MAX
 
 BOOT_UTC_MS = 1_790_000_000_000
 
@@ -72,3 +73,9 @@ def test_a_more_certain_look_is_taken_over_without_a_word() -> None:
     assert keeper.anchor == Anchor(BOOT_UTC_MS + 100, 20)
     assert keeper.observe(look(61_000, 0, uncertainty_ms=20)) == []
     assert keeper.anchor == Anchor(BOOT_UTC_MS + 100, 20)
+
+
+def test_a_clock_beyond_what_can_be_written_is_none() -> None:
+    keeper = Timekeeper()
+    assert keeper.observe(ClockReading(1_000, TIME_MS_MAX + 1, synchronised=True, uncertainty_ms=1)) == []
+    assert keeper.anchor is None
