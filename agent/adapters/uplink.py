@@ -128,6 +128,7 @@ class MqttUplink:
         self._stopped = asyncio.Event()
         self._stopped.set()
         self._muted = False
+        self._connection: object | None = None  # of awscrt's threads only: which one stands
         credentials = read_credentials(settings)
         self._credentials = _digest(credentials)
         self._client = mqtt5.Client(self._options(client_id, _tls_context(settings, *credentials)))
@@ -212,13 +213,16 @@ class MqttUplink:
         self._post(Received(payload.encode() if isinstance(payload, str) else bytes(payload or b"")))
 
     def _on_connected(self, _data: mqtt5.LifecycleConnectSuccessData) -> None:
+        mine = self._connection = object()
         if self._settings.confirm == "puback":  # no receipts are to come, and asking for them may be denied
             self._post(Connected(None))
             return
         subscription = mqtt5.Subscription(self._settings.receipts, mqtt5.QoS.AT_LEAST_ONCE)
 
         def granted(future: Any) -> None:
-            self._post(Connected(_subscription_problem(future)))
+            # A disconnection fails the subscription too, and is told first: after it this would be news of nothing.
+            if self._connection is mine:
+                self._post(Connected(_subscription_problem(future)))
 
         self._client.subscribe(mqtt5.SubscribePacket([subscription])).add_done_callback(granted)
 
@@ -231,6 +235,7 @@ class MqttUplink:
             self._post(Disconnected(_words(data.exception)))
 
     def _on_disconnection(self, data: mqtt5.LifecycleDisconnectData) -> None:
+        self._connection = None
         packet = data.disconnect_packet
         if packet is not None and packet.reason_code:
             code = int(packet.reason_code)

@@ -57,9 +57,10 @@ class Delivery:
     # What happened
 
     def on_connected(self, now_ms: int) -> list[Action]:
+        """The last connection has ended, told or not: what failed on it is not parked on this one."""
+        self.on_disconnected()
         self.connected, self._ack_timeouts = True, 0
         self._paused_until_ms = now_ms if not self._denied else self._paused_until_ms
-        self._rewind()
         return self.tick(now_ms)
 
     def on_disconnected(self) -> None:

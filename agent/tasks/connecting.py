@@ -93,8 +93,10 @@ class Connection:
     def where(self) -> str:
         return f"{self.settings.endpoint}:{self.settings.port}"
 
-    def connected(self, event: Connected) -> None:
-        """The uplink says so."""
+    def connected(self, event: Connected) -> bool:
+        """The uplink says so; False when that connection was given up before the news was read."""
+        if self._connect_at_ms is not None:
+            return False
         now_ms = self.clock.mono_ms()
         self.progress.connected, self.progress.connected_since_ms = True, now_ms
         self._slow_at_ms, self._said_slow = None, False
@@ -105,6 +107,8 @@ class Connection:
             self._renew_at_ms = now_ms + RENEW_MS
         else:
             self.changes.say("receipts", "subscribed to", logging.DEBUG)
+            self._renew_at_ms = None
+        return True
 
     async def disconnected(self, event: Disconnected) -> None:
         """The uplink says so, or whoever has found that it is of no use any more."""

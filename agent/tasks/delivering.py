@@ -119,8 +119,8 @@ class Courier:
                 self._say_published(event)
                 await self._do(delivery.on_published(now_ms, event.batch_id, event.outcome))
             case Connected():
-                self._connection.connected(event)
-                await self._do(delivery.on_connected(self.clock.mono_ms()))
+                if self._connection.connected(event):
+                    await self._do(delivery.on_connected(self.clock.mono_ms()))
             case Disconnected():
                 await self._disconnected(event)
             case Reconfigured():

@@ -115,6 +115,40 @@ def test_receipts_that_are_not_granted_are_said_and_asked_for_again(
     assert log() == [CONNECTED, f"ERROR receipts: not granted: SUBACK 0x87; {step}"]
 
 
+def test_news_of_a_connection_that_was_given_up_meanwhile_counts_for_nothing(make: Callable[..., CourierRig]) -> None:
+    async def scenario() -> None:
+        rig = make()
+        async with rig.running():
+            await rig.pass_s(10 * MINUTE_S)
+            sent = len(rig.network.published)
+            rig.courier.random.seed(1)  # a pause that is not nought
+            rig.network.say(Disconnected("gone", rejected=True))
+            rig.network.say(Connected("the connection is gone"))
+            await asyncio.sleep(0.1)
+            assert not rig.rig.progress.connected
+            assert rig.rig.progress.uplink_state.startswith("not connected to broker:8883: gone")
+            assert len(rig.network.published) == sent
+            await rig.pass_s(20 * MINUTE_S)
+            assert len(rig.network.attempts_ms) == 2, "and does not end the next one"
+            await rig.confirm()
+            assert rig.waiting == 0
+
+    run_virtual(scenario())
+
+
+def test_receipts_that_are_granted_at_last_end_the_wait_for_them(make: Callable[..., CourierRig]) -> None:
+    async def scenario() -> None:
+        rig = make()
+        rig.network.connect = lambda: Connected("SUBACK 0x87")
+        async with rig.running():
+            await rig.pass_s(MINUTE_S)
+            rig.network.say(Connected(None))
+            await rig.pass_s(20 * MINUTE_S)
+            assert len(rig.network.attempts_ms) == 1
+
+    run_virtual(scenario())
+
+
 def test_a_reload_connects_afresh_with_the_new_settings(make: Callable[..., CourierRig]) -> None:
     async def scenario() -> None:
         rig = make()

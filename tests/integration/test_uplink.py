@@ -235,6 +235,25 @@ def test_receipts_that_are_not_granted_are_told_with_the_connection(broker: Scri
     run(scenario())
 
 
+def test_a_connection_that_ends_before_its_receipts_are_granted_is_told_as_ended_only(
+    broker: ScriptedBroker, settings: Uplink
+) -> None:
+    """awscrt tells of the disconnection first, and then that the subscription has failed."""
+    broker.behaviour = Behaviour(hang_up_on_subscribe=True)
+
+    async def scenario() -> None:
+        async with client(settings, broker) as box:
+            await box.next(Disconnected)
+            await asyncio.sleep(0.2)
+            assert box.events.empty()
+            await box.uplink.stop()
+            broker.behaviour = Behaviour()
+            box.uplink.start()
+            assert (await box.next(Connected)).receipts is None
+
+    run(scenario())
+
+
 def test_where_the_brokers_word_is_enough_nothing_is_subscribed_to(broker: ScriptedBroker, settings: Uplink) -> None:
     broker.behaviour = Behaviour(suback=0x87)
 

@@ -24,6 +24,7 @@ class Behaviour:
     puback: int | None = 0
     disconnect: int | None = None  # sent instead of the first PUBACK
     hang_up_on_publish: bool = False
+    hang_up_on_subscribe: bool = False
     connects: int = 0
     client_ids: list[str] = field(default_factory=list)
     published: list[tuple[str, bytes]] = field(default_factory=list)
@@ -106,6 +107,8 @@ class ScriptedBroker:
                     writer.write(_packet(0x20, bytes((0, behaviour.connack, 0))))
                     if behaviour.connack == 0:
                         behaviour._writers.append(writer)
+            case 8 if behaviour.hang_up_on_subscribe:
+                writer.transport.abort()
             case 8:  # SUBSCRIBE
                 writer.write(_packet(0x90, body[:2] + bytes((0, behaviour.suback))))
             case 3:  # PUBLISH, QoS 1

@@ -324,6 +324,16 @@ def test_a_disconnect_forgets_what_the_broker_has_not_taken_and_it_is_loaded_aga
     assert box.connect() == [3, 2]
 
 
+def test_a_new_connection_forgets_what_failed_on_the_last_even_if_its_end_was_never_told() -> None:
+    box = Box(sealed(1))
+    box.connect()
+    for _ in range(LIMITS.park_after - 1):
+        box.answer(1, Outcome.LOST)
+        box.sent_next()
+    box.answer(1, Outcome.LOST)
+    assert box.connect() == [1]
+
+
 def test_a_batch_that_is_not_published_after_all_holds_no_place() -> None:
     box = Box(*map(sealed, range(1, 40)), limits=FAST)
     flying = [*box.connect(), *(batch_id for _, batch_id in box.pass_ms(100))]
