@@ -128,7 +128,9 @@ def _range(what: str, item: object) -> tuple[int, int]:
 def _held(what: str, item: object) -> tuple[int, int, str]:
     if not isinstance(item, list) or len(item) != 3 or not isinstance(item[2], str):  # noqa: PLR2004 - as said
         raise WireError(f"receipt {what} is {_show(item)}, not [first, last, reason]")
-    return *_range(what, item[:2]), item[2][:REASON_CHARS_MAX]
+    reason = item[2][:REASON_CHARS_MAX]
+    # JSON escapes can give half a surrogate pair, which no file or terminal takes.
+    return *_range(what, item[:2]), reason.encode(errors="replace").decode()
 
 
 def _digest(what: str, item: object) -> str:

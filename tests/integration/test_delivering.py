@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import sqlite3
 from collections.abc import Callable
@@ -228,6 +229,21 @@ def test_what_the_cloud_holds_is_shown_kept_and_no_longer_sent(
     run_virtual(scenario())
     held = "ERROR held by the cloud: conflict: other content; its bytes are kept, see `wattpost buffer`"
     assert log().count(held) == 1
+
+
+def test_a_reason_with_half_a_surrogate_pair_is_kept_like_any_other(make: Callable[..., CourierRig]) -> None:
+    async def scenario() -> None:
+        rig = make()
+        async with rig.running():
+            await rig.pass_s(12 * MINUTE_S)
+            key = rig.network.batches()[0].key
+            held = [[key.first, key.last, "conflict \ud800"]]
+            receipt = {"v": 1, "epoch": key.epoch.hex(), "through": 0, "held": held}
+            rig.network.say(Received(json.dumps(receipt).encode()))
+            await rig.pass_s(1)
+            assert rig.rig.progress.held_batches == 1
+
+    run_virtual(scenario())
 
 
 # A buffer that fails

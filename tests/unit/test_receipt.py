@@ -58,6 +58,20 @@ def test_reasons_of_uncommon_characters_fit_too(character: str) -> None:
     assert [len(reason) for _, _, reason in parse_receipt(wide.to_json()).held] == [200] * 100
 
 
+def test_half_a_pair_in_a_reason_is_read_as_a_question_mark() -> None:
+    """JSON can say it, SQLite and UTF-8 cannot."""
+    ((_, _, reason),) = parse_receipt(said(held=[[131, 131, "bad \ud800 \U0001f50b"]])).held
+    assert reason == "bad ? \U0001f50b"
+
+
+@pytest.mark.parametrize("key", ["v", "epoch", "through", "digest", "ranges", "held", "pace", "answers"])
+def test_half_a_pair_elsewhere_is_refused_in_words_that_can_be_stored(key: str) -> None:
+    for value in ("\ud800", ["\ud800"], [[1, 2, ["\ud800"]]]):
+        with pytest.raises(WireError) as caught:
+            parse_receipt(said(**{key: value}))
+        assert str(caught.value).encode()
+
+
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
