@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from agent.adapters.buffer_file import BufferFile
 from agent.core.delivery_actions import Sealed
-from agent.core.receipts import Unconfirmed, Verdict, judge
+from agent.core.receipts import DAMAGED, Unconfirmed, Verdict, judge
 from wire.batch import Anchor, Batch
 from wire.codec import decode
 from wire.errors import WireError
@@ -88,12 +88,12 @@ class Outbox:
         """Batches of the receipt's epoch up to the highest number that it names."""
         highest = max([receipt.through, *(r[1] for r in receipt.ranges), *(h[1] for h in receipt.held)])
         rows = self._file.db.execute(
-            "SELECT id, first, last, sent, digests FROM batch WHERE epoch = ? AND first <= ? ORDER BY id",
+            "SELECT id, first, last, sent, digests, held FROM batch WHERE epoch = ? AND first <= ? ORDER BY id",
             (receipt.epoch, highest),
         )
         return [
-            Unconfirmed(id_, first, last, bool(sent), tuple(str(digests).split()))
-            for id_, first, last, sent, digests in rows
+            Unconfirmed(id_, first, last, bool(sent), tuple(str(digests).split()), held == DAMAGED)
+            for id_, first, last, sent, digests, held in rows
         ]
 
     def delete(self, batch_ids: Iterable[int]) -> int:

@@ -10,16 +10,22 @@ from dataclasses import dataclass
 
 from wire.receipt import Receipt
 
+DAMAGED = "damaged on the box"  # why a batch is held here that the cloud has nothing to do with
+
 
 @dataclass(frozen=True, slots=True)
 class Unconfirmed:
-    """A sealed batch in the buffer. `digests` holds that of each revision sent; `sent`: it may have left the box."""
+    """A sealed batch in the buffer. `digests` holds that of each revision sent; `sent`: it may have left the box.
+
+    `damaged`: its bytes are no longer what was sealed, so its numbers were told as dropped.
+    """
 
     id: int
     first: int
     last: int
     sent: bool
     digests: tuple[str, ...]
+    damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,8 @@ def judge(receipt: Receipt, sealed_through: int, batches: Sequence[Unconfirmed],
 
     Held goes before stored: in a conflict other content is stored under the numbers, and ours lies in quarantine.
     `retired` is an epoch no longer in use: there, numbers beyond what was sealed are another history's (a restored
-    backup), and only batches that the receipt answers one by one count.
+    backup), and only batches that the receipt answers one by one count. So it is with a damaged one: ranges cover its
+    numbers because it was told as dropped, and what is left of it may be all that there is.
     """
     spans = [(1, receipt.through), *receipt.ranges] if receipt.through else list(receipt.ranges)
     claims = spans + [(first, last) for first, last, _ in receipt.held]
@@ -45,10 +52,9 @@ def judge(receipt: Receipt, sealed_through: int, batches: Sequence[Unconfirmed],
     reasons = {(first, last): reason for first, last, reason in receipt.held}
     ours = [batch for batch in batches if batch.sent]
     answered = [batch for batch in ours if not set(batch.digests).isdisjoint(receipt.answers)]
-    held = [batch for batch in ours if (batch.first, batch.last) in reasons and batch not in answered]
-    covered = [
-        batch for batch in batches if batch not in held and any(a <= batch.first and batch.last <= b for a, b in spans)
-    ]
+    whole = [batch for batch in batches if not batch.damaged]
+    held = [b for b in whole if b.sent and (b.first, b.last) in reasons and b not in answered]
+    covered = [b for b in whole if b not in held and any(first <= b.first and b.last <= last for first, last in spans)]
     misfit = None
     if highest > sealed_through:
         covered = []

@@ -13,7 +13,7 @@ from agent.adapters.logs import Changes
 from agent.adapters.uplink import Connected, Disconnected, Published, Received, UplinkEvent
 from agent.core.delivery import Delivery
 from agent.core.delivery_actions import Action, Confirmed, Load, Outcome, Publish, Reconnect, Sealed
-from agent.core.receipts import Verdict
+from agent.core.receipts import DAMAGED, Verdict
 from agent.core.records import NewEvent
 from agent.core.watchdog import Watchdog
 from agent.settings import Uplink
@@ -31,7 +31,6 @@ NAP_MS = 60_000
 STUCK_MS = 180_000
 EPOCH_PAUSE_MS = 60 * 60_000  # a far end that sends nonsense costs one epoch an hour, not one a message
 EVENTS_MAX = 10_000
-DAMAGED = "damaged on the box"
 BACKLOG = "backlog"
 
 

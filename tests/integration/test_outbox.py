@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from boxes import ANCHOR, BOOTS, TestBuffer, confirm, receipt
 
+from agent.core.receipts import DAMAGED
 from wire.codec import decode, digest
 from wire.receipt import Receipt
 
@@ -68,6 +69,21 @@ def test_what_the_cloud_holds_is_kept_not_sent_and_counted_once(box: TestBuffer)
     assert box.buffer.outbox.body(1) is not None
     assert confirm(box, receipt(box, 10)) == ((1,), 10)  # put right in the cloud, and stored after all
     assert box.buffer.outbox.count_held() == 0
+
+
+def test_what_is_damaged_here_is_kept_whatever_is_told_of_its_numbers_until_it_is_answered_itself(
+    box: TestBuffer,
+) -> None:
+    box.readings(10)
+    box.seal()
+    box.readings(10)
+    box.seal()
+    mark = digest(box.bodies()[0])
+    box.buffer.outbox.set_aside(1, DAMAGED)
+    assert confirm(box, receipt(box, 20, held=((1, 10, "conflict"),))) == ((2,), 10)
+    assert box.buffer.outbox.count_held() == 1
+    assert confirm(box, receipt(box, 20)) == ((), 0)
+    assert confirm(box, receipt(box, 20, answers=(mark,))) == ((1,), 10)
 
 
 def test_batches_are_loaded_newest_first_and_each_once(box: TestBuffer) -> None:

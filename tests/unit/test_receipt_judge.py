@@ -108,6 +108,14 @@ def test_what_is_held_is_kept_also_where_other_content_is_stored_under_its_numbe
     assert judge(given, 30, THREE) == Verdict(delete=(1, 21), held=((11, "conflict"),), stored_to=30)
 
 
+def test_what_is_damaged_here_goes_by_no_range_for_it_was_told_as_dropped_and_may_be_stored_nowhere() -> None:
+    spoilt = [THREE[0], replace(THREE[1], damaged=True), THREE[2]]
+    assert judge(receipt(30), 30, spoilt) == Verdict(delete=(1, 21), stored_to=30)
+    assert judge(receipt(20, digest="another"), 30, spoilt) == Verdict(delete=(1,), stored_to=20)
+    assert judge(receipt(0, held=((11, 20, "conflict"),)), 30, spoilt) == Verdict()
+    assert judge(replace(receipt(30), answers=("d20",)), 30, spoilt).delete == (1, 11, 21)
+
+
 @pytest.mark.parametrize("held", [(11, 19, "why"), (1, 20, "why"), (5, 5, "why")])
 def test_held_means_exactly_one_batch(held: tuple[int, int, str]) -> None:
     assert judge(receipt(0, held=(held,)), 30, THREE) == Verdict()
