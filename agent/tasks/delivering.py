@@ -179,9 +179,10 @@ class Courier:
         numbers = f"{batch.first}..{batch.last}"
         log.error("buffer: the bytes of batch %s are damaged; it is kept, not sent; the card fails: see dmesg", numbers)
         self.progress.held_batches = await self.store.run(buffer.outbox.count_held)
-        if batch.epoch == buffer.epoch:
-            data = {"first": batch.first, "last": batch.last, "records": records, "reason": DAMAGED}
-            self._event("dropped", data)
+        told: dict[str, object] = {"first": batch.first, "last": batch.last}
+        if batch.epoch != buffer.epoch:  # here, `first` and `last` would account for numbers of the epoch in use
+            told = {"epoch": batch.epoch.hex(), "old_first": batch.first, "old_last": batch.last}
+        self._event("dropped", {**told, "records": records, "reason": DAMAGED})
 
     def _say_published(self, event: Published) -> None:
         if event.outcome is Outcome.ACCEPTED:

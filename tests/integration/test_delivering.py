@@ -321,6 +321,30 @@ def test_a_batch_whose_bytes_are_damaged_is_kept_stated_and_not_sent(
     )
 
 
+def test_a_damaged_batch_of_an_epoch_before_is_told_with_that_epoch(make: Callable[..., CourierRig]) -> None:
+    """Under `first` and `last` its numbers would be those of others in the epoch that tells of it."""
+
+    async def scenario() -> None:
+        rig = make()
+        rig.network.connect = lambda: Disconnected("no route")
+        async with rig.running():
+            await rig.pass_s(10 * MINUTE_S)
+            old, db = rig.rig.buffer.epoch, rig.rig.buffer.file.db
+            assert await rig.rig.recorder.begin_epoch("receipt: test")
+            first, last = db.execute("SELECT first, last FROM batch WHERE id = 1").fetchone()
+            db.execute("UPDATE batch SET body = substr(body, 1, 100) WHERE id = 1")
+            rig.network.connect = lambda: Connected(None)
+            await rig.pass_s(20 * MINUTE_S)
+            (told,) = [data for kind, data in events_in(rig) if kind == "dropped"]
+            records = last - first + 1
+            assert told == {
+                "epoch": old.hex(), "old_first": first, "old_last": last,
+                "records": records, "reason": "damaged on the box",
+            }  # fmt: skip
+
+    run_virtual(scenario())
+
+
 def test_a_damaged_file_ends_the_courier_for_a_new_start(make: Callable[..., CourierRig]) -> None:
     damaged = BufferFileError("read from", Path("b"), "database disk image is malformed", sqlite3.SQLITE_CORRUPT)
 
