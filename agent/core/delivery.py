@@ -79,6 +79,10 @@ class Delivery:
         known.live = True  # it may have been loaded, and be on its way, before the news of it came
         return self.tick(now_ms)
 
+    def on_news_lost(self) -> None:
+        """Batches were sealed that nobody told of: the next `tick` begins to read the buffer from the newest."""
+        self._rewind()
+
     def on_loaded(self, now_ms: int, asked: Load, batches: Sequence[Sealed]) -> list[Action]:
         """The answer to `Load`. Fewer than asked for means that the buffer has no older ones."""
         self._loading = False

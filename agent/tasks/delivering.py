@@ -61,6 +61,7 @@ class Courier:
     _changes: Changes = field(init=False)
     _connection: Connection = field(init=False)
     _epoch_at_ms: int | None = None
+    _news_lost: bool = False
 
     def __post_init__(self) -> None:
         self._changes = Changes(log, self.progress.troubles)
@@ -70,7 +71,9 @@ class Courier:
 
     def sealed(self, batch: Sealed) -> None:
         """A new batch is in the buffer."""
-        if not self._events.full():
+        if self._events.full():
+            self._news_lost = True
+        else:
             self._events.put_nowait(batch)
 
     def reconfigure(self, settings: Uplink) -> None:
@@ -95,6 +98,9 @@ class Courier:
 
     async def _next_event(self) -> Event | None:
         """The next event, or None when it is time to do something."""
+        if self._news_lost:
+            self._news_lost = False
+            self.delivery.on_news_lost()
         if not self._events.empty():
             return self._events.get_nowait()
         now_ms = self.clock.mono_ms()

@@ -18,7 +18,7 @@ from virtual_time import run_virtual
 
 from agent.adapters.buffer_file import BufferFileError
 from agent.adapters.uplink import Connected, Disconnected, Received
-from agent.core.delivery_actions import Outcome
+from agent.core.delivery_actions import Outcome, Sealed
 from agent.tasks import delivering
 
 FAILING = BufferFileError("read from", Path("buffer.db"), "disk I/O error", sqlite3.SQLITE_IOERR)
@@ -150,6 +150,31 @@ def test_a_flood_of_events_begins_anew_and_stops_nothing(
 
     run_virtual(scenario())
     assert sum("10000 events waited" in line for line in log()) == 1
+
+
+def test_a_batch_sealed_while_no_more_events_can_wait_is_sent_soon_all_the_same(
+    make: Callable[..., CourierRig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        rig = make()
+        monkeypatch.setattr(rig.courier, "_events", asyncio.Queue(10))
+        flooded: list[int] = []
+
+        def sealed(batch: Sealed) -> None:
+            while len(rig.network.published) > 3 and not flooded and not rig.courier._events.full():
+                rig.network.say(Received(b"{}"))  # receipts wait for a slow disk
+            if rig.courier._events.full():
+                flooded.append(batch.id)
+            rig.courier.sealed(batch)
+
+        rig.rig.recorder.on_sealed = sealed
+        async with rig.running():
+            await rig.pass_s(30 * MINUTE_S)
+            assert len(flooded) == 1
+            assert flooded[0] in [batch_id for batch_id, _ in rig.network.published]
+            assert len(rig.network.attempts_ms) == 1
+
+    run_virtual(scenario())
 
 
 # Receipts

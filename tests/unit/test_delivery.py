@@ -37,6 +37,17 @@ def test_on_connecting_the_backlog_is_loaded_newest_first() -> None:
     assert box.done[0] == Load(None, LIMITS.load_count)
 
 
+def test_after_news_were_lost_the_backlog_is_loaded_again_from_the_newest_and_nothing_sent_twice() -> None:
+    box = Box(sealed(1), limits=FAST)
+    box.connect()
+    box.answer(1)
+    box.stored.append(sealed(2))
+    assert box.pass_ms(1_000) == []
+    box.delivery.on_news_lost()
+    assert box.sent_next()[1] == 2
+    assert box.pass_ms(1_000) == []
+
+
 def test_the_backlog_is_paced_and_never_more_than_a_few_are_in_flight() -> None:
     box = Box(*map(sealed, range(1, 101)))
     box.connect()
