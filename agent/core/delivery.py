@@ -45,6 +45,8 @@ class Delivery:
     _paused_until_ms: int = 0
     _denied: int = 0
     _ack_timeouts: int = 0
+    _undeleted: set[int] = field(default_factory=set)  # `Confirmed`, but the buffer could not
+    _delete_from_ms: int = 0
     _drained: bool = True  # False from a backlog batch first sent until the end of the backlog was asked after
 
     def __post_init__(self, confirm_interval_ms: int) -> None:
@@ -53,6 +55,8 @@ class Delivery:
     def configure(self, *, confirm_by_puback: bool, confirm_interval_ms: int) -> None:
         """What a reload of the configuration can change."""
         self.confirm_by_puback, self._tracked.confirm_interval_ms = confirm_by_puback, confirm_interval_ms
+        if not confirm_by_puback:
+            self._undeleted.clear()
 
     # What happened
 
@@ -92,13 +96,23 @@ class Delivery:
         if batches:
             self._cursor = batches[-1].id
         for batch in batches:
-            if batch.id not in self._tracked.entries:
+            if batch.id not in self._tracked.entries and batch.id not in self._undeleted:
                 self._tracked.entries[batch.id] = Entry(batch, live=False)
         return self.tick(now_ms)
 
     def on_load_failed(self, now_ms: int) -> list[Action]:
         """The buffer could not answer `Load`: asked again after a while."""
         self._loading, self._load_from_ms = False, now_ms + self.limits.load_retry_ms
+        return self.tick(now_ms)
+
+    def on_delete_failed(self, now_ms: int, batch_id: int) -> list[Action]:
+        """The buffer could not delete a `Confirmed` batch: asked to again after a while, and not sent again till then.
+
+        So many that they do not fit in memory are sent again with the next connection.
+        """
+        if len(self._undeleted) < self.limits.tracked_max:
+            self._undeleted.add(batch_id)
+        self._delete_from_ms = now_ms + self.limits.load_retry_ms
         return self.tick(now_ms)
 
     def on_unreadable(self, now_ms: int, batch_id: int) -> list[Action]:
@@ -161,7 +175,7 @@ class Delivery:
         if any(now_ms - entry.since_ms >= self.limits.flying_max_ms for entry in self._tracked.having(State.FLYING)):
             return [Reconnect("a publish got neither PUBACK nor time-out")]
         self._tracked.ask_again(now_ms)
-        actions: list[Action] = []
+        actions = self._deletes(now_ms)
         if now_ms >= self._paused_until_ms:
             actions += self._publishes(now_ms)
         if self._wants_load(now_ms) and now_ms >= self._load_from_ms:
@@ -184,6 +198,8 @@ class Delivery:
                     paced = 0 if entry.live else self._next_backlog_ms
                     times.append(max(entry.not_before_ms, self._paused_until_ms, paced))
         times += self._tracked.next_ask_ms()
+        if self._undeleted:
+            times.append(self._delete_from_ms)
         if self._wants_load(now_ms):
             times.append(self._load_from_ms)
         return None if not times else max(now_ms, int(min(times)) + 1)
@@ -201,6 +217,13 @@ class Delivery:
         ready = sum(entry.is_ready(now_ms) for entry in self._tracked.entries.values())
         room = len(self._tracked.entries) + self.limits.load_count <= self.limits.tracked_max
         return not (self._loading or self._exhausted) and room and ready < self.limits.in_flight_max
+
+    def _deletes(self, now_ms: int) -> list[Action]:
+        if now_ms < self._delete_from_ms:
+            return []
+        due = sorted(self._undeleted)[: self.limits.load_count]
+        self._undeleted.difference_update(due)
+        return [Confirmed(batch_id) for batch_id in due]
 
     def _publishes(self, now_ms: int) -> list[Action]:
         room = self._room()

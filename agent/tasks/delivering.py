@@ -143,11 +143,12 @@ class Courier:
                 case Load():
                     queue += await self._load(action)
                 case Confirmed(batch_id):
-                    await self._delete_by_puback(batch_id)
+                    queue += await self._delete_by_puback(batch_id)
                 case Reconnect(reason):
                     await self._disconnected(Disconnected(reason))
 
-    # A buffer that cannot be read now loses nothing: the machine hears of it, and asks again later.
+    # A buffer that cannot be read or written now loses nothing: the machine hears of it, and asks again later. None of
+    # these may raise, but for a damaged file: what else the machine has asked for would not be done.
 
     async def _load(self, asked: Load) -> list[Action]:
         outbox = self.store.buffer.outbox
@@ -174,21 +175,25 @@ class Courier:
         elif _is_whole(body):
             self._connection.uplink.publish(batch_id, body)
         else:
-            await self._set_aside(batch_id)
-            return self.delivery.on_withdrawn(self.clock.mono_ms(), batch_id)
+            return await self._set_aside(batch_id)
         return []
 
-    async def _set_aside(self, batch_id: int) -> None:
+    async def _set_aside(self, batch_id: int) -> list[Action]:
         """The bytes of a batch are no longer what was sealed: nobody could read them, so they are kept, not sent."""
-        buffer = self.store.buffer
-        batch, records = await self.store.run(lambda: buffer.outbox.set_aside(batch_id, DAMAGED))
+        outbox = self.store.buffer.outbox
+        try:
+            batch, records = await self.store.run(lambda: outbox.set_aside(batch_id, DAMAGED))
+        except BufferFileError as error:
+            self.recorder.room.failed(error)
+            return self.delivery.on_unreadable(self.clock.mono_ms(), batch_id)
         numbers = f"{batch.first}..{batch.last}"
         log.error("buffer: the bytes of batch %s are damaged; it is kept, not sent; the card fails: see dmesg", numbers)
-        self.progress.held_batches = await self.store.run(buffer.outbox.count_held)
+        self.progress.held_batches += 1
         told: dict[str, object] = {"first": batch.first, "last": batch.last}
-        if batch.epoch != buffer.epoch:  # here, `first` and `last` would account for numbers of the epoch in use
+        if batch.epoch != self.store.buffer.epoch:  # there, `first` and `last` would account for others' numbers
             told = {"epoch": batch.epoch.hex(), "old_first": batch.first, "old_last": batch.last}
         self._event("dropped", {**told, "records": records, "reason": DAMAGED})
+        return self.delivery.on_withdrawn(self.clock.mono_ms(), batch_id)
 
     def _say_published(self, event: Published) -> None:
         if event.outcome is Outcome.ACCEPTED:
@@ -283,10 +288,18 @@ class Courier:
     def _event(self, kind: str, data: dict[str, object]) -> None:
         self.recorder.add([NewEvent(self.clock.mono_ms(), kind, None, data)])
 
-    async def _delete_by_puback(self, batch_id: int) -> None:
-        records = await self.recorder.room.run(lambda: self.store.buffer.outbox.delete([batch_id]))
+    async def _delete_by_puback(self, batch_id: int) -> list[Action]:
+        try:
+            records = await self.recorder.room.run(lambda: self.store.buffer.outbox.delete([batch_id]))
+        except BufferFileError as error:
+            self.recorder.room.failed(error)
+            return self.delivery.on_delete_failed(self.clock.mono_ms(), batch_id)
         self.progress.confirmed_records += records
-        await self._deleted(1, records)
+        try:
+            await self._deleted(1, records)
+        except BufferFileError as error:  # only what is shown of the buffer is old for it
+            self.recorder.room.failed(error)
+        return []
 
 
 def _is_whole(body: bytes) -> bool:

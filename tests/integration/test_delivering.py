@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -311,6 +312,61 @@ def test_a_buffer_that_cannot_be_read_for_a_while_delays_and_loses_nothing(
 
     run_virtual(scenario())
     assert [line for line in log() if line.startswith("ERROR")] == [f"ERROR buffer: {FAILING}"]
+
+
+def test_a_delete_that_fails_is_done_again_and_holds_up_nothing_else(
+    make: Callable[..., CourierRig], log: Callable[[], list[str]]
+) -> None:
+    async def scenario() -> None:
+        rig = make(replace(SETTINGS, confirm="puback"))
+        rig.network.connect = lambda: Disconnected("no route")
+        async with rig.running():
+            await rig.pass_s(5 * 3_600)
+            outbox, backlog = rig.rig.buffer.outbox, rig.waiting
+            healthy, tries = outbox.delete, itertools.count()
+
+            def delete(ids: Iterable[int]) -> int:
+                if next(tries) % 2 == 0:
+                    raise FAILING
+                return healthy(ids)
+
+            outbox.delete = delete  # type: ignore[method-assign]
+            rig.network.connect = lambda: Connected(None)
+            await rig.pass_s(15 * MINUTE_S)
+            sent = [batch_id for batch_id, _ in rig.network.published]
+            assert len(sent) == len(set(sent)) > backlog > 40
+            outbox.delete = healthy  # type: ignore[method-assign]
+            await rig.pass_s(MINUTE_S)
+            assert rig.waiting == rig.rig.progress.batches == 0
+            assert len(rig.network.published) == len({batch_id for batch_id, _ in rig.network.published})
+
+    run_virtual(scenario())
+
+
+def test_a_damaged_batch_that_cannot_be_set_aside_holds_up_nothing_else(make: Callable[..., CourierRig]) -> None:
+    async def scenario() -> None:
+        rig = make()
+        rig.network.connect = lambda: Disconnected("no route")
+        async with rig.running():
+            await rig.pass_s(60 * MINUTE_S)
+            outbox = rig.rig.buffer.outbox
+            healthy = outbox.set_aside
+
+            def fail(*_arguments: Any) -> None:
+                raise FAILING
+
+            outbox.set_aside = fail  # type: ignore[method-assign, assignment]
+            rig.rig.buffer.file.db.execute("UPDATE batch SET body = substr(body, 1, 100) WHERE id = 3")
+            rig.network.connect = lambda: Connected(None)
+            await rig.pass_s(MINUTE_S)
+            attempts = len(rig.network.attempts_ms)
+            assert {batch_id for batch_id, _ in rig.network.published} >= set(range(1, 12)) - {3}
+            outbox.set_aside = healthy  # type: ignore[method-assign]
+            await rig.pass_s(MINUTE_S)
+            assert rig.rig.progress.held_batches == 1
+            assert len(rig.network.attempts_ms) == attempts
+
+    run_virtual(scenario())
 
 
 def test_a_batch_whose_bytes_are_damaged_is_kept_stated_and_not_sent(

@@ -180,6 +180,45 @@ def test_where_the_brokers_word_is_enough_a_puback_ends_it() -> None:
     assert box.counts == (0, 0, 0)
 
 
+def test_what_could_not_be_deleted_is_deleted_later_and_not_sent_again() -> None:
+    box = Box(sealed(1), limits=FAST, puback=True)
+    box.connect()
+    box.answer(1)
+    box.delivery.on_delete_failed(box.now_ms, 1)
+    box.delivery.on_disconnected()
+    assert box.connect() == []
+    assert box.done.count(Confirmed(1)) == 1
+    assert box.pass_ms(LIMITS.load_retry_ms) == []
+    assert box.done.count(Confirmed(1)) == 1
+    assert box.pass_ms(LIMITS.load_retry_ms) == []
+    assert box.done.count(Confirmed(1)) == 2
+    assert box.counts == (0, 0, 0)
+
+
+def test_a_great_many_that_cannot_be_deleted_are_neither_all_remembered_nor_all_tried_at_once() -> None:
+    box = Box(limits=FAST, puback=True)
+    for batch_id in range(1, FAST.tracked_max + 100):
+        box.delivery.on_delete_failed(box.now_ms, batch_id)
+    box.connect()
+    box.now_ms += FAST.load_retry_ms
+    first = [action for action in box.delivery.tick(box.now_ms) if isinstance(action, Confirmed)]
+    assert len(first) == FAST.load_count
+    for action in first:
+        box.delivery.on_delete_failed(box.now_ms, action.id)
+    assert not [action for action in box.delivery.tick(box.now_ms) if isinstance(action, Confirmed)]
+    box.pass_ms(FAST.load_retry_ms + 1_000)
+    assert len([action for action in box.done if isinstance(action, Confirmed)]) == FAST.tracked_max
+
+
+def test_where_receipts_are_to_delete_from_now_on_a_puback_of_before_does_not() -> None:
+    box = Box(sealed(1), puback=True)
+    box.connect()
+    box.answer(1)
+    box.delivery.on_delete_failed(box.now_ms, 1)
+    box.delivery.configure(confirm_by_puback=False, confirm_interval_ms=0)
+    assert box.connect() == [1]
+
+
 def test_an_answer_for_something_unknown_or_already_answered_changes_nothing() -> None:
     box = Box()
     box.connect()
