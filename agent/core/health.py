@@ -47,7 +47,7 @@ class StatusSettings(msgspec.Struct, frozen=True):
 class MeterStatus(msgspec.Struct, frozen=True):
     """`age_ms` is that of the last reading, `quality` has its flags; `doubt` is what last was found not to be true.
 
-    `flagged_values` counts since the start.
+    `flagged_values` counts since the start; `polled_ms` is how long it has been polled.
     """
 
     state: str
@@ -60,6 +60,7 @@ class MeterStatus(msgspec.Struct, frozen=True):
     flagged_values: int = 0
     doubt: str | None = None
     doubt_age_ms: int | None = None
+    polled_ms: int | None = None
 
     @property
     def untrue(self) -> tuple[str, ...]:
@@ -168,7 +169,8 @@ def _meters(status: Status) -> Iterator[Finding]:
     for name, meter in status.meters.items():
         subject, settings = f"meter {name}", status.settings.meters.get(name)
         limit_ms = MISSED_INTERVALS * settings.interval_ms + NEWCOMER_MS if settings is not None else None
-        silent_ms = status.up_ms if meter.age_ms is None else meter.age_ms
+        polled_ms = status.up_ms if meter.polled_ms is None else meter.polled_ms
+        silent_ms = polled_ms if meter.age_ms is None else meter.age_ms
         if meter.state in LENT:
             continue  # for two minutes at most, and recorded
         if meter.error is not None:

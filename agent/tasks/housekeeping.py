@@ -151,6 +151,7 @@ class Housekeeper:
                     "error": meter.error,
                     "readings": meter.readings,
                     "slots_missed": meter.slots_missed,
+                    "polled_ms": now_ms - meter.since_ms,
                     "age_ms": None if meter.last_ms is None else now_ms - meter.last_ms,
                     "values": meter.last_values(),
                     "quality": meter.last_quality(),

@@ -42,6 +42,7 @@ class Metering:
     _watches: dict[str, Watch] = field(default_factory=dict)
     _memory: Memory | None = None
     _stated_day: dict[str, int] = field(default_factory=dict)
+    _before: dict[str, MeterProgress] = field(default_factory=dict)
     _ended: dict[str, tuple[int, int]] = field(default_factory=dict)  # when, and by which UTC of the boot
 
     async def start(self, settings: Settings, opening: Opening | None) -> None:
@@ -49,6 +50,7 @@ class Metering:
         self._lines = build_lines(settings)
         self._watches, self._box = {}, settings.box.id
         memory = self._memory or unpack_memory(self.recorder.store.buffer.memory.body, self._box)
+        self._before = self.progress.meters  # a meter that was well goes on with its last reading
         self.progress.meters, self.progress.lines = {}, {}
         slots: list[MeterSlots] = []
         for configured in self._lines:
@@ -83,7 +85,10 @@ class Metering:
             gap = downtime_gap(opening, name, interval_ms, slots.next_ms, now_ms, boot, anchor)
         if gap is not None:
             self.recorder.explain(name, [gap], gap.data["slots"] or 0)
-        progress = self.progress.meters.setdefault(name, MeterProgress(columns=meter.driver.columns))
+        before = self._before.get(name)
+        if before is None or before.error is not None or before.columns != meter.driver.columns:
+            before = MeterProgress(columns=meter.driver.columns, since_ms=now_ms)
+        progress = self.progress.meters.setdefault(name, before)
         return await self._watch(meter, memory).polled(slots, progress)
 
     def _watch(self, meter: ConfiguredMeter, memory: Memory | None) -> Watch:

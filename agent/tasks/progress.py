@@ -16,10 +16,12 @@ from wire.batch import Column, flag_names
 class MeterProgress:
     """`columns` explain `last_sample` and `last_flags`; `error` is what the last read failed with, if it did.
 
-    `flagged_values` counts since the start; `doubt` is the last event about a value that could not be true.
+    `since_ms` is when polling began, `flagged_values` counts since the start; `doubt` is the last event about a value
+    that could not be true.
     """
 
     columns: tuple[Column, ...] = ()
+    since_ms: int = 0
 
     readings: int = 0
     slots_missed: int = 0

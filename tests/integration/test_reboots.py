@@ -124,3 +124,24 @@ def test_a_meter_that_was_never_read_before_the_power_cut_has_its_slots_explaine
         second.cut_power()
 
     run_virtual(scenario())
+
+
+@pytest.mark.parametrize("error", [None, "no answer"])
+def test_after_a_reload_a_meter_that_was_well_goes_on_with_its_last_reading(tmp_path: Path, error: str | None) -> None:
+    settings = parse(CONFIG, tmp_path / "agent.toml")
+
+    async def scenario() -> None:
+        boot = Boot(tmp_path, 1, 0)
+        await boot.metering.start(settings, boot.opening)
+        before = boot.progress.meters["main"]
+        before.last_ms, before.readings, before.error = 1_234, 7, error
+        await boot.metering.stop()
+        await asyncio.sleep(3)
+        await boot.metering.start(settings, None)
+        after = boot.progress.meters["main"]
+        assert (after.last_ms, after.readings, after.error) == ((None, 0, None) if error else (1_234, 7, None))
+        assert boot.clock.mono_ms() - after.since_ms == (0 if error else 3_000)
+        await boot.metering.stop()
+        boot.cut_power()
+
+    run_virtual(scenario())

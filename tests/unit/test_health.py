@@ -91,6 +91,7 @@ def test_a_good_status_needs_nothing() -> None:
     [
         {"up_ms": 5_000, "uplink.connected": False, "uplink.state": "not connected yet"},
         {"up_ms": 5_000, "meters.main.age_ms": None, "meters.main.state": "not read yet"},
+        {"meters.main.age_ms": None, "meters.main.polled_ms": 5_000, "meters.main.state": "not read yet"},
         {"uplink.receipt_age_ms": None, "uplink.connected_ms": 100_000},
         {"uplink.receipt_age_ms": None, "buffer.batches": 0},
         {"uplink.receipt_age_ms": None, "uplink.published_batches": 0},
