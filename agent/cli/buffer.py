@@ -131,7 +131,11 @@ def export_command(
     """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
     from agent.cli.buffer_export import export  # noqa: PLC0415 - keeps `--help` fast
 
-    if not folder.is_dir():
+    try:
+        is_folder = folder.is_dir()
+    except OSError as error:
+        raise CannotCreate(f"cannot look into {folder}: {error.strerror}; take a folder of this user's") from error
+    if not is_folder:
         raise CannotCreate(f"there is no folder {folder}; mount the stick, or create the folder: mkdir {folder}")
     with _opened(context, config, file, scratch=folder) as (reader, _settings):
         export(reader, folder, as_json=as_json)
@@ -212,6 +216,8 @@ def _opened(
     from agent.adapters.buffer_reader import BufferReader, BufferReadError  # noqa: PLC0415 - keeps `--help` fast
 
     path, settings = _source(context, config, file)
+    if os.path.isdir(path):  # noqa: PTH112 - says no where it may not look, and leaves that to who opens it
+        raise NoInput(f"cannot read the buffer {path}: Is a directory; name the file in it")
     try:
         opened = BufferReader.open(path, scratch)
     except FileNotFoundError as error:
@@ -221,8 +227,6 @@ def _opened(
         raise NoInput(
             f"cannot read the buffer {path}: {error.strerror}; run it as root: sudo wattpost buffer"
         ) from error
-    except IsADirectoryError as error:
-        raise NoInput(f"cannot read the buffer {path}: {error.strerror}; name the file in it") from error
     except OSError as error:
         raise NoInput(f"cannot read the buffer {path}: {error.strerror or error}; see `dmesg`") from error
     except BufferReadError as error:

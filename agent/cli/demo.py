@@ -133,8 +133,9 @@ async def _say_stopped(scenario: Scenario) -> None:
             await scenario.look()
     counts, served = Counts.of(scenario, scenario.status()), len(scenario.power())
     readings = f"readings: served {served}, read {counts.read}, stored in the cloud {counts.stored}"
-    text = f"{readings}; records (readings and events): confirmed {counts.confirmed}; not compared, as --for does"
-    click.echo(f"stopped after {scenario.elapsed_s:.0f} s; {text}")
+    click.echo(f"stopped after {scenario.elapsed_s:.0f} s; {readings}")
+    click.echo(f"records (readings and events): confirmed {counts.confirmed}")
+    click.echo("the two ends were not compared, value by value; --for does that")
     click.echo(f"logs, configuration and buffer are in {short(scenario.folder)}")
 
 
@@ -170,7 +171,7 @@ async def _finish(scenario: Scenario) -> int:
     for complaint in result.complaints:
         click.echo(complaint, err=True)
     if scenario.plan.crash:
-        click.echo(f"taken by kill -9 within the durability window of 5 s: {result.window}")
+        click.echo(f"readings taken by kill -9 within the durability window of 5 s: {result.window}")
     click.echo(str(result))
     return 0 if result.good else 1
 

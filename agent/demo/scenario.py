@@ -191,7 +191,7 @@ class Scenario:
         killed_ms = _utc_ms()
         await self.agent.kill()
         self._killed.append(Outage(killed_ms - DURABILITY_MS, killed_ms))
-        self.say("kill -9 to the agent; what was not yet committed is gone")
+        self.say("kill -9 to the agent; what it had not yet committed may be gone")
         await self.agent.start()
         self.say("the agent is started again, as systemd would do it")
 

@@ -273,9 +273,10 @@ def test_a_missing_and_a_foreign_file(tmp_path: Path) -> None:
     foreign = run("--file", tmp_path / "other")
     assert foreign.exit_code == 65
     assert "file is not a database; name the right file with --file" in foreign.stderr
-    folder = run("--file", tmp_path)
-    assert folder.exit_code == 66
-    assert "Is a directory; name the file in it" in folder.stderr
+    for folder in (tmp_path, Path(), Path("/")):
+        result = run("--file", folder)
+        assert result.exit_code == 66
+        assert "Is a directory; name the file in it" in result.stderr
 
 
 def test_a_file_that_this_user_may_not_read(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,3 +294,16 @@ def test_json_before_a_subcommand_is_wrong_usage(capsys: pytest.CaptureFixture[s
         main(["buffer", "--json", "list"])
     assert caught.value.code == 64
     assert "write --json after list" in capsys.readouterr().err
+
+
+def test_an_export_to_where_this_user_may_not_look(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may look everywhere, so it is acted."""
+
+    def denied(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    writer.batch(1)
+    monkeypatch.setattr(Path, "is_dir", denied)
+    result = run("export", "closed/folder", "--file", writer.path)
+    assert result.exit_code == 73
+    assert "cannot look into closed/folder: Permission denied; take a folder of this user's" in result.stderr

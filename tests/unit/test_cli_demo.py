@@ -133,9 +133,8 @@ def test_lines_of_text_say_what_they_count(scenario: Scenario) -> None:
 
 def test_the_last_line_says_what_it_counts(scenario: Scenario, capsys: pytest.CaptureFixture[str]) -> None:
     asyncio.run(demo._say_stopped(scenario))
-    counts, _ = capsys.readouterr().out.splitlines()
-    assert counts.endswith(
-        "readings: served 9, read 9, stored in the cloud 8; records (readings and events): confirmed 10; "
-        "not compared, as --for does"
-    )
+    readings, records, compared, _folder = capsys.readouterr().out.splitlines()
+    assert readings.endswith("s; readings: served 9, read 9, stored in the cloud 8")
+    assert records == "records (readings and events): confirmed 10"
+    assert compared == "the two ends were not compared, value by value; --for does that"
     assert str(Comparison(50, 50, 0, 0, 0, 0)) == "served 50, stored 50, lost 0, duplicate 0, wrong 0"
