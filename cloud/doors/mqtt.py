@@ -64,7 +64,7 @@ class MqttDoor:
         self._topic = topic
         self._receipts = receipts
         self._messages: queue.SimpleQueue[Message | DoorError] = queue.SimpleQueue()
-        self._stopping = False
+        self._stopping = self._stands = False
         self._stopped: Future[None] = Future()
         self._connection = 0
         self._resumed = 0  # the last connection on which the broker went on with our session
@@ -105,6 +105,9 @@ class MqttDoor:
         """Disconnect; the session stays at the broker and goes on collecting."""
         self._stopping = True
         self._client.stop(mqtt5.DisconnectPacket(reason_code=mqtt5.DisconnectReasonCode.NORMAL_DISCONNECTION))
+        if not self._stands:  # an attempt under way is not waited for: its handshake may take half a minute
+            _log.info("stopped, not connected to %s", self._broker.host)
+            return
         try:
             self._stopped.result(ACK_TIMEOUT_S)
         except FutureTimeoutError:
@@ -170,6 +173,7 @@ class MqttDoor:
 
     def _on_connected(self, data: mqtt5.LifecycleConnectSuccessData) -> None:
         self._connection += 1
+        self._stands = True
         if data.connack_packet.session_present:
             self._resumed = self._connection
         self._failure = None
@@ -191,6 +195,8 @@ class MqttDoor:
             _log.info("subscribed to %s", self._topic.filter)
 
     def _on_failure(self, data: mqtt5.LifecycleConnectFailureData) -> None:
+        if self._stopping:
+            return
         connack = data.connack_packet
         cause = f"refused, reason 0x{connack.reason_code:02x}" if connack and connack.reason_code else data.exception
         if self._failure != str(cause):
@@ -198,6 +204,7 @@ class MqttDoor:
             _log.warning("connect to %s:%d: %s; trying again", self._broker.host, self._broker.port, cause)
 
     def _on_disconnection(self, data: mqtt5.LifecycleDisconnectData) -> None:
+        self._stands = False
         # The client calls its own stop an error, too, and says it before it has stopped.
         if self._stopping:
             _log.info("stopped, and disconnected from %s", self._broker.host)

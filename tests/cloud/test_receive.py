@@ -227,6 +227,17 @@ def test_a_clean_stop_is_said_as_such(receiver: Callable[..., Receiver], number:
     assert running.process.returncode == 0
 
 
+def test_an_attempt_under_way_does_not_hold_up_the_stop(receiver: Callable[..., Receiver]) -> None:
+    """A handshake that will fail takes up to half a minute; the stop is said, and nothing else."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        running = receiver("--broker", f"mqtts://localhost:{deaf.getsockname()[1]}")
+        running.wait_for("connecting")
+        attempt, _ = deaf.accept()
+        with attempt:  # to which nobody answers
+            assert running.last_words() == "INFO stopped, not connected to localhost\n"
+    assert running.process.returncode == 0
+
+
 def test_a_connection_that_breaks_is_said_with_its_cause(receiver: Callable[..., Receiver], network: Network) -> None:
     running = receiver("--broker", f"mqtts://localhost:{network.port}")
     running.wait_for("subscribed")
