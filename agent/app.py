@@ -186,7 +186,8 @@ class App:
         if opening.moved_aside is not None:
             aside = opening.moved_aside
             saved = f"{count(aside.batches, 'batch', 'batches')} of it found whole and put into the new one"
-            log.error("buffer: damaged; kept as %s; %s", aside.path, saved)
+            more = "" if aside.all_whole else "; the disk has no room for more of it"
+            log.error("buffer: damaged; kept as %s; %s%s", aside.path, saved, more)
         if opening.start.epoch_reason:
             log.info("buffer: new epoch %s (%s)", self.recorder.store.buffer.epoch.hex(), opening.start.epoch_reason)
         if not opening.clean:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import gc
+import itertools
 import os
 import sqlite3
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from agent.adapters.salvage import salvage
 from agent.adapters.schema import VERSION
@@ -19,6 +21,9 @@ from agent.adapters.schema import VERSION
 CHECKPOINT_PAGES = 300  # some 160 KB of WAL, overwritten again and again: measured as the least written per reading
 CACHE_KIB = 512
 CHECKED_BYTES_MAX = 16_000_000  # checked at each start: less than a second on a small box
+LEFT_BYTES = 1_000_000  # of the disk, by what is saved of a damaged file: the WAL and what is read next need some
+PART_BATCHES = 100
+JOURNALS = ("", "-wal", "-shm")  # what a database consists of, the file itself first
 DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 NEXT_STEP = {
     sqlite3.SQLITE_FULL: "free space on its file system, or lower [buffer] max_size",
@@ -33,10 +38,14 @@ NEXT_STEP = {
 
 @dataclass(frozen=True, slots=True)
 class Aside:
-    """A damaged file that was moved to `path`, and how many of its batches were whole and are in the new one."""
+    """A damaged file that was moved to `path`, and how many of its batches were whole and are in the new one.
+
+    `all_whole` says that these are all that were whole: else there was no room for more.
+    """
 
     path: Path
     batches: int
+    all_whole: bool = True
 
 
 class BufferFileError(Exception):
@@ -76,8 +85,12 @@ class BufferFile:
         lock_fd = _lock(path)
         aside = None
         try:
-            db = _connect_if_sound(path)
-            if db is None:
+            if beside(path, ".new").exists() and not path.exists():
+                there = list(itertools.takewhile(Path.exists, _asides(path)))
+                db, aside = _replaced(path, there[-1] if there else beside(path, ".damaged-1"))
+            elif (sound := _connect_if_sound(path)) is not None:
+                db = sound
+            else:
                 db, aside = _begin_anew(path)
         except BaseException:  # raised on: only lets go of what was opened
             os.close(lock_fd)
@@ -115,7 +128,7 @@ class BufferFile:
         except BufferFileError as error:
             if error.damaged:
                 with suppress(OSError):
-                    _suspect(self.path).touch()
+                    beside(self.path, ".suspect").touch()
             raise
 
     def checkpoint(self) -> None:
@@ -137,7 +150,7 @@ class BufferFile:
 
 
 def _lock(path: Path) -> int:
-    lock = path.with_name(path.name + ".lock")
+    lock = beside(path, ".lock")
     try:
         lock_fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
@@ -162,7 +175,7 @@ def _connect_if_sound(path: Path) -> sqlite3.Connection | None:
 
 def _connect(path: Path) -> sqlite3.Connection:
     """The file, migrated and sound."""
-    if _suspect(path).exists():
+    if beside(path, ".suspect").exists():
         raise BufferFileError("open", path, "it was found damaged", sqlite3.SQLITE_CORRUPT)
     with translate(path, "open"):
         with closing(_open(path)) as db:
@@ -215,35 +228,120 @@ def _migrate(path: Path) -> None:
         raise BufferFileError("create or migrate", path, cause, code)
 
 
-def _suspect(path: Path) -> Path:
-    """A mark that the file was found damaged while in use: checking a large one at each start would take long."""
-    return path.with_name(path.name + ".suspect")
+def beside(path: Path, suffix: str) -> Path:
+    """A file that belongs to the buffer. `.suspect` marks that it was found damaged while in use: checking a large one
+    at each start would take long. `.new` will be put into its place, `.ballast` holds room for when the disk is full.
+    """
+    return path.with_name(path.name + suffix)
 
 
 def _begin_anew(path: Path) -> tuple[sqlite3.Connection, Aside]:
+    """Put a new file with what is whole of the damaged one into its place.
+
+    The damaged one stays there, and marked, until all of that is on the disk: whatever ends this sooner, the next
+    opening begins it again. Only a finished new file is ever without the damaged one (`_replaced`).
+    """
     gc.collect()  # a cursor left behind by the error that led here would keep the damaged file locked
-    moved_to = _move_aside(path)
-    db = _connect(path)
-    try:
-        with translate(path, "save batches into"):
-            return db, Aside(moved_to, salvage(moved_to, db))
-    except BaseException:  # raised on: only lets go of what was opened
-        db.close()
-        raise
+    with suppress(OSError):
+        beside(path, ".suspect").touch()
+    whole = _save_whole(path)
+    return _replaced(path, next(aside for aside in _asides(path) if not aside.exists()), whole=whole)
 
 
-def _move_aside(path: Path) -> Path:
-    """Rename the damaged file and its journals: what is in them may still be saved by hand."""
-    number = 1
-    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
-        number += 1
+def _save_whole(path: Path) -> bool:
+    """Write the new file beside the damaged one; False where there was no room for all that is whole."""
+    new = beside(path, ".new")
     try:
-        for suffix in ("", "-wal", "-shm"):
-            old = path.with_name(path.name + suffix)
-            if old.exists():
-                old.rename(path.with_name(aside.name + suffix))
-        _suspect(path).unlink(missing_ok=True)
+        for suffix in JOURNALS:  # of a beginning that was interrupted
+            beside(new, suffix).unlink(missing_ok=True)
+        if path.exists() and _free_bytes(path) < path.stat().st_size + LEFT_BYTES:
+            beside(path, ".ballast").unlink(missing_ok=True)
+    except OSError as error:
+        raise BufferFileError("open", path, f"{new.name}: {error.strerror}", sqlite3.SQLITE_READONLY) from error
+    _migrate(new)
+    with translate(path, "save batches of"):
+        whole = _fill(new, path)
+    try:
+        _sync(new)
+        _sync(path.parent)
+    except OSError as error:
+        raise BufferFileError("save batches of", path, str(error), sqlite3.SQLITE_IOERR) from error
+    return whole
+
+
+def _fill(new: Path, damaged: Path) -> bool:
+    with closing(sqlite3.connect(new, isolation_level=None, factory=_InParts)) as db:
+        # Nobody needs this file before it is finished: no WAL, which would take as much room again, and no waiting.
+        db.execute("PRAGMA journal_mode = MEMORY")
+        db.execute("PRAGMA synchronous = OFF")
+        pages, size = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+        db.execute(f"PRAGMA max_page_count = {pages + max(0, _free_bytes(new) - LEFT_BYTES) // size}")
+        try:
+            salvage(damaged, db)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                raise
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            return False
+        finally:
+            db.execute("PRAGMA journal_mode = WAL")
+    return True
+
+
+class _InParts(sqlite3.Connection):
+    """Commits now and then within a transaction, so that a full disk takes away the last part of it only."""
+
+    _inserted = 0
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        done = super().execute(sql, parameters)
+        self._inserted += sql.startswith("INSERT INTO batch")
+        if self._inserted >= PART_BATCHES:
+            self._inserted = 0
+            super().execute("COMMIT")
+            super().execute("BEGIN IMMEDIATE")
+        return done
+
+
+def _replaced(path: Path, aside: Path, *, whole: bool = True) -> tuple[sqlite3.Connection, Aside]:
+    """Move the damaged file to `aside`, with its journals, which may be saved by hand; and the new one to its place.
+
+    The file goes first: without its WAL it might pass for a sound one. Done again, it finishes what was interrupted.
+    """
+    try:
+        for suffix in JOURNALS:
+            if beside(path, suffix).exists():
+                beside(path, suffix).rename(beside(aside, suffix))
+        beside(path, ".suspect").unlink(missing_ok=True)
+        beside(path, ".new").rename(path)
+        _sync(path.parent)
     except OSError as error:
         cause = f"it is damaged, and cannot be renamed to {aside.name}: {error.strerror}"
         raise BufferFileError("open", path, cause, sqlite3.SQLITE_READONLY) from error
-    return aside
+    db = _connect(path)
+    try:
+        with translate(path, "open"):
+            (batches,) = db.execute("SELECT count(*) FROM batch").fetchone()
+    except BaseException:  # raised on: only lets go of what was opened
+        db.close()
+        raise
+    return db, Aside(aside, batches, whole)
+
+
+def _asides(path: Path) -> Iterator[Path]:
+    """The names of damaged files, of those that are there and then of those that are not."""
+    return (beside(path, f".damaged-{number}") for number in itertools.count(1))
+
+
+def _free_bytes(path: Path) -> int:
+    state = os.statvfs(path.parent)
+    return state.f_bavail * state.f_frsize
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -159,6 +163,103 @@ def test_what_is_still_in_the_journal_is_saved_too(box: TestBuffer) -> None:
     assert aside is not None
     assert aside.batches == 3
     assert box.numbers() == [(1, 10), (11, 20), (21, 30)]
+    use(box)
+
+
+INTERRUPTED = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from agent.adapters import salvage
+from boxes import TestBuffer
+folder, point = Path(sys.argv[2]), int(sys.argv[3])
+reached = 0
+
+def count(event, args):
+    global reached
+    if event in ("os.rename", "os.remove", "open", "sqlite3.connect") and str(folder) in str(args[0]):
+        reached += 1
+        if reached == point:
+            os.kill(os.getpid(), 9)
+
+sys.addaudithook(count)
+insert = salvage._insert
+
+def counted(db, id_, row):
+    if id_ % 20 == 0:
+        count("open", (folder,))
+    return insert(db, id_, row)
+
+salvage._insert = counted
+TestBuffer(folder).open()
+"""
+
+
+def test_saving_what_is_whole_may_be_cut_off_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    support, ended = Path(__file__).parents[1] / "support", False
+    for point in itertools.count(1):
+        folder = tmp_path / str(point)
+        folder.mkdir()
+        box = TestBuffer(folder)
+        box.open()
+        for _ in range(50):
+            box.readings(10)
+            box.seal()
+        box.kill()
+        box.path.with_name("buffer.db.suspect").touch()
+        command = [sys.executable, "-c", INTERRUPTED, str(support), str(folder), str(point)]
+        ended = subprocess.run(command, check=False, timeout=55).returncode == 0
+        opening = box.open()
+        assert len(box.bodies()) == 50, point
+        assert opening.moved_aside is not None or sqlite3_batches(box.path.with_name("buffer.db.damaged-1")) == 50
+        use(box)
+        box.kill()
+        assert {path.name for path in folder.iterdir()} <= {
+            *("buffer.db", "buffer.db.lock", "buffer.db.damaged-1", "buffer.db.ballast"),
+            *("buffer.db.damaged-1-wal", "buffer.db.damaged-1-shm"),
+        }
+        if ended:
+            break
+    assert point > 10
+
+
+def sqlite3_batches(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as db:
+        (count,) = db.execute("SELECT count(*) FROM batch").fetchone()
+    return int(count)
+
+
+def test_what_could_not_be_saved_for_a_failing_disk_is_saved_by_the_next_start(box: TestBuffer) -> None:
+    for _ in range(300):
+        box.readings(20)
+        box.seal()
+    box.kill()
+    box.path.with_name("buffer.db.suspect").touch()
+    for _ in range(2):
+        with files_at_most(60_000), pytest.raises(BufferFileError, match="cannot save batches of the buffer"):
+            box.open()
+    assert box.open().moved_aside == Aside(box.path.with_name("buffer.db.damaged-1"), 300)
+    assert len(box.bodies()) == 300
+
+
+def test_as_much_is_saved_as_there_is_room_for(box: TestBuffer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(800):
+        box.readings(20)
+        box.seal()
+    before = box.bodies()
+    box.kill()
+    box.path.with_name("buffer.db.suspect").touch()
+    box.path.with_name("buffer.db.ballast").touch()
+    monkeypatch.setattr(buffer_file, "_free_bytes", lambda _path: buffer_file.LEFT_BYTES + 100_000)
+    aside = box.open().moved_aside
+    assert aside is not None
+    assert not aside.all_whole
+    assert 100 <= aside.batches < 800
+    assert box.bodies() == before[: aside.batches]
+    assert box.path.stat().st_size < 200_000
+    assert sqlite3_batches(aside.path) == 800
+    assert not box.path.with_name("buffer.db.ballast").exists()
     use(box)
 
 
