@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from agent.adapters.buffer_file import BufferFile, BufferFileError
+from agent.adapters.buffer_file import BufferFile, BufferFileError, beside
 from agent.core.thinning import LEVEL_MAX, Candidate, choose, thin
 from wire.batch import Batch
 from wire.codec import decode, digest, encode
 from wire.errors import WireError
 
 BALLAST_BYTES = 1_000_000
+BALLAST_LAST_BYTES = 400_000  # kept for when even thinning needs room: as much as the WAL may have to bring in
 FREE_AGAIN_BYTES = 4_000_000
 LOW_BYTES = 1_000_000
 RESERVE_BYTES = 400_000  # more than the WAL has between two checkpoints
@@ -61,7 +62,7 @@ class Space:
 
     def __init__(self, file: BufferFile) -> None:
         self._file = file
-        self._ballast = file.path.with_name(file.path.name + ".ballast")
+        self._ballast = beside(file.path, ".ballast")
         self._bare: set[int] = set()  # batches with nothing to give up
 
     def used_bytes(self) -> int:
@@ -72,59 +73,86 @@ class Space:
         )
         return int((pages - free) * size)
 
-    def short_bytes(self) -> int:
-        """What is missing of a reserve of free pages within the file, where the disk is nearly full; else 0.
+    def keep_reserve(self) -> tuple[Thinned, ...]:
+        """Thin for a reserve of free pages within the file, where the disk is nearly full and the ballast was needed.
 
         The file cannot grow then, and what is in the WAL could not be brought into it: too late even for thinning.
+        A backlog too small to give the reserve is left alone; and of one that can, only what is between the counters
+        is given up as long as the disk has as much room itself.
         """
-        if _free_bytes(self._ballast.parent) >= LOW_BYTES:
-            return 0
-        free, size = (self._file.db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_size"))
-        return max(0, RESERVE_BYTES - int(free * size))
+        disk_bytes = _free_bytes(self._ballast.parent)
+        if disk_bytes >= LOW_BYTES or self._ballast_bytes() >= BALLAST_BYTES:
+            return ()
+        level_max = 1 if disk_bytes >= RESERVE_BYTES else LEVEL_MAX
+        with self._file.translate("read from"):
+            pragmas = ("freelist_count", "page_size")
+            free, size = (self._file.db.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas)
+        short = RESERVE_BYTES - int(free * size)
+        if short <= 0 or short > self._thinnable_bytes(level_max) // 2:  # a level takes half and more
+            return ()
+        return self.thin_oldest(short, level_max)
 
     def restore_ballast(self) -> None:
         """Put the ballast in place when there is plenty of room; a disk that is nearly full does without."""
-        if self._ballast.exists() or _free_bytes(self._ballast.parent) < FREE_AGAIN_BYTES:
+        if self._ballast_bytes() >= BALLAST_BYTES or _free_bytes(self._ballast.parent) < FREE_AGAIN_BYTES:
             return
-        descriptor = os.open(self._ballast, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self._ballast, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(descriptor, 0, BALLAST_BYTES)
         finally:
             os.close(descriptor)
 
-    def release_ballast(self) -> bool:
+    def release_ballast(self, *, keep_bytes: int = 0) -> bool:
         """Give the ballast's room to the buffer; False when it was given already, or cannot be."""
+        if self._ballast_bytes() <= keep_bytes:
+            return False
         try:
-            self._ballast.unlink()
+            if keep_bytes:
+                os.truncate(self._ballast, keep_bytes)
+            else:
+                self._ballast.unlink()
         except OSError:
             return False
         return True
 
-    def make_room(self, bytes_wanted: int) -> Room:
-        """The disk is full: thin the oldest batches, within the WAL that is there; else release the ballast.
-
-        The WAL is overwritten from its start once all of it is in the file, so that thinning needs no room as long as
-        the file need not grow.
-        """
+    def _ballast_bytes(self) -> int:
         try:
-            self._checkpoint()
-            thinned = self.thin_oldest(bytes_wanted)
+            return self._ballast.stat().st_size
+        except OSError:
+            return 0
+
+    def make_room(self, bytes_wanted: int) -> Room:
+        """The disk is full: release most of the ballast; thin the oldest batches; else release the rest of it.
+
+        What was measured goes after what is only zeros. Thinning needs no room as long as the file need not grow: the
+        WAL is overwritten from its start once all of it is in the file. Where that takes room, there is the rest.
+        """
+        if self.release_ballast(keep_bytes=BALLAST_LAST_BYTES):
+            with suppress(BufferFileError):
+                self._checkpoint()
+            return Room(released=True, thinned=())
+        try:
+            thinned = self._thin_some(bytes_wanted)
         except BufferFileError:
             thinned = ()
         if thinned or not self.release_ballast():
             return Room(released=False, thinned=thinned)
         try:
-            self._checkpoint()
-            return Room(released=True, thinned=self.thin_oldest(bytes_wanted))
+            return Room(released=True, thinned=self._thin_some(bytes_wanted))
         except BufferFileError:
             return Room(released=True, thinned=())
 
-    def thin_oldest(self, bytes_wanted: int) -> tuple[Thinned, ...]:
+    def _thin_some(self, bytes_wanted: int) -> tuple[Thinned, ...]:
+        """Of a small backlog the oldest half at most, one level: it shall not lose all at once for what it has not."""
+        self._checkpoint()
+        return self.thin_oldest(min(bytes_wanted, self._thinnable_bytes(LEVEL_MAX) // 4))
+
+    def thin_oldest(self, bytes_wanted: int, level_max: int = LEVEL_MAX) -> tuple[Thinned, ...]:
         """Thin until `bytes_wanted` are freed, at most `THIN_MAX` batches; what was done, also if then it failed."""
         done: list[_Replaced] = []
         with self._file.translate("thin old batches in"):
             try:
-                for candidate in self._candidates():
+                for candidate in self._candidates(level_max):
                     if len(done) >= THIN_MAX or sum(one.freed_bytes for one in done) >= bytes_wanted:
                         break
                     replaced = self._replace(candidate)
@@ -142,10 +170,17 @@ class Space:
         with self._file.translate("tidy up"):
             self._file.checkpoint()
 
-    def _candidates(self) -> Iterator[Candidate]:
+    def _thinnable_bytes(self, level_max: int) -> int:
+        with self._file.translate("read from"):
+            row = self._file.db.execute(
+                "SELECT coalesce(sum(size), 0) FROM batch WHERE rev < ?", (level_max,)
+            ).fetchone()
+        return int(row[0])
+
+    def _candidates(self, level_max: int) -> Iterator[Candidate]:
         rows = self._file.db.execute(
             "SELECT id, rev, size, held IS NOT NULL FROM batch WHERE rev < ? ORDER BY held IS NULL, rev, id LIMIT ?",
-            (LEVEL_MAX, THIN_MAX + len(self._bare)),
+            (level_max, THIN_MAX + len(self._bare)),
         ).fetchall()
         candidates = [Candidate(row[0], row[1], row[2], bool(row[3])) for row in rows if row[0] not in self._bare]
         while (chosen := choose(candidates)) is not None:

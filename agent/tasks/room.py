@@ -61,9 +61,10 @@ class BufferRoom:
         space = self.store.buffer.space
         await self.store.look(self.progress)
         used = self.progress.used_bytes
-        over = used - int(limit_bytes * KEEP_WITHIN) if used > limit_bytes else await self.store.run(space.short_bytes)
-        if over:
-            self._note(await self.store.run(lambda: space.thin_oldest(over)))
+        if used > limit_bytes:
+            self._note(await self.store.run(lambda: space.thin_oldest(used - int(limit_bytes * KEEP_WITHIN))))
+        else:
+            self._note(await self.store.run(space.keep_reserve))
         await self.store.run(space.restore_ballast)
 
     def _note(self, thinned: Iterable[Thinned]) -> None:

@@ -32,6 +32,9 @@ pytestmark = pytest.mark.skipif(not namespaces_work(), reason="needs mount names
         ("starts_and_deletes_when_full", "6m"),
         ("deletes_when_full", "6m"),
         ("stays_within_its_limit", "10m"),
+        ("leaves_a_small_backlog_alone", "8m"),
+        ("thins_for_the_reserve_one_level_only", "10m"),
+        ("keeps_a_way_to_write", "8m"),
     ],
 )
 def test_a_full_disk(scenario: str, size: str, tmp_path: Path) -> None:

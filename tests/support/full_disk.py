@@ -42,6 +42,11 @@ class Other:
             while file.write(bytes(64)):
                 pass
 
+    def leave(self, free_bytes: int) -> None:
+        state = os.statvfs(self.path.parent)
+        with self.path.open("ab", buffering=0) as file:
+            file.write(bytes(state.f_bavail * state.f_frsize - free_bytes))
+
     def empty(self) -> None:
         self.path.unlink()
 
@@ -188,6 +193,79 @@ def deletes_when_full(folder: Path) -> None:
             assert buffer.outbox.counts()["batches"] == 0
 
     run_virtual(scenario())
+
+
+def leaves_a_small_backlog_alone(folder: Path) -> None:
+    """Nearly full is no reason to thin what cannot give the reserve; and zeros go before what was measured."""
+    path, other = folder / "buffer.db", Other(folder)
+    ballast = path.with_name("buffer.db.ballast")
+
+    async def scenario() -> None:
+        rig = Rig(path, policies(durability_ms=30_000))
+        rig.add_meter()
+        async with rig.running():
+            await rig.pass_s(3_600)
+            assert ballast.stat().st_size == 1_000_000
+            other.leave(900_000)
+            await rig.pass_s(3_600)
+            assert thinned(rig) == 0
+            assert ballast.stat().st_size == 1_000_000
+            other.fill()
+            while ballast.stat().st_size == 1_000_000:
+                await rig.pass_s(60)
+                assert thinned(rig) == 0
+            assert rig.buffer.outbox.counts()["batches"] > 20
+            await rig.pass_s(600)
+            assert rig.progress.pending_records < 64
+            assert thinned(rig) == 0
+            ballast.unlink()
+            await rig.pass_s(600)
+            assert thinned(rig) == 0
+
+    run_virtual(scenario())
+
+
+def thins_for_the_reserve_one_level_only(folder: Path) -> None:
+    """A long backlog, no ballast, and room for the WAL: the reserve is worth what is between the counters, no more."""
+    path, other = folder / "buffer.db", Other(folder)
+
+    async def scenario() -> None:
+        rig = Rig(path, policies(durability_ms=30_000))
+        rig.add_meter()
+        async with rig.running():
+            while rig.buffer.space.used_bytes() < 1_500_000:
+                await rig.pass_s(3_600)
+            path.with_name("buffer.db.ballast").unlink()
+            other.leave(900_000)
+            await rig.pass_s(1_800)
+            revs = dict(rig.buffer.file.db.execute("SELECT rev, count(*) FROM batch GROUP BY rev").fetchall())
+            assert set(revs) == {0, 1}, revs
+            free = rig.buffer.file.db.execute("PRAGMA freelist_count").fetchone()[0] * 512
+            assert free > 300_000, free
+
+    run_virtual(scenario())
+
+
+def keeps_a_way_to_write(folder: Path) -> None:
+    """The disk is filled again and again: thinning goes on when most of the ballast is gone."""
+    path, other = folder / "buffer.db", Other(folder)
+
+    async def scenario() -> int:
+        rig = Rig(path, policies(durability_ms=30_000))
+        meter = rig.add_meter()
+        async with rig.running():
+            while rig.buffer.space.used_bytes() < 1_500_000:
+                await rig.pass_s(3_600)
+            other.fill()
+            for _ in range(48):
+                await rig.pass_s(1_800)
+                other.fill()
+                assert rig.progress.pending_records < 300, rig.progress.troubles
+            assert thinned(rig) > 100
+        return meter.polled
+
+    polled = run_virtual(scenario())
+    check_account(batches_in(path), polled)
 
 
 def stays_within_its_limit(folder: Path) -> None:
