@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +42,18 @@ STOP_S = 3.0
 RENEW_PAUSE_MS = 10 * 60_000  # a card that damages one file after another needs somebody to replace it
 
 
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What the process was told, whichever `App` runs at the moment."""
+
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    reload: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class App:
     """The daemon. `run` returns when it was told to stop, with everything flushed."""
 
-    def __init__(self, settings: Settings, config: Path) -> None:
+    def __init__(self, settings: Settings, config: Path, signals: Signals | None = None) -> None:
         self.settings = settings
         self.config = config
         self.clock = SystemClock(settings.clock.source)
@@ -54,8 +62,8 @@ class App:
         self.progress = Progress(started_ms=self.clock.mono_ms())
         self.watchdog = Watchdog()
         self.notifier = Notifier()
-        self._stop = asyncio.Event()
-        self._reload = asyncio.Event()
+        self.signals = signals or Signals()
+        self._stop, self._reload = self.signals.stop, self.signals.reload
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="buffer")
 
     @classmethod
@@ -63,8 +71,10 @@ class App:
         """Make the daemon on the running event loop, and run it; anew where its buffer turned out to be damaged."""
         app, renewed_ms = cls(settings, config), None
         while not await app._ended_well(renewed_ms):
+            if app.signals.stop.is_set():
+                return  # told to stop while it let go of the damaged buffer, which the next start repairs
             renewed_ms = app.clock.mono_ms()
-            app = cls(app.settings, config)
+            app = cls(app.settings, config, app.signals)
 
     async def _ended_well(self, renewed_ms: int | None) -> bool:
         """Run; False for a damaged buffer, which the next start repairs, unless one did so shortly before."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -155,3 +157,28 @@ def _malformed() -> sqlite3.DatabaseError:
     error = sqlite3.DatabaseError("database disk image is malformed")
     error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
     return error
+
+
+def test_a_signal_while_it_begins_anew_is_not_lost(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`systemctl stop` between the one and the next; and SIGHUP, which the next one heeds."""
+
+    async def scenario(number: signal.Signals) -> list[str]:
+        happened: list[str] = []
+
+        async def run(app: App) -> None:
+            happened.append("run")
+            if happened.count("run") == 1:
+                loop = asyncio.get_running_loop()
+                loop.add_signal_handler(signal.SIGTERM, app._stop.set)
+                loop.add_signal_handler(signal.SIGHUP, app._reload.set)
+                os.kill(os.getpid(), number)
+                await asyncio.sleep(0.05)
+                raise DAMAGED
+            happened.append("reload" if app._reload.is_set() else "nothing said")
+
+        monkeypatch.setattr(App, "run", run)
+        await asyncio.wait_for(App.main(settings, Path("agent.toml")), 5)
+        return happened
+
+    assert asyncio.run(scenario(signal.SIGTERM)) == ["run"]
+    assert asyncio.run(scenario(signal.SIGHUP)) == ["run", "run", "reload"]
