@@ -39,6 +39,8 @@ from agent.version import VERSION
 log = logging.getLogger(__name__)
 
 STOP_S = 3.0
+OPENING_ASK_S = 20.0
+OPENING_ASKS_MAX = 180  # for an hour: what takes longer hangs
 RENEW_PAUSE_MS = 10 * 60_000  # a card that damages one file after another needs somebody to replace it
 
 
@@ -93,7 +95,7 @@ class App:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
-        buffer, opening = await loop.run_in_executor(self._executor, self._open_buffer)
+        buffer, opening = await self._opened(loop.run_in_executor(self._executor, self._open_buffer))
         self._compose(BufferThread(buffer, self._executor))
         clock_events = self.timekeeper.observe(self.clock.look())
         if self.timekeeper.anchor is not None:
@@ -112,6 +114,16 @@ class App:
             await self._until_stopped(tasks)
         finally:
             await self._shut_down(tasks, buffer)
+
+    async def _opened(self, opening: asyncio.Future[tuple[Buffer, Opening]]) -> tuple[Buffer, Opening]:
+        """Ask systemd for patience: saving a large damaged buffer takes minutes, and killed it would begin again."""
+        for _ in range(OPENING_ASKS_MAX):
+            done, _ = await asyncio.wait([opening], timeout=OPENING_ASK_S)
+            if done:
+                break
+            # The watchdog is for where a damaged buffer is followed by a new one in the same process.
+            self.notifier.send(f"EXTEND_TIMEOUT_USEC={int(3 * OPENING_ASK_S * 1_000_000)}", "WATCHDOG=1")
+        return await opening
 
     def _open_buffer(self) -> tuple[Buffer, Opening]:
         identity = Identity(self.settings.box.id, machine_id(), boot_id())
@@ -248,7 +260,9 @@ class App:
 
     async def _shut_down(self, tasks: list[asyncio.Task[None]], buffer: Buffer) -> None:
         """Stop reading, write what is pending, close. The disk comes before the network."""
-        self.notifier.send("STOPPING=1")
+        if self._stop.is_set():
+            # Not where a new one follows, or an error: systemd kills 20 s after this, whatever is said later.
+            self.notifier.send("STOPPING=1")
         await self.metering.stop()
         self.recorder.add([NewEvent(self.clock.mono_ms(), "stop")])
         flushed = False

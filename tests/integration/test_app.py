@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sqlite3
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import pytest
 from agent_process import CONFIG
 
 from agent import app as app_module
-from agent.adapters.buffer import Opening
+from agent.adapters.buffer import Buffer, Opening
 from agent.adapters.buffer_file import BufferFileError
+from agent.adapters.notify import Notifier
 from agent.app import App, _without_restart, policies
 from agent.core.records import NewEvent
 from agent.settings import Settings, parse
@@ -133,7 +135,9 @@ def test_damage_while_it_runs_is_repaired_without_a_restart_of_the_process(
             say_started(app, opening)
             started.put_nowait(app)
 
+        said: list[str] = []
         monkeypatch.setattr(App, "_say_started", noticed)
+        monkeypatch.setattr(Notifier, "send", lambda _self, *lines: said.extend(lines))
         main = asyncio.create_task(App.main(settings, Path("agent.toml")))
         first = await asyncio.wait_for(started.get(), 20)
         buffer = first.recorder.store.buffer
@@ -145,12 +149,33 @@ def test_damage_while_it_runs_is_repaired_without_a_restart_of_the_process(
         buffer.commit = fail  # type: ignore[method-assign, assignment]
         first.recorder.add([NewEvent(1, "config")], at_once=True)
         second = await asyncio.wait_for(started.get(), 20)
+        assert "STOPPING=1" not in said, "systemd would kill the second one"
         second._stop.set()
         await main
+        assert "STOPPING=1" in said
 
     asyncio.run(scenario())
     assert "buffer: damaged; kept as" in caplog.text
     assert "stop: everything read is in the buffer" in caplog.text
+
+
+def test_systemd_is_asked_for_patience_while_a_buffer_takes_long_to_open(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app_module, "OPENING_ASK_S", 0.02)
+    open_buffer, said = App._open_buffer, list[str]()
+
+    def slowly(app: App) -> tuple[Buffer, Opening]:
+        time.sleep(0.3)
+        app._stop.set()
+        return open_buffer(app)
+
+    monkeypatch.setattr(App, "_open_buffer", slowly)
+    monkeypatch.setattr(Notifier, "send", lambda _self, *lines: said.extend(lines))
+    asyncio.run(App.main(settings, Path("agent.toml")))
+    asked = said[: said.index("READY=1")]
+    assert set(asked) == {"EXTEND_TIMEOUT_USEC=60000", "WATCHDOG=1"}
+    assert len(asked) >= 6
 
 
 def _malformed() -> sqlite3.DatabaseError:
