@@ -204,9 +204,9 @@ class Buffer:
         )
 
     def carry_over(self, meter: str, last_ms: int) -> None:
-        """Before the first commit of a boot: where, on its clock and below 0 perhaps, the last slot before it began.
+        """As polling begins: where, on the clock of this boot and below 0 perhaps, the last slot before that began.
 
-        Where no slot passed in between no record says so, and the next power cut must not forget it.
+        Written with the next batch or first commit: where no slot passed no record says so, and a power cut may follow.
         """
         self._accounted_ms[meter] = last_ms
 

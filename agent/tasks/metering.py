@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 
 from agent.adapters.buffer import Opening
 from agent.adapters.clock import Clock
@@ -74,10 +75,11 @@ class Metering:
         elif opening is not None:
             last_ms = last_slot_ms(opening, name, boot, anchor)
         slots = next_slots(name, interval_ms, now_ms, anchor, last_ms)
+        store = self.recorder.store
         if last_ms is None or last_ms > slots.next_ms:  # never read before, or when is not known: it begins here
-            self.recorder.store.buffer.carry_over(name, slots.next_ms - interval_ms)
+            await store.run(partial(store.buffer.carry_over, name, slots.next_ms - interval_ms))
         elif opening is not None and opening.boot != boot:
-            self.recorder.store.buffer.carry_over(name, last_ms)
+            await store.run(partial(store.buffer.carry_over, name, last_ms))
         gap = None
         if name in self._ended and last_ms is not None:
             gap = gap_since(name, interval_ms, last_ms, slots.next_ms, now_ms)
