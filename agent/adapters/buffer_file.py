@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from agent.adapters.salvage import salvage
 from agent.adapters.schema import VERSION
@@ -22,7 +21,6 @@ CHECKPOINT_PAGES = 300  # some 160 KB of WAL, overwritten again and again: measu
 CACHE_KIB = 512
 CHECKED_BYTES_MAX = 16_000_000  # checked at each start: less than a second on a small box
 LEFT_BYTES = 1_000_000  # of the disk, by what is saved of a damaged file: the WAL and what is read next need some
-PART_BATCHES = 100
 JOURNALS = ("", "-wal", "-shm")  # what a database consists of, the file itself first
 DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 NEXT_STEP = {
@@ -270,7 +268,7 @@ def _save_whole(path: Path) -> bool:
 
 
 def _fill(new: Path, damaged: Path) -> bool:
-    with closing(sqlite3.connect(new, isolation_level=None, factory=_InParts)) as db:
+    with closing(sqlite3.connect(new, isolation_level=None)) as db:
         # Nobody needs this file before it is finished: no WAL, which would take as much room again, and no waiting.
         db.execute("PRAGMA journal_mode = MEMORY")
         db.execute("PRAGMA synchronous = OFF")
@@ -287,21 +285,6 @@ def _fill(new: Path, damaged: Path) -> bool:
         finally:
             db.execute("PRAGMA journal_mode = WAL")
     return True
-
-
-class _InParts(sqlite3.Connection):
-    """Commits now and then within a transaction, so that a full disk takes away the last part of it only."""
-
-    _inserted = 0
-
-    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
-        done = super().execute(sql, parameters)
-        self._inserted += sql.startswith("INSERT INTO batch")
-        if self._inserted >= PART_BATCHES:
-            self._inserted = 0
-            super().execute("COMMIT")
-            super().execute("BEGIN IMMEDIATE")
-        return done
 
 
 def _replaced(path: Path, aside: Path, *, whole: bool = True) -> tuple[sqlite3.Connection, Aside]:

@@ -12,18 +12,26 @@ from wire.codec import decode, digest
 from wire.errors import WireError
 from wire.limits import SEQ_MAX
 
+PART_BATCHES = 100
 GUESSES_MAX = 200_000  # ids of batches; what a full buffer has
 COLUMNS = "confirm_wanted, held, digests, body"
 
 
 def salvage(damaged: Path, db: sqlite3.Connection) -> int:
-    """Copy the whole batches of `damaged` into the new buffer `db`, in order; returns how many."""
+    """Copy the whole batches of `damaged` into the new buffer `db`, in order; returns how many.
+
+    Commits now and then, so that a full disk takes away the last part only.
+    """
     saved = 0
     with closing(sqlite3.connect(damaged, isolation_level=None)) as old:
         old.text_factory = lambda text: text.decode(errors="replace")
         db.execute("BEGIN IMMEDIATE")
         for row in _whole(old):
-            saved += _insert(db, saved + 1, row)
+            if _insert(db, saved + 1, row):
+                saved += 1
+                if saved % PART_BATCHES == 0:
+                    db.execute("COMMIT")
+                    db.execute("BEGIN IMMEDIATE")
         db.execute("COMMIT")
     return saved
 
