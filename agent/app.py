@@ -12,13 +12,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from agent.adapters.buffer import Buffer, BufferFileError, Identity, Opening
+from agent.adapters.buffer import Buffer, BufferFileError, Opening
 from agent.adapters.clock import SystemClock, boot_id, machine_id
 from agent.adapters.huge_pages import collapse_memory
 from agent.adapters.notify import Notifier
 from agent.adapters.status_file import StatusFile
 from agent.core.delivery import Delivery
 from agent.core.delivery_actions import Sealed
+from agent.core.identity import Identity
 from agent.core.records import NewEvent
 from agent.core.sealing import ConfirmPolicy, SealPolicy
 from agent.core.timekeeper import Timekeeper

@@ -21,7 +21,7 @@ from agent.adapters.outbox import Oldest, Outbox
 from agent.adapters.space import Space, Thinned
 from agent.core.accounts import accounted_through, latest
 from agent.core.delivery_actions import Sealed
-from agent.core.identity import NUMBERS_RESERVED, Start, Stored, decide_start
+from agent.core.identity import NUMBERS_RESERVED, Identity, Start, Stored, decide_start
 from agent.core.records import Group, Layout, pack_columns, pack_group, sayable, unpack_columns
 from agent.core.sealing import Frame, OpenRecords, fit
 from wire.batch import EPOCH_BYTES, Anchor
@@ -29,16 +29,7 @@ from wire.codec import digest, encode
 
 ROOM_BYTES = 200_000
 
-__all__ = ["ROOM_BYTES", "Buffer", "BufferFileError", "Identity", "Opening", "SealResult"]
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who writes this file: configured box id, /etc/machine-id, and BOOT_BYTES of the kernel's boot id."""
-
-    box_id: str
-    machine_id: str
-    boot: bytes
+__all__ = ["ROOM_BYTES", "Buffer", "BufferFileError", "Opening", "SealResult"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +207,7 @@ class Buffer:
             if self._begun:
                 with self.file.translate("close"), self.file.transaction() as db:
                     self.memory.write(db)
+                    self.outbox.take_back(db)
                     db.execute("UPDATE box SET clean = 1, next_seq = ?", (self.next_seq,))
         finally:
             self.file.close()
@@ -308,6 +300,8 @@ class Buffer:
             )
             self.memory.write(db)
         self._groups.release(key.last)
+        if handed_out:
+            self.outbox.promise([batch_id])
         self._accounted_ms = accounted_ms
         self._next_batch_id += 1
         self._range_first = key.last + 1

@@ -41,6 +41,21 @@ class Outbox:
         self._file = file
         self._box_id = box_id
         self._oldest: tuple[int, Oldest | None] = (0, None)
+        # Marked as sent in the file, ahead of it: their bytes were not asked for yet, or no PUBACK has come since.
+        self._promised: set[int] = set()
+        self._flying: set[int] = set()
+
+    def promise(self, batch_ids: Iterable[int]) -> None:
+        """The file says that these are sent, for a write the less; `body` and `taken` make it true."""
+        self._promised.update(batch_ids)
+
+    def taken(self, batch_id: int) -> None:
+        """The broker has the batch: it may not be lost any more on its way."""
+        self._flying.discard(batch_id)
+
+    def take_back(self, db: sqlite3.Connection) -> None:
+        """Within the caller's transaction, at a clean end: what never left the box is not sent."""
+        db.executemany("UPDATE batch SET sent = 0 WHERE id = ?", [(batch_id,) for batch_id in self._promised])
 
     def load(self, below_id: int | None, limit: int) -> list[Sealed]:
         """At most `limit` batches of this box below `below_id`, newest first, marked as handed out."""
@@ -54,14 +69,18 @@ class Outbox:
             if unsent:
                 with self._file.transaction() as db:
                     db.executemany("UPDATE batch SET sent = 1 WHERE id = ?", unsent)
+                self.promise(batch_id for (batch_id,) in unsent)
         return [
             Sealed(id_, epoch, first, last, size, bool(wanted)) for id_, epoch, first, last, size, wanted, _ in rows
         ]
 
     def body(self, batch_id: int) -> bytes | None:
-        """The bytes of a batch, or None when it is gone."""
+        """The bytes of a batch that is about to be sent, or None when it is gone."""
         with self._file.translate("read from"):
             row = self._file.db.execute("SELECT body FROM batch WHERE id = ?", (batch_id,)).fetchone()
+        if batch_id in self._promised:
+            self._promised.remove(batch_id)
+            self._flying.add(batch_id)
         return row[0] if row else None
 
     def confirm(self, receipt: Receipt, epoch_now: bytes, sealed_through_now: int) -> tuple[Verdict, int] | None:
@@ -92,7 +111,11 @@ class Outbox:
             (receipt.epoch, highest),
         )
         return [
-            Unconfirmed(id_, first, last, bool(sent), tuple(str(digests).split()), held == DAMAGED)
+            Unconfirmed(
+                *(id_, first, last, bool(sent) and id_ not in self._promised, tuple(str(digests).split())),
+                taken=id_ not in self._flying,
+                damaged=held == DAMAGED,
+            )
             for id_, first, last, sent, digests, held in rows
         ]
 
@@ -105,6 +128,8 @@ class Outbox:
         with self._file.translate("delete from"):
             for start in range(0, len(ids), DELETED_AT_ONCE):
                 records += self._delete(ids[start : start + DELETED_AT_ONCE])
+                self._promised.difference_update(ids)
+                self._flying.difference_update(ids)
         return records
 
     def _delete(self, batch_ids: Sequence[int]) -> int:

@@ -8,6 +8,15 @@ NUMBERS_RESERVED = 4096
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """Who writes a buffer: configured box id, /etc/machine-id, and BOOT_BYTES of the kernel's boot id."""
+
+    box_id: str
+    machine_id: str
+    boot: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """What the database says: `next_seq` is the next number to give, numbers up to `reserved` may have been given."""
 

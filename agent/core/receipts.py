@@ -17,7 +17,8 @@ DAMAGED = "damaged on the box"  # why a batch is held here that the cloud has no
 class Unconfirmed:
     """A sealed batch in the buffer. `digests` holds that of each revision sent; `sent`: it may have left the box.
 
-    `damaged`: its bytes are no longer what was sealed, so its numbers were told as dropped.
+    `taken`: the broker took it, or an earlier run sent it. `damaged`: its bytes are no longer what was sealed, so its
+    numbers were told as dropped.
     """
 
     id: int
@@ -25,6 +26,7 @@ class Unconfirmed:
     last: int
     sent: bool
     digests: tuple[str, ...]
+    taken: bool = True
     damaged: bool = False
 
 
@@ -42,6 +44,7 @@ def judge(receipt: Receipt, sealed_through: int, batches: Sequence[Unconfirmed],
     """Hold `receipt` against the epoch it names: sealed up to `sealed_through`, its unconfirmed `batches` ascending.
 
     Held goes before stored: in a conflict other content is stored under the numbers, and ours lies in quarantine.
+    So a range counts only for what the broker has taken: what is still on its way may yet come to be such a conflict.
     `retired` is an epoch no longer in use: there, numbers beyond what was sealed are another history's (a restored
     backup), and only batches that the receipt answers one by one count. So it is with a damaged one: ranges cover its
     numbers because it was told as dropped, and what is left of it may be all that there is.
@@ -61,7 +64,7 @@ def judge(receipt: Receipt, sealed_through: int, batches: Sequence[Unconfirmed],
         misfit = None if retired else f"it claims number {highest}, but only {sealed_through} were sealed"
     elif misfit := _misfit(receipt, batches, covered):
         covered = []
-    delete = tuple(sorted({batch.id for batch in (*covered, *answered)}))
+    delete = tuple(sorted({batch.id for batch in (*(b for b in covered if b.taken), *answered)}))
     if misfit:
         return Verdict(delete, misfit=misfit)
     stored_to = max((last for _, last in spans), default=0)

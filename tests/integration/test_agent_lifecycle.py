@@ -16,8 +16,8 @@ from broker import Mosquitto
 from foreign_cloud import ForeignCloud
 from recording_rig import batches_in
 
-from agent.adapters.buffer import Identity
 from agent.adapters.clock import boot_id, machine_id
+from agent.core.identity import Identity
 from wire.batch import Batch
 
 SLOT_MS = 200

@@ -51,7 +51,8 @@ interval = "1s"
 HAMMER = """
 import sys
 from pathlib import Path
-from agent.adapters.buffer import Buffer, Identity
+from agent.adapters.buffer import Buffer
+from agent.core.identity import Identity
 from agent.core.records import Group, Layout, NewReading
 from wire.batch import Column
 from wire.resolution import Resolution

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from boxes import ANCHOR, BOOTS, LAYOUT, TestBuffer, confirm, files_at_most, receipt, seqs
 
-from agent.adapters.buffer import Buffer, BufferFileError, Identity
-from agent.core.identity import NUMBERS_RESERVED
+from agent.adapters.buffer import Buffer, BufferFileError
+from agent.core.identity import NUMBERS_RESERVED, Identity
 from agent.core.records import Layout, NewEvent, NewReading
 from wire.batch import Anchor, Slots
 from wire.receipt import Receipt

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from boxes import ANCHOR, BOOTS, TestBuffer, confirm, receipt
 
 from agent.core.receipts import DAMAGED
+from cloud.receiver.export import readings
+from cloud.receiver.ingest import ingest
+from cloud.receiver.ports import Delivery
+from cloud.receiver.sqlite_folder import open_stores
 from wire.codec import decode, digest
 from wire.receipt import Receipt
 
@@ -39,7 +45,71 @@ def test_what_was_not_handed_out_is_not_deleted(box: TestBuffer) -> None:
     assert result is not None
     assert (result[0].delete, result[0].misfit) == ((), "it confirms 1..10, which was never sent")
     assert len(box.buffer.outbox.load(None, 10)) == 1
+    result = box.buffer.outbox.confirm(receipt(box, 10), box.buffer.epoch, box.buffer.sealed_through)
+    assert result is not None
+    assert result[0].misfit  # about to be sent is not sent
+    box.send([1])
     assert confirm(box, receipt(box, 10)) == ((1,), 10)
+
+
+def test_what_is_on_its_way_is_not_deleted_by_a_range(box: TestBuffer) -> None:
+    """It may yet turn out to be a conflict; the receipt that names its digest is of itself."""
+    box.readings(10)
+    box.seal(handed_out=False)
+    box.buffer.outbox.load(None, 10)
+    box.buffer.outbox.body(1)
+    ranges = receipt(box, 10)
+    assert confirm(box, ranges) == ((), 0)
+    assert confirm(box, replace(ranges, answers=(ranges.digest or "",))) == ((1,), 10)
+
+
+def test_what_was_handed_out_and_never_sent_is_known_after_a_clean_end(box: TestBuffer) -> None:
+    for _ in range(2):
+        box.readings(10)
+        box.seal(handed_out=False)
+    box.buffer.outbox.load(None, 10)
+    box.send([2])
+    box.buffer.close()
+    box.open(boot=1)
+    sent = box.buffer.file.db.execute("SELECT sent FROM batch ORDER BY id").fetchall()
+    assert sent == [(0,), (1,)]
+
+
+def test_a_backup_that_went_on_offline_loses_nothing_of_its_own(tmp_path: Path) -> None:
+    """Its batches happen to end where those end that the cloud has of the other history."""
+    stores = open_stores(tmp_path / "cloud")
+    (tmp_path / "box").mkdir()
+    box = TestBuffer(tmp_path / "box")
+    box.open()
+    fill(box, batches=10)
+    box.buffer.close()
+    shutil.copytree(tmp_path / "box", tmp_path / "backup")
+    box.open()
+    fill(box, batches=10)
+    for body in box.bodies():
+        ingest([Delivery("apt-1", body, "test")], stores)
+    box.kill()
+    back = TestBuffer(tmp_path / "backup", begin_ms=10_000_000)
+    back.open(boot=1)
+    fill(back, batches=11)
+    mine = _times(back)
+    outbox = back.buffer.outbox
+    for sealed in outbox.load(None, 32):  # newest first: the first one is beyond what the cloud has
+        (addressed,) = ingest([Delivery("apt-1", outbox.body(sealed.id) or b"", "test")], stores).receipts
+        outbox.taken(sealed.id)
+        outbox.confirm(addressed.receipt, back.buffer.epoch, back.buffer.sealed_through)
+    stored = {reading["mono_ms"] for reading in readings(stores.readings)}
+    assert mine <= stored | _times(back)
+
+
+def fill(box: TestBuffer, batches: int) -> None:
+    for _ in range(batches):
+        box.readings(10)
+        box.seal(wanted=True, handed_out=False)
+
+
+def _times(box: TestBuffer) -> set[int]:
+    return {reading.mono_ms for batch in box.batches() for series in batch.series for reading in series.readings}
 
 
 def test_that_a_batch_was_handed_out_is_known_after_a_kill(box: TestBuffer) -> None:

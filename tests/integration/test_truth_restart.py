@@ -11,8 +11,8 @@ from agent_process import AgentProcess, meter_tables, until
 from recording_rig import batches_in
 from simulator_process import Say, simulator
 
-from agent.adapters.buffer import Identity
 from agent.adapters.clock import boot_id, machine_id
+from agent.core.identity import Identity
 from wire.batch import Batch, Quality
 
 ENERGY = "energy_active_import_total"

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from agent.adapters.buffer import Buffer, Identity
+from agent.adapters.buffer import Buffer
 from agent.core.delivery import Delivery
 from agent.core.delivery_actions import Action, Confirmed, Limits, Load, Outcome, Publish, Reconnect, Sealed
+from agent.core.identity import Identity
 from agent.core.reconnect import Reconnect as ReconnectDelays
 from agent.core.records import Group, Layout, NewEvent, NewReading
 from agent.core.sealing import ConfirmPolicy, SealPolicy
@@ -238,6 +239,8 @@ class World:
     def _on_puback(self, what: object) -> None:
         connection, batch_id, outcome = what  # type: ignore[misc]
         if connection == self._connection and self._connected:
+            if outcome is Outcome.ACCEPTED:
+                self.buffer.outbox.taken(batch_id)
             self._do(self._delivery.on_published(self._mono_ms, batch_id, outcome))
 
     def _on_receipt(self, payload: object) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import resource
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from agent.adapters.buffer import Buffer, Identity, Opening, SealResult
+from agent.adapters.buffer import Buffer, Opening, SealResult
+from agent.core.identity import Identity
 from agent.core.records import Group, Layout, NewEvent, NewReading, NewRecord
 from wire.batch import Anchor, Batch, Column
 from wire.codec import decode
@@ -29,11 +30,11 @@ class TestBuffer:
 
     __test__ = False
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, begin_ms: int = 0) -> None:
         self.path = folder / "buffer.db"
         self.buffer: Buffer
         self.opening: Opening
-        self._ms = 0
+        self._ms = begin_ms
         self._random = random.Random(1)
 
     def open(self, *, box: str = "apt-1", machine: str = "machine", boot: int = 0) -> Opening:
@@ -61,7 +62,16 @@ class TestBuffer:
         return last
 
     def seal(self, *, max_bytes: int = 3600, wanted: bool = False, handed_out: bool = True) -> SealResult:
-        return self.buffer.seal(ANCHOR, max_bytes, everything=True, confirm_wanted=wanted, handed_out=handed_out)
+        result = self.buffer.seal(ANCHOR, max_bytes, everything=True, confirm_wanted=wanted, handed_out=handed_out)
+        if handed_out:
+            self.send(batch.id for batch, _ in result.sealed)
+        return result
+
+    def send(self, batch_ids: Iterable[int]) -> None:
+        """As the courier does it with a broker that takes everything."""
+        for batch_id in batch_ids:
+            assert self.buffer.outbox.body(batch_id)
+            self.buffer.outbox.taken(batch_id)
 
     def bodies(self) -> list[bytes]:
         """Everything that is sealed, oldest first."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agent.adapters.buffer import Buffer, Identity
+from agent.adapters.buffer import Buffer
 from agent.adapters.clock import SystemClock, machine_id
+from agent.core.identity import Identity
 from agent.core.records import Group, Layout, NewReading
 from wire.batch import Anchor, Column
 from wire.resolution import Resolution

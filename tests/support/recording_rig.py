@@ -12,8 +12,9 @@ from typing import Any
 
 from virtual_time import InlineExecutor, LoopClock
 
-from agent.adapters.buffer import Buffer, BufferFileError, Identity, Opening
+from agent.adapters.buffer import Buffer, BufferFileError, Opening
 from agent.core.delivery_actions import Sealed
+from agent.core.identity import Identity
 from agent.core.records import Layout, NewReading
 from agent.core.sealing import ConfirmPolicy, SealPolicy
 from agent.core.slots import MeterSlots

@@ -12,9 +12,11 @@ from wire.receipt import Receipt
 EPOCH = b"epoch--1"
 
 
-def batch(first: int, last: int, *, sent: bool = True, digests: tuple[str, ...] = ()) -> Unconfirmed:
+def batch(
+    first: int, last: int, *, sent: bool = True, taken: bool = True, digests: tuple[str, ...] = ()
+) -> Unconfirmed:
     """Its id is `first`, its digest `d` and `last`."""
-    return Unconfirmed(first, first, last, sent, digests or (f"d{last}",))
+    return Unconfirmed(first, first, last, sent, digests or (f"d{last}",), taken)
 
 
 THREE = [batch(1, 10), batch(11, 20), batch(21, 30)]
@@ -83,6 +85,13 @@ def test_what_was_never_sent_cannot_be_stored() -> None:
     assert judge(receipt(10), 20, batches).delete == (1,)
     verdict = judge(receipt(20), 20, batches)
     assert verdict == Verdict(misfit="it confirms 11..20, which was never sent")
+
+
+def test_what_the_broker_has_not_taken_goes_only_by_an_answer_of_its_own() -> None:
+    batches = [batch(1, 10), batch(11, 20, taken=False)]
+    assert judge(receipt(20), 20, batches) == Verdict(delete=(1,), stored_to=20)
+    assert judge(receipt(20, digest="other"), 20, batches).misfit
+    assert judge(replace(receipt(20), answers=("d20",)), 20, batches).delete == (1, 11)
 
 
 def test_a_range_may_prove_itself_by_its_digest() -> None:
