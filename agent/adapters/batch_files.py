@@ -65,12 +65,3 @@ def write_batch(folder: Path, row: BatchRow, body: bytes) -> Written:
             draft.unlink(missing_ok=True)
         raise
     return outcome
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names of the files written so far survive a power cut; raises `OSError`."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,10 +14,12 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.adapters.durable import sync
 from agent.adapters.salvage import salvage
 from agent.adapters.schema import VERSION
 
 CHECKPOINT_PAGES = 300  # some 160 KB of WAL, overwritten again and again: measured as the least written per reading
+WAL_BYTES = 180_224  # what it grows to until a checkpoint, and a transaction beyond
 CACHE_KIB = 512
 CHECKED_BYTES_MAX = 16_000_000  # checked at each start: less than a second on a small box
 LEFT_BYTES = 1_000_000  # of the disk, by what is saved of a damaged file: the WAL and what is read next need some
@@ -183,6 +185,7 @@ def _connect(path: Path) -> sqlite3.Connection:
             raise BufferFileError("open", path, cause, sqlite3.SQLITE_ERROR)
         if version < VERSION:
             _migrate(path)
+        _take_room_for_wal(path)
         db = _open(path)
         try:
             _check(path, db)
@@ -190,6 +193,19 @@ def _connect(path: Path) -> sqlite3.Connection:
             db.close()
             raise
         return db
+
+
+def _take_room_for_wal(path: Path) -> None:
+    """At once, as zeros, which end the WAL for SQLite. Growing commit by commit it has the file system note each time
+    which blocks it has now, which was a fifth of what is written. A disk without that much room goes on as it can.
+    """
+    with suppress(OSError):
+        mode = path.stat().st_mode & 0o777
+        descriptor = os.open(beside(path, "-wal"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, mode)
+        try:
+            os.posix_fallocate(descriptor, 0, WAL_BYTES)
+        finally:
+            os.close(descriptor)
 
 
 def _check(path: Path, db: sqlite3.Connection) -> None:
@@ -260,8 +276,8 @@ def _save_whole(path: Path) -> bool:
     with translate(path, "save batches of"):
         whole = _fill(new, path)
     try:
-        _sync(new)
-        _sync(path.parent)
+        sync(new)
+        sync(path.parent)
     except OSError as error:
         raise BufferFileError("save batches of", path, str(error), sqlite3.SQLITE_IOERR) from error
     return whole
@@ -298,7 +314,7 @@ def _replaced(path: Path, aside: Path, *, whole: bool = True) -> tuple[sqlite3.C
                 beside(path, suffix).rename(beside(aside, suffix))
         beside(path, ".suspect").unlink(missing_ok=True)
         beside(path, ".new").rename(path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
         cause = f"it is damaged, and cannot be renamed to {aside.name}: {error.strerror}"
         raise BufferFileError("open", path, cause, sqlite3.SQLITE_READONLY) from error
@@ -320,11 +336,3 @@ def _asides(path: Path) -> Iterator[Path]:
 def _free_bytes(path: Path) -> int:
     state = os.statvfs(path.parent)
     return state.f_bavail * state.f_frsize
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import click
 
-from agent.adapters.batch_files import Written, file_name, is_sound, sync_folder, write_batch
+from agent.adapters.batch_files import Written, file_name, is_sound, write_batch
 from agent.adapters.buffer_reader import BatchRow, BufferReader
+from agent.adapters.durable import sync
 from agent.cli.batchfile import CannotCreate, DataError
 from agent.cli.terminal import console, show
 from agent.cli.texts import count, size
@@ -32,7 +33,7 @@ def export(reader: BufferReader, folder: Path, *, as_json: bool) -> None:
             new_bytes += len(body) if outcome in (Written.NEW, Written.REPAIRED) else 0
             if outcome is Written.CONFLICT:
                 complaints.append(f"{folder / file_name(row)} is another batch under the same name, left as it is")
-        sync_folder(folder)
+        sync(folder)
     except OSError as error:
         text = f"cannot write into {folder}: {error.strerror}; {_so_far(done, len(rows))}"
         raise CannotCreate(

@@ -10,6 +10,7 @@ import pytest
 from boxes import ANCHOR, BOOTS, LAYOUT, TestBuffer, confirm, files_at_most, receipt, seqs
 
 from agent.adapters.buffer import Buffer, BufferFileError
+from agent.adapters.buffer_file import WAL_BYTES
 from agent.core.identity import NUMBERS_RESERVED, Identity
 from agent.core.records import Layout, NewEvent, NewReading
 from wire.batch import Anchor, Slots
@@ -122,6 +123,19 @@ def test_a_disk_that_forgets_its_last_commits_in_a_power_cut_makes_no_number_twi
     assert box.commit() > sent_to
     box.seal()
     assert all(last <= lost_from or first > sent_to for first, last in box.numbers())
+
+
+def test_the_wal_has_all_its_room_from_the_start(box: TestBuffer) -> None:
+    for _ in range(2):
+        state = box.path.with_name("buffer.db-wal").stat()
+        assert state.st_blocks * 512 >= state.st_size == WAL_BYTES
+        for _ in range(10):
+            box.readings(200)
+            box.seal(max_bytes=8_000)
+        assert box.path.with_name("buffer.db-wal").stat().st_size == WAL_BYTES
+        box.kill()
+        box.open()
+    assert seqs(box.batches()) == list(range(1, 4_001))
 
 
 def test_a_commit_that_fails_uses_no_number(box: TestBuffer) -> None:
