@@ -15,18 +15,15 @@ class Turns:
     def __init__(self, subject: str, next_step: str) -> None:
         self._subject = subject
         self._next_step = next_step
-        self._taken = False
+        self.is_taken = False
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     def claim(self, deadline: float = inf) -> Turn:
         """For `async with`; raises `MeterError` (line_busy) if it is not one's turn by `deadline` (loop time)."""
         return Turn(self, deadline)
 
-    async def take(self, deadline: float) -> None:
-        """Wait for a turn. Given back to one who waits it stays taken, so that nobody overtakes."""
-        if not self._taken:
-            self._taken = True
-            return
+    async def wait(self, deadline: float) -> None:
+        """For a turn. Given back to one who waits it stays taken, so that nobody overtakes."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
         self._waiting.append(turn)
@@ -53,7 +50,7 @@ class Turns:
             if not turn.done():
                 turn.set_result(None)
                 return
-        self._taken = False
+        self.is_taken = False
 
 
 class Turn:
@@ -66,7 +63,9 @@ class Turn:
         self._deadline = deadline
 
     async def __aenter__(self) -> None:
-        await self._turns.take(self._deadline)
+        if self._turns.is_taken:
+            await self._turns.wait(self._deadline)
+        self._turns.is_taken = True
 
     async def __aexit__(self, *error: object) -> None:
         self._turns.give_back()

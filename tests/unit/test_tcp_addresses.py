@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import socket
 
 import pytest
 from virtual_time import run_virtual
@@ -34,20 +34,20 @@ def test_an_address_that_swallows_everything_does_not_keep_the_others_from_being
     async def go() -> None:
         loop = asyncio.get_running_loop()
 
-        async def connection(factory: Any, host: str, port: int) -> tuple[None, Any]:
-            tried.append(host)
-            if host == DEAD:
+        async def connect(_connection: socket.socket, address: tuple[str, int]) -> None:
+            tried.append(address[0])
+            if address[0] == DEAD:
                 await asyncio.sleep(3600)
-            return None, factory()
 
-        monkeypatch.setattr(loop, "create_connection", connection)
+        monkeypatch.setattr(loop, "sock_connect", connect)
         port = TcpPort("gateway", "tcp://gateway.example:502")
         with pytest.raises(MeterError, match="no answer within"):
             await port.open(Deaf(), 1)
         await port.open(Deaf(), 1)
         assert port.is_open
-        port._connection = None  # as after a loss
+        port.close()  # as after a loss
         await port.open(Deaf(), 1)
+        port.close()
 
     monkeypatch.setattr(Lookup, "addresses", addresses)
     run_virtual(go())
