@@ -70,6 +70,7 @@ class Recorder:
     _seal_from_ms: int = 0
     _wake: Bell = field(default_factory=Bell)
     _timer: asyncio.TimerHandle | None = None
+    _seal_timer: asyncio.TimerHandle | None = None
     room: BufferRoom = field(init=False)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -109,7 +110,7 @@ class Recorder:
     async def run(self) -> None:
         """Commit and seal until cancelled."""
         while True:
-            self._set_timer()
+            self._set_timers()
             await self._wake.heard()
             self._forget_timer()
             async with self._lock:
@@ -298,10 +299,33 @@ class Recorder:
             self._timer.cancel()
             self._timer = None
 
-    def _set_timer(self) -> None:
-        """Anew, and only for what is still to come: a timer that is not needed would wake the processor."""
+    def _set_timers(self) -> None:
+        """Only for what is still to come: a timer that is not needed would wake the processor.
+
+        That of the sealing is kept where it is too early, and looks again then: one that is cancelled stays among
+        asyncio's until its time, and some minutes of those cost each reading something.
+        """
         self._forget_timer()
-        now_ms, oldest_ms = self.clock.mono_ms(), self._oldest_ms()
+        now_ms, kept = self.clock.mono_ms(), self._seal_timer
+        at = asyncio.get_running_loop().time() + max(self._seal_at_ms(now_ms) - now_ms, 1) / 1000
+        if kept is not None and (self._pending or kept.when() > at):
+            kept.cancel()
+            self._seal_timer = None
+        if self._pending:
+            self._wake_in(self._commit_by_ms - now_ms)
+        elif self._seal_timer is None:
+            self._seal_timer = asyncio.get_running_loop().call_at(at, self._look_at_age)
+
+    def _seal_at_ms(self, now_ms: int) -> int:
+        """When there is something to seal at the latest."""
+        oldest_ms = self._oldest_ms()
         begun_ms = now_ms if oldest_ms is None else oldest_ms  # an open gap begins without a record
-        seal_ms = self._seal_from_ms if self._seal_from_ms > now_ms else begun_ms + self.policies.seal.max_age_ms
-        self._wake_in((self._commit_by_ms if self._pending else seal_ms) - now_ms)
+        return self._seal_from_ms if self._seal_from_ms > now_ms else begun_ms + self.policies.seal.max_age_ms
+
+    def _look_at_age(self) -> None:
+        self._seal_timer = None
+        now_ms = self.clock.mono_ms()
+        if self._seal_at_ms(now_ms) <= now_ms:
+            self._wake.ring()
+        else:
+            self._set_timers()
