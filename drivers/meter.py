@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
 
+from msgspec import Struct
+
 from wire.batch import Column
 
 Reason = Literal["silent", "garbage", "exception", "line_missing", "line_busy", "line_lost", "lent", "pending"]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
-@dataclass(frozen=True, slots=True)
-class RawBlock:
+class RawBlock(Struct, frozen=True):
     """The registers of one answer as they came (big-endian), for `read`, for events and for disputes."""
 
     function_code: int
@@ -36,8 +37,7 @@ class Notice:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Struct, frozen=True):
     """One reading. `values[i]` counts steps of `columns[i]`, None is missing; `flags` are `Quality`, empty = good.
 
     `taken_s` is the event loop's time at which a telegram arrived by itself; None means that it was just read.

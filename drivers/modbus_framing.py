@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Protocol
 
+from msgspec import Struct
 from pymodbus.framer import FramerRTU, FramerSocket
 from pymodbus.pdu import DecodePDU
 
@@ -17,8 +17,7 @@ MBAP_BYTES = 6
 TCP_LENGTH_MIN, TCP_LENGTH_MAX = 2, 254  # what the header may announce: unit and 1 to 253 bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What a framer found: registers, or an exception code. `fault` says what is wrong with what came instead."""
 
     registers: bytes = b""

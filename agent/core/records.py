@@ -37,8 +37,7 @@ def unpack_columns(text: str) -> tuple[Column, ...]:
     return tuple(Column(name, Resolution.parse(step)) for name, step in msgspec.json.decode(text))
 
 
-@dataclass(frozen=True, slots=True)
-class NewReading:
+class NewReading(msgspec.Struct, frozen=True):
     """A reading without a number. `layout` is the buffer's id of its `Layout`; values count steps, None is missing.
 
     `slot_ms` is where its poll slot began: a telegram that was waiting may be older. By default it is `mono_ms`.
