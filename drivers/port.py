@@ -76,7 +76,7 @@ def open_error(name: str, port: str, reason: Reason, cause: str, next_step: str)
 class _Wire:
     """An open descriptor that does not block: what arrives goes to the sink, and so does its end once it is closed.
 
-    Not a transport of asyncio's, which costs a tenth more of a reading and knows no serial devices.
+    Not a transport of asyncio's, which takes more instructions for each reading and knows no serial devices.
     """
 
     __slots__ = ("_close", "_descriptor", "_gone", "_sink")
