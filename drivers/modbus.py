@@ -279,6 +279,8 @@ class ModbusLine:
 
     def _overhear(self, data: bytes) -> None:
         """Somebody talks whom nobody asked, or not now."""
+        if self.is_tcp:
+            return  # transaction numbers tell late answers, and there is no noise
         now = asyncio.get_running_loop().time()
         self._noisy_since = min(self._noisy_since, now)
         self._quiet_until = max(self._quiet_until, now + self._silence_s)

@@ -203,6 +203,7 @@ def _take_room_for_wal(path: Path) -> None:
         mode = path.stat().st_mode & 0o777
         descriptor = os.open(beside(path, "-wal"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, mode)
         try:
+            os.fchmod(descriptor, mode)  # as SQLite does it with a WAL of its own making
             os.posix_fallocate(descriptor, 0, WAL_BYTES)
         finally:
             os.close(descriptor)

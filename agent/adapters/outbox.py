@@ -44,10 +44,11 @@ class Outbox:
         # Marked as sent in the file, ahead of it: their bytes were not asked for yet, or no PUBACK has come since.
         self._promised: set[int] = set()
         self._flying: set[int] = set()
+        self._asked: set[int] = set()  # sent in this run, whatever the file says
 
     def promise(self, batch_ids: Iterable[int]) -> None:
         """The file says that these are sent, for a write the less; `body` and `taken` make it true."""
-        self._promised.update(batch_ids)
+        self._promised.update(set(batch_ids) - self._asked)
 
     def taken(self, batch_id: int) -> None:
         """The broker has the batch: it may not be lost any more on its way."""
@@ -77,9 +78,10 @@ class Outbox:
     def body(self, batch_id: int) -> bytes | None:
         """The bytes of a batch that is about to be sent, or None when it is gone."""
         with self._file.translate("read from"):
-            row = self._file.db.execute("SELECT body FROM batch WHERE id = ?", (batch_id,)).fetchone()
-        if batch_id in self._promised:
-            self._promised.remove(batch_id)
+            row = self._file.db.execute("SELECT body, sent FROM batch WHERE id = ?", (batch_id,)).fetchone()
+        if batch_id in self._promised or (row and not row[1]):
+            self._promised.discard(batch_id)
+            self._asked.add(batch_id)
             self._flying.add(batch_id)
         return row[0] if row else None
 
@@ -112,8 +114,8 @@ class Outbox:
         )
         return [
             Unconfirmed(
-                *(id_, first, last, bool(sent) and id_ not in self._promised, tuple(str(digests).split())),
-                taken=id_ not in self._flying,
+                *(id_, first, last, bool(sent) or id_ in self._asked, tuple(str(digests).split())),
+                taken=id_ not in self._promised and id_ not in self._flying,
                 damaged=held == DAMAGED,
             )
             for id_, first, last, sent, digests, held in rows
@@ -130,6 +132,7 @@ class Outbox:
                 records += self._delete(ids[start : start + DELETED_AT_ONCE])
                 self._promised.difference_update(ids)
                 self._flying.difference_update(ids)
+                self._asked.difference_update(ids)
         return records
 
     def _delete(self, batch_ids: Sequence[int]) -> int:

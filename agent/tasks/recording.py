@@ -109,14 +109,18 @@ class Recorder:
 
     async def run(self) -> None:
         """Commit and seal until cancelled."""
-        while True:
-            self._set_timers()
-            await self._wake.heard()
+        try:
+            while True:
+                self._set_timers()
+                await self._wake.heard()
+                self._forget_timer()
+                async with self._lock:
+                    if await self._commit():
+                        await self._seal_if_due()
+                self.on_commit()
+        finally:
             self._forget_timer()
-            async with self._lock:
-                if await self._commit():
-                    await self._seal_if_due()
-            self.on_commit()
+            self._forget_seal_timer()
 
     async def flush(self) -> bool:
         """Commit all that is pending, and what comes meanwhile; False when the disk would not take it."""
@@ -309,8 +313,7 @@ class Recorder:
         now_ms, kept = self.clock.mono_ms(), self._seal_timer
         at = asyncio.get_running_loop().time() + max(self._seal_at_ms(now_ms) - now_ms, 1) / 1000
         if kept is not None and (self._pending or kept.when() > at):
-            kept.cancel()
-            self._seal_timer = None
+            self._forget_seal_timer()
         if self._pending:
             self._wake_in(self._commit_by_ms - now_ms)
         elif self._seal_timer is None:
@@ -325,7 +328,14 @@ class Recorder:
     def _look_at_age(self) -> None:
         self._seal_timer = None
         now_ms = self.clock.mono_ms()
-        if self._seal_at_ms(now_ms) <= now_ms:
+        wait_ms = self._seal_at_ms(now_ms) - now_ms
+        if wait_ms <= 0:
             self._wake.ring()
         else:
-            self._set_timers()
+            loop = asyncio.get_running_loop()
+            self._seal_timer = loop.call_at(loop.time() + wait_ms / 1000, self._look_at_age)
+
+    def _forget_seal_timer(self) -> None:
+        if self._seal_timer is not None:
+            self._seal_timer.cancel()
+            self._seal_timer = None

@@ -47,7 +47,7 @@ def test_what_was_not_handed_out_is_not_deleted(box: TestBuffer) -> None:
     assert len(box.buffer.outbox.load(None, 10)) == 1
     result = box.buffer.outbox.confirm(receipt(box, 10), box.buffer.epoch, box.buffer.sealed_through)
     assert result is not None
-    assert result[0].misfit  # about to be sent is not sent
+    assert (result[0].delete, result[0].misfit) == ((), None)  # about to be sent is not sent
     box.send([1])
     assert confirm(box, receipt(box, 10)) == ((1,), 10)
 
@@ -61,6 +61,15 @@ def test_what_is_on_its_way_is_not_deleted_by_a_range(box: TestBuffer) -> None:
     ranges = receipt(box, 10)
     assert confirm(box, ranges) == ((), 0)
     assert confirm(box, replace(ranges, answers=(ranges.digest or "",))) == ((1,), 10)
+
+
+def test_what_was_sent_before_the_file_said_so_is_sent(box: TestBuffer) -> None:
+    """Sealed while there was no connection, and sent at once when there was one; loaded only then."""
+    box.readings(10)
+    box.seal(handed_out=False)
+    box.send([1])
+    box.buffer.outbox.load(None, 10)
+    assert confirm(box, receipt(box, 10)) == ((1,), 10)
 
 
 def test_what_was_handed_out_and_never_sent_is_known_after_a_clean_end(box: TestBuffer) -> None:
