@@ -7,6 +7,8 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
+from math import inf
 
 import pytest
 from modbus_peers import (
@@ -24,6 +26,8 @@ from modbus_peers import (
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
+from drivers.modbus import ModbusLine, Request
+from drivers.plan import Block
 from drivers.profile import find_profile, parse_profile
 from meter_sim.frames import tcp_frame
 
@@ -67,6 +71,28 @@ def test_a_late_tcp_answer_is_passed_over() -> None:
             assert server.connections == 1
 
     asyncio.run(scenario())
+
+
+def test_a_tcp_meter_has_its_pauses_also_after_a_late_answer() -> None:
+    times: list[float] = []
+
+    def script(asked: Asked) -> list[bytes]:
+        times.append(time.monotonic())
+        return tcp_good(asked)
+
+    async def scenario() -> None:
+        async with scripted_server(script) as server:
+            line = ModbusLine("gateway", server.url)
+            request = Request(1, Block(4, 0, 2), typical_s=0.001, timeout_s=0.5, quiet_s=0.05, subject="meter")
+            async with line.claim(inf):
+                await line.ask(request, asyncio.get_running_loop().time() + 5)
+                line.received(b"late")
+                for _ in range(3):
+                    await line.ask(request, asyncio.get_running_loop().time() + 5)
+            await line.close()
+
+    asyncio.run(scenario())
+    assert all(later - sooner > 0.045 for sooner, later in pairwise(times))
 
 
 def test_a_dead_tcp_peer_is_noticed_at_once_and_reopened() -> None:
