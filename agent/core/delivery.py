@@ -152,6 +152,7 @@ class Delivery:
         """
         self._pace_per_s = pace_per_s
         self.forget(gone)
+        self._tracked.send_next_again(now_ms, epoch, stored_to)
         for entry in self._tracked.entries.values():
             if entry.state is not State.READY and entry.batch.epoch == epoch and entry.batch.last < stored_to:
                 entry.missed = True

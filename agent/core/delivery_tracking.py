@@ -76,6 +76,19 @@ class Tracked:
                 entry.missed = False
                 entry.asks += 1
 
+    def send_next_again(self, now_ms: int, epoch: bytes, stored_to: int) -> None:
+        """The batch right behind all that is stored was sent well before and did not arrive: make it ready again.
+
+        A receiver that names no ranges confirms nothing beyond it, and batches behind it that ask in vain, as long as
+        there are any, would keep it from asking itself.
+        """
+        for entry in self.having(State.AWAITING):
+            if entry.batch.epoch == epoch and entry.batch.first == stored_to + 1:
+                wait_ms = self.limits.receipt_grace_ms * 2 ** min(entry.asks, 16)
+                if now_ms - entry.since_ms >= min(wait_ms, self.limits.receipt_timeout_max_ms):
+                    entry.state, entry.since_ms, entry.live = State.READY, now_ms, True
+                    entry.asks += 1
+
     def _ask_ms(self, entry: Entry) -> int:
         first_ms = self.limits.receipt_grace_ms if entry.missed else self.limits.receipt_timeout_ms
         wait_ms: int = min(first_ms * 2 ** min(entry.asks, 16), self.limits.receipt_timeout_max_ms)

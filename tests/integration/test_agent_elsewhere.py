@@ -68,8 +68,8 @@ def test_killed_and_cut_off_nothing_committed_is_lost(
             return False  # there is still a gap
         return (box.waiting() or 0) <= 1  # one may have been sealed a moment ago
 
-    # What the broker took while nobody was subscribed is gone; the agent sends it again when no receipt comes, first
-    # after 15 or 30 s and then, if that is lost too, after twice as long.
+    # What the broker took while nobody was subscribed is gone; the agent sends it again when no receipt comes, or when
+    # receipts end right before it: after 15 or 30 s, and if that is lost too, after twice as long.
     until(drained, "delivery of the backlog", timeout_s=120)
     assert box.end() == 0
     numbers = cloud.numbers()

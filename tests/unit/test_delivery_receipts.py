@@ -19,6 +19,22 @@ def test_what_a_receipt_passes_over_was_lost_and_is_sent_again_when_its_grace_is
     assert wait_ms == pytest.approx(LIMITS.receipt_grace_ms - 5_000, abs=10)
 
 
+def test_the_first_that_is_missing_is_sent_again_though_no_receipt_names_what_lies_beyond_it() -> None:
+    """A receiver that names no ranges, and batches that ask it in vain all the time; ever more rarely."""
+    box = drained(sealed(1), sealed(2))
+    waits, batch_id, since_ms = [], 2, box.now_ms
+    while len(waits) < 4:
+        batch_id += 1
+        sent = box.seal(sealed(batch_id, wanted=True)) + [each for _, each in box.pass_ms(1_000)]
+        sent += box.receipt(1, to=10)
+        for each in sent:
+            box.answer(each)
+        if 2 in sent:
+            waits.append((box.now_ms - since_ms) // 1_000)
+            since_ms = box.now_ms
+    assert waits == pytest.approx([15, 30, 60, 120], abs=1)
+
+
 def test_what_is_passed_over_again_and_again_is_sent_ever_more_rarely() -> None:
     box = drained(sealed(1), sealed(2))
     waits = []
