@@ -164,15 +164,13 @@ class ModbusLine:
     async def _exchange(self, request: Request, block: Block, deadline: float, *, again: bool) -> bytes:
         """Ask for `block` and wait for its answer."""
         loop = asyncio.get_running_loop()
-        if not self.is_tcp or loop.time() < self._quiet_until:
-            await self._settle(deadline)
+        await self._settle(deadline)
         left_s = deadline - loop.time()
         if left_s < request.typical_s:
             if again:
                 raise TimeoutError
             raise _no_time(request, left_s)
-        if not self._port.is_open:  # also where draining found it gone
-            await self._port.open(self, left_s)
+        await self.open(left_s)  # also where draining found the port gone
         self._frame = self._framing.request(request.unit, block)
         self._buffer = self._stray = b""
         pending: Prompt[Answer | None] = Prompt(loop)

@@ -27,8 +27,9 @@ log = logging.getLogger(__name__)
 READ_BYTES = 1024
 TCP_PORT = 502
 BYTE_BITS = 8
-# A peer that vanished without a word is noticed within about 10 s even while nothing is asked of it.
-OPTIONS = tuple(
+# A question goes out at once; a peer that vanished without a word is noticed within about 10 s, also while nothing is
+# asked of it.
+TCP_OPTIONS = tuple(
     (getattr(socket, name), value)
     for name, value in (
         ("TCP_NODELAY", 1),
@@ -76,7 +77,7 @@ def open_error(name: str, port: str, reason: Reason, cause: str, next_step: str)
 class _Wire:
     """An open descriptor that does not block: what arrives goes to the sink, and so does its end once it is closed.
 
-    Not a transport of asyncio's, which takes more instructions for each reading and knows no serial devices.
+    Not a transport of asyncio's, which knows no serial devices and allocates 256 KB for each answer of some 200 bytes.
     """
 
     __slots__ = ("_close", "_descriptor", "_gone", "_sink")
@@ -86,7 +87,14 @@ class _Wire:
         self._sink = sink
         self._gone = gone
         self._close = close
-        asyncio.get_running_loop().add_reader(descriptor, self.readable)
+        self.listen()
+
+    def listen(self) -> None:
+        asyncio.get_running_loop().add_reader(self._descriptor, self.readable)
+
+    def deafen(self) -> None:
+        """Until it listens again; before its descriptor is closed, too."""
+        asyncio.get_running_loop().remove_reader(self._descriptor)
 
     def readable(self) -> None:
         try:
@@ -212,18 +220,17 @@ class SerialPort:
 
     def rest(self, seconds: float) -> None:
         """Leave arriving bytes with the kernel for a while, so that an answer costs few wake-ups."""
-        if self._device is None:
+        if self._wire is None:
             return
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(self._device.fileno())
-        self._rest = loop.call_later(seconds, self._resume)
+        self._wire.deafen()
+        self._rest = asyncio.get_running_loop().call_later(seconds, self._resume)
 
     def _resume(self) -> None:
         if self._rest is not None:
             self._rest.cancel()
             self._rest = None
-            if self._device is not None and self._wire is not None:
-                asyncio.get_running_loop().add_reader(self._device.fileno(), self._wire.readable)
+            if self._wire is not None:
+                self._wire.listen()
         if self._wire is not None:
             self._wire.readable()
 
@@ -233,13 +240,14 @@ class SerialPort:
 
     def close(self) -> None:
         """Close without waiting for bytes that the device no longer takes."""
-        device, self._device, self._wire = self._device, None, None
+        device, wire, self._device, self._wire = self._device, self._wire, None, None
         if self._rest is not None:
             self._rest.cancel()
             self._rest = None
+        if wire is not None:
+            wire.deafen()
         if device is None:
             return
-        asyncio.get_running_loop().remove_reader(device.fileno())
         with suppress(OSError, termios.error):
             device.reset_output_buffer()
         with suppress(OSError):
@@ -296,8 +304,8 @@ class TcpPort:
         *others, last = addresses[at:] + addresses[:at]
         for address in others:
             with suppress(OSError):
-                return await _connected(address, self.tcp_port)
-        return await _connected(last, self.tcp_port)
+                return await _connect(address, self.tcp_port)
+        return await _connect(last, self.tcp_port)
 
     def write(self, data: bytes) -> None:
         if self._wire is not None:
@@ -310,18 +318,19 @@ class TcpPort:
         """Transaction numbers tell late answers."""
 
     def close(self) -> None:
-        connection, self._connection, self._wire = self._connection, None, None
+        connection, wire, self._connection, self._wire = self._connection, self._wire, None, None
+        if wire is not None:
+            wire.deafen()
         if connection is not None:
-            asyncio.get_running_loop().remove_reader(connection.fileno())
             connection.close()
 
 
-async def _connected(address: str, port: int) -> socket.socket:
+async def _connect(address: str, port: int) -> socket.socket:
     connection = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     try:
         connection.setblocking(False)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in OPTIONS:
+        for option, value in TCP_OPTIONS:
             connection.setsockopt(socket.IPPROTO_TCP, option, value)
         await asyncio.get_running_loop().sock_connect(connection, (address, port))
     except BaseException:  # raised on: only lets go of what was opened

@@ -15,15 +15,18 @@ class Turns:
     def __init__(self, subject: str, next_step: str) -> None:
         self._subject = subject
         self._next_step = next_step
-        self.is_taken = False
+        self._taken = False
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     def claim(self, deadline: float = inf) -> Turn:
         """For `async with`; raises `MeterError` (line_busy) if it is not one's turn by `deadline` (loop time)."""
         return Turn(self, deadline)
 
-    async def wait(self, deadline: float) -> None:
-        """For a turn. Given back to one who waits it stays taken, so that nobody overtakes."""
+    async def take(self, deadline: float) -> None:
+        """Wait for a turn. Given back to one who waits it stays taken, so that nobody overtakes."""
+        if not self._taken:
+            self._taken = True
+            return
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
         self._waiting.append(turn)
@@ -50,7 +53,7 @@ class Turns:
             if not turn.done():
                 turn.set_result(None)
                 return
-        self.is_taken = False
+        self._taken = False
 
 
 class Turn:
@@ -63,9 +66,7 @@ class Turn:
         self._deadline = deadline
 
     async def __aenter__(self) -> None:
-        if self._turns.is_taken:
-            await self._turns.wait(self._deadline)
-        self._turns.is_taken = True
+        await self._turns.take(self._deadline)
 
     async def __aexit__(self, *error: object) -> None:
         self._turns.give_back()

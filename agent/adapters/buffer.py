@@ -301,7 +301,7 @@ class Buffer:
             self.memory.write(db)
         self._groups.release(key.last)
         if handed_out:
-            self.outbox.promise([batch_id])
+            self.outbox.sending.promise([batch_id])
         self._accounted_ms = accounted_ms
         self._next_batch_id += 1
         self._range_first = key.last + 1

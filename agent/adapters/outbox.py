@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from agent.adapters.buffer_file import BufferFile
 from agent.core.delivery_actions import Sealed
 from agent.core.receipts import DAMAGED, Unconfirmed, Verdict, judge
+from agent.core.sending import Sending
 from wire.batch import Anchor, Batch
 from wire.codec import decode
 from wire.errors import WireError
@@ -41,22 +42,13 @@ class Outbox:
         self._file = file
         self._box_id = box_id
         self._oldest: tuple[int, Oldest | None] = (0, None)
-        # Marked as sent in the file, ahead of it: their bytes were not asked for yet, or no PUBACK has come since.
-        self._promised: set[int] = set()
-        self._flying: set[int] = set()
-        self._asked: set[int] = set()  # sent in this run, whatever the file says
-
-    def promise(self, batch_ids: Iterable[int]) -> None:
-        """The file says that these are sent, for a write the less; `body` and `taken` make it true."""
-        self._promised.update(set(batch_ids) - self._asked)
-
-    def taken(self, batch_id: int) -> None:
-        """The broker has the batch: it may not be lost any more on its way."""
-        self._flying.discard(batch_id)
+        self.sending = Sending()
 
     def take_back(self, db: sqlite3.Connection) -> None:
         """Within the caller's transaction, at a clean end: what never left the box is not sent."""
-        db.executemany("UPDATE batch SET sent = 0 WHERE id = ?", [(batch_id,) for batch_id in self._promised])
+        db.executemany(
+            "UPDATE batch SET sent = 0 WHERE id = ?", [(batch_id,) for batch_id in self.sending.only_promised()]
+        )
 
     def load(self, below_id: int | None, limit: int) -> list[Sealed]:
         """At most `limit` batches of this box below `below_id`, newest first, marked as handed out."""
@@ -70,7 +62,7 @@ class Outbox:
             if unsent:
                 with self._file.transaction() as db:
                     db.executemany("UPDATE batch SET sent = 1 WHERE id = ?", unsent)
-                self.promise(batch_id for (batch_id,) in unsent)
+                self.sending.promise(batch_id for (batch_id,) in unsent)
         return [
             Sealed(id_, epoch, first, last, size, bool(wanted)) for id_, epoch, first, last, size, wanted, _ in rows
         ]
@@ -79,11 +71,11 @@ class Outbox:
         """The bytes of a batch that is about to be sent, or None when it is gone."""
         with self._file.translate("read from"):
             row = self._file.db.execute("SELECT body, sent FROM batch WHERE id = ?", (batch_id,)).fetchone()
-        if batch_id in self._promised or (row and not row[1]):
-            self._promised.discard(batch_id)
-            self._asked.add(batch_id)
-            self._flying.add(batch_id)
-        return row[0] if row else None
+        if row is None:
+            return None
+        self.sending.given_out(batch_id, marked=bool(row[1]))
+        body: bytes = row[0]
+        return body
 
     def confirm(self, receipt: Receipt, epoch_now: bytes, sealed_through_now: int) -> tuple[Verdict, int] | None:
         """Apply a receipt; returns the verdict and the records deleted, or None for an epoch that is not known here.
@@ -114,8 +106,8 @@ class Outbox:
         )
         return [
             Unconfirmed(
-                *(id_, first, last, bool(sent) or id_ in self._asked, tuple(str(digests).split())),
-                taken=id_ not in self._promised and id_ not in self._flying,
+                *(id_, first, last, self.sending.is_sent(id_, marked=bool(sent)), tuple(str(digests).split())),
+                taken=self.sending.is_taken(id_),
                 damaged=held == DAMAGED,
             )
             for id_, first, last, sent, digests, held in rows
@@ -129,10 +121,9 @@ class Outbox:
         records, ids = 0, list(batch_ids)
         with self._file.translate("delete from"):
             for start in range(0, len(ids), DELETED_AT_ONCE):
-                records += self._delete(ids[start : start + DELETED_AT_ONCE])
-                self._promised.difference_update(ids)
-                self._flying.difference_update(ids)
-                self._asked.difference_update(ids)
+                chunk = ids[start : start + DELETED_AT_ONCE]
+                records += self._delete(chunk)
+                self.sending.forget(chunk)
         return records
 
     def _delete(self, batch_ids: Sequence[int]) -> int:

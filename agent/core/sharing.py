@@ -57,12 +57,13 @@ def budget_ms(meter: Sharer, others: Iterable[Sharer], now_ms: int, read_max_ms:
         shortest_ms = min(each.slots.interval_ms for each in (meter, *others))
         least_ms = shortest_ms // (len(others) + 1) if _fails(meter) else whole_ms
     least_ms = min(max(least_ms, READ_MIN_MS), read_max_ms)
-    slack_ms = _slack_ms(others, now_ms) if others else whole_ms
-    return max(min(whole_ms, slack_ms), least_ms)
+    return max(min(whole_ms, _slack_ms(others, now_ms)), least_ms)
 
 
 def _slack_ms(others: list[Sharer], now_ms: int) -> int:
     """The time that `others` do not need: in the long run, and until the first of them would be late."""
+    if not others:
+        return 1 << 30
     idle = 1.0
     room_ms = 1 << 30
     queue_ms = 0

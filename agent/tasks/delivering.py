@@ -121,7 +121,9 @@ class Courier:
             case Sealed():
                 await self._do(delivery.on_sealed(now_ms, event))
             case Published():
-                await self._say_published(event)
+                if event.outcome is Outcome.ACCEPTED:
+                    await self.store.run(lambda: self.store.buffer.outbox.sending.taken(event.batch_id))
+                self._say_published(event)
                 await self._do(delivery.on_published(now_ms, event.batch_id, event.outcome))
             case Connected():
                 if self._connection.connected(event):
@@ -195,9 +197,8 @@ class Courier:
         self._event("dropped", {**told, "records": records, "reason": DAMAGED})
         return self.delivery.on_withdrawn(self.clock.mono_ms(), batch_id)
 
-    async def _say_published(self, event: Published) -> None:
+    def _say_published(self, event: Published) -> None:
         if event.outcome is Outcome.ACCEPTED:
-            await self.store.run(lambda: self.store.buffer.outbox.taken(event.batch_id))
             self.progress.published += 1
             self._changes.say("publishing", "accepted by the broker", logging.DEBUG)
         elif event.outcome is Outcome.DENIED:

@@ -70,7 +70,6 @@ class Recorder:
     _seal_from_ms: int = 0
     _wake: Bell = field(default_factory=Bell)
     _timer: asyncio.TimerHandle | None = None
-    _seal_timer: asyncio.TimerHandle | None = None
     room: BufferRoom = field(init=False)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -109,18 +108,14 @@ class Recorder:
 
     async def run(self) -> None:
         """Commit and seal until cancelled."""
-        try:
-            while True:
-                self._set_timers()
-                await self._wake.heard()
-                self._forget_timer()
-                async with self._lock:
-                    if await self._commit():
-                        await self._seal_if_due()
-                self.on_commit()
-        finally:
+        while True:
+            self._set_timer()
+            await self._wake.heard()
             self._forget_timer()
-            self._forget_seal_timer()
+            async with self._lock:
+                if await self._commit():
+                    await self._seal_if_due()
+            self.on_commit()
 
     async def flush(self) -> bool:
         """Commit all that is pending, and what comes meanwhile; False when the disk would not take it."""
@@ -182,6 +177,7 @@ class Recorder:
                 for meter, slots in slots_due.items():
                     self._slots_due[meter] = self._slots_due.get(meter, 0) + slots
                 self._commit_by_ms = self.clock.mono_ms() + RETRY_MS
+                self._seal_from_ms = max(self._seal_from_ms, self._commit_by_ms)
                 self._wake_in(RETRY_MS)
                 return False
             self.progress.committed += count
@@ -303,39 +299,10 @@ class Recorder:
             self._timer.cancel()
             self._timer = None
 
-    def _set_timers(self) -> None:
-        """Only for what is still to come: a timer that is not needed would wake the processor.
-
-        That of the sealing is kept where it is too early, and looks again then: one that is cancelled stays among
-        asyncio's until its time, and some minutes of those cost each reading something.
-        """
+    def _set_timer(self) -> None:
+        """Anew, and only for what is still to come: a timer that is not needed would wake the processor."""
         self._forget_timer()
-        now_ms, kept = self.clock.mono_ms(), self._seal_timer
-        at = asyncio.get_running_loop().time() + max(self._seal_at_ms(now_ms) - now_ms, 1) / 1000
-        if kept is not None and (self._pending or kept.when() > at):
-            self._forget_seal_timer()
-        if self._pending:
-            self._wake_in(self._commit_by_ms - now_ms)
-        elif self._seal_timer is None:
-            self._seal_timer = asyncio.get_running_loop().call_at(at, self._look_at_age)
-
-    def _seal_at_ms(self, now_ms: int) -> int:
-        """When there is something to seal at the latest."""
-        oldest_ms = self._oldest_ms()
+        now_ms, oldest_ms = self.clock.mono_ms(), self._oldest_ms()
         begun_ms = now_ms if oldest_ms is None else oldest_ms  # an open gap begins without a record
-        return self._seal_from_ms if self._seal_from_ms > now_ms else begun_ms + self.policies.seal.max_age_ms
-
-    def _look_at_age(self) -> None:
-        self._seal_timer = None
-        now_ms = self.clock.mono_ms()
-        wait_ms = self._seal_at_ms(now_ms) - now_ms
-        if wait_ms <= 0:
-            self._wake.ring()
-        else:
-            loop = asyncio.get_running_loop()
-            self._seal_timer = loop.call_at(loop.time() + wait_ms / 1000, self._look_at_age)
-
-    def _forget_seal_timer(self) -> None:
-        if self._seal_timer is not None:
-            self._seal_timer.cancel()
-            self._seal_timer = None
+        seal_ms = self._seal_from_ms if self._seal_from_ms > now_ms else begun_ms + self.policies.seal.max_age_ms
+        self._wake_in((min(self._commit_by_ms, seal_ms) if self._pending else seal_ms) - now_ms)

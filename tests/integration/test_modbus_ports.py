@@ -32,7 +32,7 @@ def test_a_missing_port() -> None:
 
 def test_systems_without_all_keep_alive_options_read_meters_too() -> None:
     """macOS has no TCP_USER_TIMEOUT."""
-    code = "import socket; del socket.TCP_USER_TIMEOUT; from drivers.port import OPTIONS; print(len(OPTIONS))"
+    code = "import socket; del socket.TCP_USER_TIMEOUT; from drivers.port import TCP_OPTIONS; print(len(TCP_OPTIONS))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (run.stdout, run.stderr) == ("4\n", "")
 

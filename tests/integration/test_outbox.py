@@ -25,6 +25,16 @@ def box(tmp_path: Path) -> TestBuffer:
     return made
 
 
+def fill(box: TestBuffer, batches: int) -> None:
+    for _ in range(batches):
+        box.readings(10)
+        box.seal(wanted=True, handed_out=False)
+
+
+def times(box: TestBuffer) -> set[int]:
+    return {reading.mono_ms for batch in box.batches() for series in batch.series for reading in series.readings}
+
+
 def test_a_receipt_deletes_what_it_covers_and_only_that(box: TestBuffer) -> None:
     box.readings(10)
     box.seal()
@@ -101,24 +111,14 @@ def test_a_backup_that_went_on_offline_loses_nothing_of_its_own(tmp_path: Path) 
     back = TestBuffer(tmp_path / "backup", begin_ms=10_000_000)
     back.open(boot=1)
     fill(back, batches=11)
-    mine = _times(back)
+    mine = times(back)
     outbox = back.buffer.outbox
     for sealed in outbox.load(None, 32):  # newest first: the first one is beyond what the cloud has
         (addressed,) = ingest([Delivery("apt-1", outbox.body(sealed.id) or b"", "test")], stores).receipts
-        outbox.taken(sealed.id)
+        outbox.sending.taken(sealed.id)
         outbox.confirm(addressed.receipt, back.buffer.epoch, back.buffer.sealed_through)
     stored = {reading["mono_ms"] for reading in readings(stores.readings)}
-    assert mine <= stored | _times(back)
-
-
-def fill(box: TestBuffer, batches: int) -> None:
-    for _ in range(batches):
-        box.readings(10)
-        box.seal(wanted=True, handed_out=False)
-
-
-def _times(box: TestBuffer) -> set[int]:
-    return {reading.mono_ms for batch in box.batches() for series in batch.series for reading in series.readings}
+    assert mine <= stored | times(back)
 
 
 def test_that_a_batch_was_handed_out_is_known_after_a_kill(box: TestBuffer) -> None:

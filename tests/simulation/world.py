@@ -240,7 +240,7 @@ class World:
         connection, batch_id, outcome = what  # type: ignore[misc]
         if connection == self._connection and self._connected:
             if outcome is Outcome.ACCEPTED:
-                self.buffer.outbox.taken(batch_id)
+                self.buffer.outbox.sending.taken(batch_id)
             self._do(self._delivery.on_published(self._mono_ms, batch_id, outcome))
 
     def _on_receipt(self, payload: object) -> None:

@@ -71,7 +71,7 @@ class TestBuffer:
         """As the courier does it with a broker that takes everything."""
         for batch_id in batch_ids:
             assert self.buffer.outbox.body(batch_id)
-            self.buffer.outbox.taken(batch_id)
+            self.buffer.outbox.sending.taken(batch_id)
 
     def bodies(self) -> list[bytes]:
         """Everything that is sealed, oldest first."""

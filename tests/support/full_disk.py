@@ -174,7 +174,7 @@ def starts_and_deletes_when_full(folder: Path) -> None:
 def _send_all(buffer: Buffer) -> None:
     for batch in buffer.outbox.load(None, 1_000):
         assert buffer.outbox.body(batch.id)
-        buffer.outbox.taken(batch.id)
+        buffer.outbox.sending.taken(batch.id)
 
 
 def deletes_when_full(folder: Path) -> None:

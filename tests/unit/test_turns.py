@@ -72,9 +72,9 @@ def test_any_mix_of_waiting_giving_up_and_being_cancelled_leaves_the_line_free(s
 def test_who_is_cancelled_while_the_turn_is_handed_over_hands_it_on() -> None:
     async def go() -> None:
         line = turns()
-        await line.claim(100).__aenter__()
-        first = asyncio.create_task(line.wait(100))
-        second = asyncio.create_task(line.wait(100))
+        await line.take(100)
+        first = asyncio.create_task(line.take(100))
+        second = asyncio.create_task(line.take(100))
         await asyncio.sleep(0)
         line.give_back()
         first.cancel()
