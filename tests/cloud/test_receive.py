@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -265,10 +266,11 @@ def test_a_broker_that_is_not_there_is_said_once(receiver: Callable[..., Receive
     with socket.create_server(("127.0.0.1", port)) as server:
         for _ in range(3):  # it goes on trying
             server.accept()[0].close()
-    running.process.send_signal(signal.SIGTERM)
-    _, error = running.process.communicate(timeout=20)
-    assert error.count("CONNECTION_REFUSED") <= 1, error
-    assert len(error.splitlines()) <= 2, error
+    *warnings, stopped = running.last_words().splitlines()
+    # Whether it finds the port shut again before it is told to stop is left to chance: that is another cause, said too.
+    assert all("WARNING connect to" in line for line in warnings), warnings
+    assert all(line != following for line, following in itertools.pairwise(warnings)), warnings
+    assert stopped == "INFO stopped, not connected to localhost"
 
 
 def test_poison_is_kept_and_blocks_nothing(receiver: Callable[..., Receiver], client: Any, me: Any) -> None:
