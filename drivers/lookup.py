@@ -9,8 +9,11 @@ import asyncio
 import socket
 import threading
 from contextlib import suppress
+from typing import cast
 
-Found = tuple[str, ...] | OSError
+# As `connect` takes them: of IPv4 `(host, port)`, of IPv6 `(host, port, flow, scope)`.
+Address = tuple[str, int] | tuple[str, int, int, int]
+Found = tuple[Address, ...] | OSError
 
 
 class Lookup:
@@ -25,10 +28,10 @@ class Lookup:
     def is_pending(self) -> bool:
         return self._pending is not None
 
-    async def addresses(self) -> tuple[str, ...]:
+    async def addresses(self) -> tuple[Address, ...]:
         """At least one, best first; raises `OSError`, of which `socket.gaierror` is one."""
-        if _is_numeric(self._host):
-            return (self._host,)
+        with suppress(socket.gaierror, UnicodeError):
+            return self._addresses(socket.AI_NUMERICHOST)
         if self._pending is None:
             self._pending = asyncio.get_running_loop().create_future()
             threading.Thread(target=self._look_up, args=(self._pending,), name="lookup", daemon=True).start()
@@ -42,8 +45,7 @@ class Lookup:
         """On the thread."""
         found: Found
         try:
-            entries = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-            found = tuple(dict.fromkeys(str(entry[4][0]) for entry in entries))
+            found = self._addresses()
         except UnicodeError:
             found = socket.gaierror(socket.EAI_NONAME, "not a host name")
         except OSError as error:
@@ -51,10 +53,6 @@ class Lookup:
         with suppress(RuntimeError):  # the loop has ended
             pending.get_loop().call_soon_threadsafe(pending.set_result, found)
 
-
-def _is_numeric(host: str) -> bool:
-    for family in (socket.AF_INET, socket.AF_INET6):
-        with suppress(OSError, ValueError):
-            socket.inet_pton(family, host)
-            return True
-    return False
+    def _addresses(self, flags: int = 0) -> tuple[Address, ...]:
+        entries = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM, flags=flags)
+        return tuple(dict.fromkeys(cast("Address", entry[4]) for entry in entries))

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import serial  # type: ignore[import-untyped]
 
 from drivers.line_modes import Rs485, set_low_latency, set_rs485
-from drivers.lookup import Lookup
+from drivers.lookup import Address, Lookup
 from drivers.meter import MeterError, Reason
 from drivers.port_holder import holder_of
 from drivers.profile_model import Parity
@@ -304,8 +304,8 @@ class TcpPort:
         *others, last = addresses[at:] + addresses[:at]
         for address in others:
             with suppress(OSError):
-                return await _connect(address, self.tcp_port)
-        return await _connect(last, self.tcp_port)
+                return await _connect(address)
+        return await _connect(last)
 
     def write(self, data: bytes) -> None:
         if self._wire is not None:
@@ -325,14 +325,14 @@ class TcpPort:
             connection.close()
 
 
-async def _connect(address: str, port: int) -> socket.socket:
-    connection = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+async def _connect(address: Address) -> socket.socket:
+    connection = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_STREAM)
     try:
         connection.setblocking(False)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in TCP_OPTIONS:
             connection.setsockopt(socket.IPPROTO_TCP, option, value)
-        await asyncio.get_running_loop().sock_connect(connection, (address, port))
+        await asyncio.get_running_loop().sock_connect(connection, address)
     except BaseException:  # raised on: only lets go of what was opened
         connection.close()
         raise

@@ -23,6 +23,7 @@ from modbus_peers import (
     tcp_good,
     works,
 )
+from name_server import answer_names
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
@@ -152,7 +153,7 @@ def test_a_name_server_that_does_not_answer_keeps_nobody_from_ending(monkeypatch
     answered = threading.Event()
     lookups = 0
 
-    def getaddrinfo(*_arguments: object, **_options: object) -> list[tuple[object, ...]]:
+    def ask() -> list[tuple[object, ...]]:
         nonlocal lookups
         lookups += 1
         answered.wait(30)
@@ -165,7 +166,7 @@ def test_a_name_server_that_does_not_answer_keeps_nobody_from_ending(monkeypatch
                 assert (error.reason, error.cause) == ("line_missing", "its name was not resolved within 50 ms")
             assert lookups == 1, "one thread at most"
 
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    answer_names(monkeypatch, ask)
     started = time.monotonic()
     asyncio.run(scenario())
     assert time.monotonic() - started < 5
@@ -180,11 +181,11 @@ def test_a_name_that_is_resolved_late_serves_the_next_reading(monkeypatch: pytes
         async with scripted_server(tcp_good) as server:
             port = int(server.url.rpartition(":")[2])
 
-            def getaddrinfo(*_arguments: object, **_options: object) -> list[tuple[object, ...]]:
+            def ask() -> list[tuple[object, ...]]:
                 answered.wait(30)
                 return [(0, 0, 0, "", ("127.0.0.2", port)), (0, 0, 0, "", ("127.0.0.1", port))]
 
-            monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+            answer_names(monkeypatch, ask)
             async with opened(f"tcp://gateway.example:{port}") as meter:
                 assert "not resolved" in (await failure(meter, 50)).cause
                 loop.call_later(0.05, answered.set)

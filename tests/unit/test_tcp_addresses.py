@@ -6,13 +6,14 @@ import asyncio
 import socket
 
 import pytest
+from name_server import answer_names
 from virtual_time import run_virtual
 
-from drivers.lookup import Lookup
+from drivers.lookup import Address, Lookup
 from drivers.meter import MeterError
 from drivers.port import TcpPort
 
-DEAD, ALIVE = "2001:db8::1", "192.0.2.1"
+DEAD, ALIVE = ("2001:db8::1", 502, 0, 0), ("192.0.2.1", 502)
 
 
 class Deaf:
@@ -26,17 +27,17 @@ def test_an_address_that_swallows_everything_does_not_keep_the_others_from_being
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Such as that of IPv6, where the name server knows it and the network does not carry it."""
-    tried: list[str] = []
+    tried: list[Address] = []
 
-    async def addresses(_lookup: Lookup) -> tuple[str, ...]:
+    async def addresses(_lookup: Lookup) -> tuple[Address, ...]:
         return DEAD, ALIVE
 
     async def go() -> None:
         loop = asyncio.get_running_loop()
 
-        async def connect(_connection: socket.socket, address: tuple[str, int]) -> None:
-            tried.append(address[0])
-            if address[0] == DEAD:
+        async def connect(_connection: socket.socket, address: Address) -> None:
+            tried.append(address)
+            if address == DEAD:
                 await asyncio.sleep(3600)
 
         monkeypatch.setattr(loop, "sock_connect", connect)
@@ -52,3 +53,34 @@ def test_an_address_that_swallows_everything_does_not_keep_the_others_from_being
     monkeypatch.setattr(Lookup, "addresses", addresses)
     run_virtual(go())
     assert tried == [DEAD, ALIVE, ALIVE]
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("192.0.2.1", ("192.0.2.1", 502)),
+        ("2001:db8::1", ("2001:db8::1", 502, 0, 0)),
+        ("fe80::1%lo", ("fe80::1", 502, 0, socket.if_nametoindex("lo"))),
+        ("fe80::1%1", ("fe80::1", 502, 0, 1)),
+    ],
+)
+def test_an_address_is_not_looked_up_and_keeps_its_scope(
+    host: str, address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Lookup, "_look_up", None)
+    assert asyncio.run(Lookup(host, 502).addresses()) == (address,)
+
+
+def test_a_name_keeps_all_its_addresses_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    link_local = ("fe80::1", 502, 0, 3)
+    found = ((socket.AF_INET6, DEAD), (socket.AF_INET6, link_local), (socket.AF_INET, ALIVE), (socket.AF_INET, ALIVE))
+    answer_names(monkeypatch, lambda: [(family, socket.SOCK_STREAM, 6, "", address) for family, address in found])
+    assert asyncio.run(Lookup("gateway.example", 502).addresses()) == (DEAD, link_local, ALIVE)
+
+
+def test_an_interface_that_is_not_there_is_an_unknown_host() -> None:
+    async def go() -> None:
+        with pytest.raises(MeterError, match="unknown host name"):
+            await TcpPort("gateway", "tcp://[fe80::1%nowhere]:502").open(Deaf(), 5)
+
+    asyncio.run(go())
