@@ -169,13 +169,13 @@ def _copy(path: Path, copy: Path) -> int:
 
 
 def _state(path: Path, wal: Path) -> tuple[bytes, int]:
-    """What stays the same while a copy can be consistent: the WAL's header, and without WAL the file itself."""
+    """What stays the same while a copy can be consistent: the WAL's header, and while it has none the file itself."""
     try:
         with wal.open("rb") as file:
             header = file.read(WAL_HEADER_BYTES)
     except FileNotFoundError:
         header = b""
-    return header, 0 if header else path.stat().st_mtime_ns
+    return header, 0 if any(header) else path.stat().st_mtime_ns
 
 
 @contextmanager

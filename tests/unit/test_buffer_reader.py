@@ -107,6 +107,28 @@ def test_a_wal_that_begins_anew_during_the_copy_is_copied_again(
     assert [path.name for path in copies] == ["buffer.db", "buffer.db-wal"] * 2
 
 
+def test_a_file_that_changes_while_the_wal_is_only_room_is_copied_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = Writer(tmp_path)
+    writer.batch(3)
+    writer.close()
+    wal = writer.path.with_name("buffer.db-wal")
+    wal.write_bytes(bytes(100_000))  # as it lies there from the opening to the first commit
+    copies: list[Path] = []
+    real = shutil.copyfile
+
+    def copyfile(source: Path, target: Path) -> None:
+        real(source, target)
+        copies.append(source)
+        if len(copies) == 1:
+            os.utime(source, ns=(0, 0))
+
+    monkeypatch.setattr(shutil, "copyfile", copyfile)
+    assert [row.last for row in read(writer.path)[1]] == [3]
+    assert [path.name for path in copies] == ["buffer.db", "buffer.db-wal"] * 2
+
+
 def test_a_writer_without_a_pause_is_said_to_be_one(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     real = shutil.copyfile
 
