@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -155,7 +156,7 @@ def _next_steps(file: Path, registers: Sequence[Register], **said: object) -> No
         *([f"say in it what the options did not: {to_fill}"] if to_fill else []),
         f"what does it read, and is it plausible?   wattpost check-profile {_shown(file)}",
         f"does the meter agree?                     wattpost check-profile {_shown(file)} --against /dev/ttyUSB0",
-        f"use it on this box:                       sudo cp {file} /etc/wattpost/profiles/",
+        f"use it on this box:                       sudo cp {quote(str(file))} /etc/wattpost/profiles/",
         f'and in agent.toml, under [[meter]]:       model = "{file.stem}"',
     ]
     for number, step in enumerate(steps, 1):
@@ -163,4 +164,4 @@ def _next_steps(file: Path, registers: Sequence[Register], **said: object) -> No
 
 
 def _shown(file: Path) -> str:
-    return str(file) if file.is_absolute() else f"./{file}"
+    return quote(str(file) if file.is_absolute() else f"./{file}")

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 
 from agent.adapters.lend import same_port
 from agent.cli.scan_run import Found
@@ -183,7 +184,7 @@ def add_to(config: Path, found: Sequence[Found]) -> list[str]:
     except OSError as error:
         raise WriteError(f"cannot write {error.filename or path}: {error.strerror}; {WRITE_STEP}") from error
     said = [*addition.said, f"written to {config}; as it was before: {backup}"]
-    return [*said, f"next: wattpost check-config --config {config}, then systemctl reload wattpost"]
+    return [*said, f"next: wattpost check-config --config {quote(str(config))}, then systemctl reload wattpost"]
 
 
 def _current(path: Path) -> tuple[Settings, bytes]:

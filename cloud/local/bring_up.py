@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import boto3
@@ -52,7 +53,9 @@ class Connection:
         try:
             return cls(**json.loads(path.read_text()))
         except (OSError, ValueError, TypeError) as error:
-            raise LocalCloudError(f"read {path}: {error}; is `wattpost cloud local --dir {folder}` running?") from error
+            raise LocalCloudError(
+                f"read {path}: {error}; is `wattpost cloud local --dir {quote(str(folder))}` running?"
+            ) from error
 
     def session(self) -> boto3.Session:
         return boto3.Session(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,14 @@ def test_a_profile_is_made_with_its_test(made: Path, capsys: pytest.CaptureFixtu
     assert find_profile("acme-one", [made.parent]).vendor == "Acme"
     assert run("check-profile", made) == 0
     assert "4 examples tried" in capsys.readouterr().out
+
+
+def test_the_next_steps_can_be_pasted_into_a_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "my meters"
+    (tmp_path / "acme-one.csv").write_text(TABLE)
+    assert run("new-profile", tmp_path / "acme-one.csv", "--addresses", "modicon", "--output", folder) == 0
+    words = [word for line in capsys.readouterr().out.splitlines()[1:] for word in shlex.split(line)]
+    assert words.count(str(folder / "acme-one.toml")) == 3
 
 
 def test_files_are_not_written_over_unless_asked(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
