@@ -14,10 +14,11 @@ from pathlib import Path
 
 import msgspec
 
-from agent.adapters.buffer_file import Aside, BufferFile, BufferFileError
+from agent.adapters.buffer_file import BufferFile, BufferFileError
 from agent.adapters.memory import MemoryRow
 from agent.adapters.open_groups import OpenGroups
 from agent.adapters.outbox import Oldest, Outbox
+from agent.adapters.salvage import Aside
 from agent.adapters.space import Space, Thinned
 from agent.core.accounts import accounted_through, latest
 from agent.core.delivery_actions import Sealed
@@ -91,43 +92,42 @@ class Buffer:
 
         A damaged file is moved aside, a full disk is given room. Raises `BufferFileError`.
         """
-        file, moved_aside = BufferFile.open(path)
+        file = BufferFile.open(path)
         try:
-            found = cls._opened_unless_ill(file, identity, moved_aside)
+            found = cls._opened_unless_ill(file, identity)
             if isinstance(found, tuple):
                 return found
             if found == sqlite3.SQLITE_FULL:
                 room = Space(file).make_room(ROOM_BYTES)
-                buffer, opening = cls._opened_from(file, identity, moved_aside)
+                buffer, opening = cls._opened_from(file, identity)
                 return buffer, replace(opening, thinned=room.thinned)
-            return cls._opened_from(file, identity, file.replace_damaged())
+            file.replace_damaged()
+            return cls._opened_from(file, identity)
         except BaseException:  # raised on: only lets go of what was opened
             file.close()
             raise
 
     @classmethod
-    def _opened_unless_ill(
-        cls, file: BufferFile, identity: Identity, moved_aside: Aside | None
-    ) -> tuple[Buffer, Opening] | int:
+    def _opened_unless_ill(cls, file: BufferFile, identity: Identity) -> tuple[Buffer, Opening] | int:
         """Or SQLite's code for an error that can be mended, once nothing of the error is left that holds the file."""
         try:
-            return cls._opened_from(file, identity, moved_aside)
+            return cls._opened_from(file, identity)
         except BufferFileError as error:
             if not (error.damaged or error.full):
                 raise
             return error.code
 
     @classmethod
-    def _opened_from(cls, file: BufferFile, identity: Identity, moved_aside: Aside | None) -> tuple[Buffer, Opening]:
+    def _opened_from(cls, file: BufferFile, identity: Identity) -> tuple[Buffer, Opening]:
         buffer = cls(file, identity)
         with file.translate("open"):
             try:
-                return buffer, buffer._start(moved_aside)
+                return buffer, buffer._start()
             except (msgspec.DecodeError, LookupError, TypeError, ValueError) as error:
                 # SQLite found nothing wrong, but what the rows say is not what was written.
                 raise BufferFileError("open", file.path, f"it is damaged: {error}", sqlite3.SQLITE_CORRUPT) from error
 
-    def _start(self, moved_aside: Aside | None) -> Opening:
+    def _start(self) -> Opening:
         db = self.file.db
         self._layouts = {
             id_: Layout(meter, unpack_columns(columns), descriptor)
@@ -140,7 +140,7 @@ class Buffer:
             " uncertainty_ms FROM box"
         ).fetchone()
         if row is None:
-            return Opening(self._begin(None), moved_aside=moved_aside)
+            return Opening(self._begin(None), moved_aside=self.file.made_of())
         anchor = None if row[9] is None else Anchor(row[9], row[10])
         self.epoch, self._range_first, self._reserved = row[6], row[7] + 1, row[5]
         self._accounted_ms = msgspec.json.decode(row[8], type=dict[str, int])
@@ -150,7 +150,7 @@ class Buffer:
         db.execute("UPDATE epoch SET assigned = ? WHERE epoch = ?", (self.next_seq - 1, self.epoch))
         accounted_ms, previous = self._accounted_ms, self.epoch
         start = self._begin(stored)
-        return Opening(start, stored.clean, stored.boot, anchor, accounted_ms, previous, moved_aside)
+        return Opening(start, stored.clean, stored.boot, anchor, accounted_ms, previous)
 
     def _seal_leftovers(self, stored: Stored, anchor: Anchor | None) -> None:
         frame = Frame(stored.box_id, self.epoch, stored.boot, anchor, confirm_wanted=False)

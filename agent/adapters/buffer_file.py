@@ -11,11 +11,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from agent.adapters.durable import sync
-from agent.adapters.salvage import salvage
+from agent.adapters.salvage import Aside, made_of, salvage
 from agent.adapters.schema import VERSION
 
 CHECKPOINT_PAGES = 300  # some 160 KB of WAL, overwritten again and again: measured as the least written per reading
@@ -34,18 +33,6 @@ NEXT_STEP = {
     sqlite3.SQLITE_CORRUPT: "starting the agent anew keeps the file aside and saves what is whole in it",
     sqlite3.SQLITE_NOTADB: "starting the agent anew keeps the file aside and saves what is whole in it",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Aside:
-    """A damaged file that was moved to `path`, and how many of its batches were whole and are in the new one.
-
-    `all_whole` says that these are all that were whole: else there was no room for more.
-    """
-
-    path: Path
-    batches: int
-    all_whole: bool = True
 
 
 class BufferFileError(Exception):
@@ -78,24 +65,23 @@ class BufferFile:
         self._lock_fd = lock_fd
 
     @classmethod
-    def open(cls, path: Path) -> tuple[BufferFile, Aside | None]:
-        """The migrated file, and what became of a damaged one. Raises `BufferFileError`."""
+    def open(cls, path: Path) -> BufferFile:
+        """The migrated file, in the place of a damaged one if need be. Raises `BufferFileError`."""
         if not path.parent.is_dir():
             raise BufferFileError("open", path, f"there is no folder {path.parent}", sqlite3.SQLITE_CANTOPEN)
         lock_fd = _lock(path)
-        aside = None
         try:
             if beside(path, ".new").exists() and not path.exists():
                 there = list(itertools.takewhile(Path.exists, _asides(path)))
-                db, aside = _replaced(path, there[-1] if there else beside(path, ".damaged-1"))
+                db = _replaced(path, there[-1] if there else beside(path, ".damaged-1"))
             elif (sound := _connect_if_sound(path)) is not None:
                 db = sound
             else:
-                db, aside = _begin_anew(path)
+                db = _begin_anew(path)
         except BaseException:  # raised on: only lets go of what was opened
             os.close(lock_fd)
             raise
-        return cls(path, db, lock_fd), aside
+        return cls(path, db, lock_fd)
 
     @classmethod
     def open_sound(cls, path: Path) -> BufferFile:
@@ -109,11 +95,14 @@ class BufferFile:
             os.close(lock_fd)
             raise
 
-    def replace_damaged(self) -> Aside:
+    def replace_damaged(self) -> None:
         """Move the file aside and begin a new one with what can be saved of it."""
         self.db.close()
-        self.db, aside = _begin_anew(self.path)
-        return aside
+        self.db = _begin_anew(self.path)
+
+    def made_of(self) -> Aside | None:
+        """The damaged file in whose place this one was made. It stands in it, for whoever first gets to say so."""
+        return made_of(self.db, self.path.parent)
 
     def close(self) -> None:
         self.db.close()
@@ -250,7 +239,7 @@ def beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def _begin_anew(path: Path) -> tuple[sqlite3.Connection, Aside]:
+def _begin_anew(path: Path) -> sqlite3.Connection:
     """Put a new file with what is whole of the damaged one into its place.
 
     The damaged one stays there, and marked, until all of that is on the disk: whatever ends this sooner, the next
@@ -259,12 +248,13 @@ def _begin_anew(path: Path) -> tuple[sqlite3.Connection, Aside]:
     gc.collect()  # a cursor left behind by the error that led here would keep the damaged file locked
     with suppress(OSError):
         beside(path, ".suspect").touch()
-    whole = _save_whole(path)
-    return _replaced(path, next(aside for aside in _asides(path) if not aside.exists()), whole=whole)
+    aside = next(aside for aside in _asides(path) if not aside.exists())
+    _save_whole(path, aside)
+    return _replaced(path, aside)
 
 
-def _save_whole(path: Path) -> bool:
-    """Write the new file beside the damaged one; False where there was no room for all that is whole."""
+def _save_whole(path: Path, aside: Path) -> None:
+    """Write the new file beside the damaged one, which will be `aside`."""
     new = beside(path, ".new")
     try:
         for suffix in JOURNALS:  # of a beginning that was interrupted
@@ -275,16 +265,15 @@ def _save_whole(path: Path) -> bool:
         raise BufferFileError("open", path, f"{new.name}: {error.strerror}", sqlite3.SQLITE_READONLY) from error
     _migrate(new)
     with translate(path, "save batches of"):
-        whole = _fill(new, path)
+        _fill(new, path, aside)
     try:
         sync(new)
         sync(path.parent)
     except OSError as error:
         raise BufferFileError("save batches of", path, str(error), sqlite3.SQLITE_IOERR) from error
-    return whole
 
 
-def _fill(new: Path, damaged: Path) -> bool:
+def _fill(new: Path, damaged: Path, aside: Path) -> None:
     with closing(sqlite3.connect(new, isolation_level=None)) as db:
         # Nobody needs this file before it is finished: no WAL, which would take as much room again, and no waiting.
         db.execute("PRAGMA journal_mode = MEMORY")
@@ -292,19 +281,12 @@ def _fill(new: Path, damaged: Path) -> bool:
         pages, size = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
         db.execute(f"PRAGMA max_page_count = {pages + max(0, _free_bytes(new) - LEFT_BYTES) // size}")
         try:
-            salvage(damaged, db)
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
-                raise
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            return False
+            salvage(damaged, db, aside)
         finally:
             db.execute("PRAGMA journal_mode = WAL")
-    return True
 
 
-def _replaced(path: Path, aside: Path, *, whole: bool = True) -> tuple[sqlite3.Connection, Aside]:
+def _replaced(path: Path, aside: Path) -> sqlite3.Connection:
     """Move the damaged file to `aside`, with its journals, which may be saved by hand; and the new one to its place.
 
     The file goes first: without its WAL it might pass for a sound one. Done again, it finishes what was interrupted.
@@ -319,14 +301,7 @@ def _replaced(path: Path, aside: Path, *, whole: bool = True) -> tuple[sqlite3.C
     except OSError as error:
         cause = f"it is damaged, and cannot be renamed to {aside.name}: {error.strerror}"
         raise BufferFileError("open", path, cause, sqlite3.SQLITE_READONLY) from error
-    db = _connect(path)
-    try:
-        with translate(path, "open"):
-            (batches,) = db.execute("SELECT count(*) FROM batch").fetchone()
-    except BaseException:  # raised on: only lets go of what was opened
-        db.close()
-        raise
-    return db, Aside(aside, batches, whole)
+    return _connect(path)
 
 
 def _asides(path: Path) -> Iterator[Path]:

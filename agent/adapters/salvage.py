@@ -5,9 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from agent.adapters import memory
 from wire.codec import decode, digest
 from wire.errors import WireError
 from wire.limits import SEQ_MAX
@@ -17,11 +21,52 @@ GUESSES_MAX = 200_000  # ids of batches; what a full buffer has
 COLUMNS = "confirm_wanted, held, digests, body"
 
 
-def salvage(damaged: Path, db: sqlite3.Connection) -> int:
-    """Copy the whole batches of `damaged` into the new buffer `db`, in order; returns how many.
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """A damaged file that was moved to `path`, and how many of its batches were whole and are in the new one.
 
-    Commits now and then, so that a full disk takes away the last part only.
+    `all_whole` says that these are all that were whole: else there was no room for more.
     """
+
+    path: Path
+    batches: int
+    all_whole: bool = True
+
+
+def salvage(damaged: Path, db: sqlite3.Connection, aside: Path) -> None:
+    """Copy the whole batches of `damaged`, in order, into the new buffer `db`, as many as there is room for.
+
+    That it was made of `damaged`, which will be `aside`, stands in it: whoever opens it first may be killed before that
+    is said. Commits now and then, so that a full disk takes away the last part only.
+    """
+    _note(db, Aside(aside, 0, all_whole=False))  # takes its room before the batches do
+    whole = True
+    try:
+        _copy_whole(damaged, db)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+            raise
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        whole = False
+    (batches,) = db.execute("SELECT count(*) FROM batch").fetchone()
+    _note(db, Aside(aside, batches, whole))
+
+
+def made_of(db: sqlite3.Connection, folder: Path) -> Aside | None:
+    """As `salvage` noted it in the buffer `db` in `folder`; None for one that was not made of another."""
+    body = memory.load(db, memory.SALVAGED)
+    if body is None:
+        return None
+    name, batches, all_whole = msgspec.json.decode(body, type=tuple[str, int, bool])
+    return Aside(folder / name, batches, all_whole)
+
+
+def _note(db: sqlite3.Connection, aside: Aside) -> None:
+    memory.write(db, memory.SALVAGED, msgspec.json.encode((aside.path.name, aside.batches, aside.all_whole)))
+
+
+def _copy_whole(damaged: Path, db: sqlite3.Connection) -> None:
     saved = 0
     with closing(sqlite3.connect(damaged, isolation_level=None)) as old:
         old.text_factory = lambda text: text.decode(errors="replace")
@@ -33,7 +78,6 @@ def salvage(damaged: Path, db: sqlite3.Connection) -> int:
                     db.execute("COMMIT")
                     db.execute("BEGIN IMMEDIATE")
         db.execute("COMMIT")
-    return saved
 
 
 def _whole(old: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:

@@ -15,7 +15,7 @@ from boxes import ANCHOR, LAYOUT, TestBuffer, files_at_most, seqs
 
 from agent.adapters import buffer_file, schema
 from agent.adapters.buffer import BufferFileError
-from agent.adapters.buffer_file import Aside
+from agent.adapters.salvage import Aside
 from agent.core.records import NewEvent
 from wire.codec import digest
 from wire.receipt import Receipt
@@ -213,7 +213,7 @@ def test_saving_what_is_whole_may_be_cut_off_at_any_moment(tmp_path: Path, monke
         ended = subprocess.run(command, check=False, timeout=55).returncode == 0
         opening = box.open()
         assert len(box.bodies()) == 50, point
-        assert opening.moved_aside is not None or sqlite3_batches(box.path.with_name("buffer.db.damaged-1")) == 50
+        assert opening.moved_aside == Aside(box.path.with_name("buffer.db.damaged-1"), 50), point
         use(box)
         box.kill()
         assert {path.name for path in folder.iterdir()} <= {
@@ -254,7 +254,9 @@ def test_as_much_is_saved_as_there_is_room_for(box: TestBuffer, monkeypatch: pyt
     box.path.with_name("buffer.db.ballast").touch()
     monkeypatch.setattr(buffer_file, "_free_bytes", lambda _path: buffer_file.LEFT_BYTES + 100_000)
     aside = box.open().moved_aside
+    box.kill()
     assert aside is not None
+    assert aside == box.open().moved_aside, "nothing was committed that could tell of it"
     assert not aside.all_whole
     assert 100 <= aside.batches < 800
     assert box.bodies() == before[: aside.batches]
@@ -262,6 +264,8 @@ def test_as_much_is_saved_as_there_is_room_for(box: TestBuffer, monkeypatch: pyt
     assert sqlite3_batches(aside.path) == 800
     assert not box.path.with_name("buffer.db.ballast").exists()
     use(box)
+    box.kill()
+    assert box.open().moved_aside is None
 
 
 def test_a_damaged_file_that_cannot_be_moved_is_one_clear_error(

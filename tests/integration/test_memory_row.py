@@ -76,9 +76,8 @@ def test_a_file_of_the_first_version_keeps_its_records_and_gets_a_memory(
     with closing(sqlite3.connect(path)) as db:
         db.execute("INSERT INTO epoch VALUES (?, 'apt-1', 7)", (b"epoch--1",))
         db.commit()
-    file, aside = BufferFile.open(path)
-    with closing(file):
-        assert aside is None
+    with closing(BufferFile.open(path)) as file:
+        assert file.made_of() is None
         assert file.db.execute("SELECT assigned FROM epoch").fetchone() == (7,)
         assert file.db.execute("SELECT count(*) FROM memory").fetchone() == (0,)
         assert file.db.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)

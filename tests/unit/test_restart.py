@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.adapters.buffer import Opening
-from agent.adapters.buffer_file import Aside
+from agent.adapters.salvage import Aside
 from agent.adapters.space import Thinned
 from agent.core.identity import Start
 from agent.core.records import NewEvent
