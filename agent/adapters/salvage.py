@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,18 @@ from typing import Any
 import msgspec
 
 from agent.adapters import memory
+from agent.adapters.schema import BATCH_COLUMNS, PAGE_BYTES
+from agent.adapters.sqlite_pages import NoRowError, Place, SqlitePages, blob_type
+from wire.batch import EPOCH_BYTES
 from wire.codec import decode, digest
 from wire.errors import WireError
-from wire.limits import SEQ_MAX
+from wire.limits import BATCH_BYTES_MAX, SEQ_MAX
 
 PART_BATCHES = 100
-GUESSES_MAX = 200_000  # ids of batches; what a full buffer has
-COLUMNS = "confirm_wanted, held, digests, body"
+ROWS_MAX = 200_000  # batches that are looked for in the pages; what a full buffer has
+COLUMNS = ("confirm_wanted", "held", "digests", "body")
+
+Row = tuple[Any, ...]  # of `COLUMNS`
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +73,11 @@ def _note(db: sqlite3.Connection, aside: Aside) -> None:
 
 def _copy_whole(damaged: Path, db: sqlite3.Connection) -> None:
     saved = 0
-    with closing(sqlite3.connect(damaged, isolation_level=None)) as old:
+    with closing(sqlite3.connect(damaged, isolation_level=None)) as old, SqlitePages(damaged, PAGE_BYTES) as pages:
         old.text_factory = lambda text: text.decode(errors="replace")
         db.execute("BEGIN IMMEDIATE")
-        for row in _whole(old):
-            if _insert(db, saved + 1, row):
+        for versions in _batches(old, pages):
+            if any(_insert(db, saved + 1, row) for row in versions):
                 saved += 1
                 if saved % PART_BATCHES == 0:
                     db.execute("COMMIT")
@@ -80,30 +85,63 @@ def _copy_whole(damaged: Path, db: sqlite3.Connection) -> None:
         db.execute("COMMIT")
 
 
-def _whole(old: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
-    """The rows before the first damage, those behind the last, and what can be found between them; ascending."""
-    first_part, last_part = list(_ids(old, "ASC")), list(_ids(old, "DESC"))
-    between = range(max(first_part, default=0) + 1, min(last_part, default=0))[:GUESSES_MAX]
-    for id_ in sorted({*first_part, *between, *last_part}):
-        try:
-            row = old.execute(f"SELECT {COLUMNS} FROM batch WHERE id = ?", (id_,)).fetchone()  # noqa: S608 - ours
-        except sqlite3.Error:
-            continue
-        if row is not None:
-            yield row
+def _batches(old: sqlite3.Connection, pages: SqlitePages) -> Iterator[Sequence[Row]]:
+    """In order of each batch what may be its row, best first: as SQLite finds it before the first damage and behind the
+    last, and between the two as it lies in the pages, whether anything leads there or not.
+    """
+    ids, is_all = _ids(old, "ASC")
+    found: Mapping[int, Sequence[Place]] = {}
+    if not is_all:
+        last_ids, _ = _ids(old, "DESC")
+        least, most = min(ids, default=0), max(last_ids, default=SEQ_MAX)  # what lies beyond was deleted
+        found = {id_: places for id_, places in pages.rows(_is_batch, ROWS_MAX).items() if least <= id_ <= most}
+        ids += last_ids
+    listed = set(ids)
+    for id_ in sorted(listed | found.keys()):
+        row = _row(old, id_) if id_ in listed else None
+        yield [row] if row is not None else _versions(pages, found.get(id_, ()))
 
 
-def _ids(old: sqlite3.Connection, order: str) -> Iterator[int]:
-    """As many ids as can be read from one end."""
+def _ids(old: sqlite3.Connection, order: str) -> tuple[list[int], bool]:
+    """As many ids as can be read from one end, and whether these are all."""
+    ids: list[int] = []
     try:
         for (id_,) in old.execute(f"SELECT id FROM batch ORDER BY id {order}"):  # noqa: S608 - ours
-            if isinstance(id_, int):
-                yield id_
+            ids.append(id_)
     except sqlite3.Error:
-        return
+        return ids, False
+    return ids, True
 
 
-def _insert(db: sqlite3.Connection, id_: int, row: tuple[Any, ...]) -> bool:
+def _row(old: sqlite3.Connection, id_: int) -> Row | None:
+    try:
+        row: Row = old.execute(f"SELECT {', '.join(COLUMNS)} FROM batch WHERE id = ?", (id_,)).fetchone()  # noqa: S608
+    except sqlite3.Error:
+        return None
+    return row
+
+
+def _is_batch(types: Sequence[int]) -> bool:
+    """By the serial types of its columns: the id is that of the row, epoch and body are bytes."""
+    return (
+        len(types) == len(BATCH_COLUMNS)
+        and types[0] == 0
+        and types[1] == blob_type(EPOCH_BYTES)
+        and types[-1] in range(blob_type(1), blob_type(BATCH_BYTES_MAX) + 1, 2)
+    )
+
+
+def _versions(pages: SqlitePages, places: Iterable[Place]) -> Sequence[Row]:
+    """The highest revision first: a page that is not in use any more may have an older one."""
+    rows = []
+    for place in places:
+        with suppress(NoRowError):
+            rows.append(dict(zip(BATCH_COLUMNS, pages.read(place), strict=True)))
+    rows.sort(key=lambda row: row["rev"] if isinstance(row["rev"], int) else -1, reverse=True)
+    return [tuple(row[column] for column in COLUMNS) for row in rows]
+
+
+def _insert(db: sqlite3.Connection, id_: int, row: Row) -> bool:
     """Nothing of the row is believed but its bytes, which have a checksum, and what only makes it stay longer."""
     wanted, held, digests, body = row
     try:

@@ -16,6 +16,21 @@ if TYPE_CHECKING:
 VERSION = 2
 PAGE_BYTES = 512  # the least written per reading on an SD card (docs/decisions/0003); fixed once the file exists
 
+BATCH_COLUMNS = {
+    "id": int,
+    "epoch": bytes,
+    "first": int,
+    "last": int,
+    "rev": int,
+    "records": int,
+    "size": int,
+    "sent": int,
+    "confirm_wanted": int,
+    "held": str,
+    "digests": str,
+    "body": bytes,
+}
+
 
 def _create(db: Database) -> None:
     db.table("box").create(
@@ -39,20 +54,7 @@ def _create(db: Database) -> None:
     db.table("layout").create({"id": int, "meter": str, "columns": str, "descriptor": bytes}, pk="id")
     db.table("open_group").create({"slot": int, "first": int, "last": int, "body": bytes}, pk="slot")
     db.table("batch").create(
-        {
-            "id": int,
-            "epoch": bytes,
-            "first": int,
-            "last": int,
-            "rev": int,
-            "records": int,
-            "size": int,
-            "sent": int,
-            "confirm_wanted": int,
-            "held": str,
-            "digests": str,
-            "body": bytes,
-        },
+        BATCH_COLUMNS,
         pk="id",
         not_null={"epoch", "first", "last", "rev", "body"},
     )

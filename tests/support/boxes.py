@@ -73,6 +73,28 @@ class TestBuffer:
             assert self.buffer.outbox.body(batch_id)
             self.buffer.outbox.sending.taken(batch_id)
 
+    def use(self) -> None:
+        """Everything that an agent does with its buffer."""
+        buffer = self.buffer
+        last = self.commit(NewEvent(1, "start"), self.reading(), due={"main": 1})
+        buffer.note_anchor(ANCHOR)
+        for batch, _ in self.seal().sealed:
+            assert buffer.outbox.body(batch.id)
+        buffer.outbox.load(None, 32)
+        buffer.outbox.confirm(Receipt(buffer.epoch, last), buffer.epoch, buffer.sealed_through)
+        buffer.look()
+        buffer.space.thin_oldest(10_000_000)
+        buffer.outbox.delete([1, 2, 3])
+
+    def filled(self) -> bytes:
+        """The bytes of the file, closed, with batches and open records."""
+        for _ in range(30):
+            self.readings(50, group=10)
+            self.seal()
+        self.readings(40, group=5)
+        self.buffer.close()
+        return self.path.read_bytes()
+
     def bodies(self) -> list[bytes]:
         """Everything that is sealed, oldest first."""
         return [body for (body,) in self.buffer.file.db.execute("SELECT body FROM batch ORDER BY id").fetchall()]

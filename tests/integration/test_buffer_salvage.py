@@ -1,0 +1,188 @@
+"""What is saved of a damaged buffer, whatever else is damaged, missing or happens meanwhile."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from boxes import TestBuffer, files_at_most
+
+from agent.adapters import buffer_file, schema
+from agent.adapters.buffer import BufferFileError
+from agent.adapters.salvage import Aside, salvage
+from wire.codec import digest
+from wire.receipt import Receipt
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> TestBuffer:
+    made = TestBuffer(tmp_path)
+    made.open()
+    return made
+
+
+def test_batches_that_are_whole_are_saved_from_a_damaged_file_and_delivered(box: TestBuffer) -> None:
+    box.filled()
+    box.open()
+    before = [digest(body) for body in box.bodies()]
+    box.buffer.close()
+    content = bytearray(box.path.read_bytes())
+    for at in (len(content) // 3, len(content) // 2):
+        content[at : at + 2_000] = random.Random(1).randbytes(2_000)
+    box.path.write_bytes(content)
+    opening = box.open()
+    assert opening.moved_aside is not None
+    after = [digest(body) for body in box.bodies()]
+    assert len(after) == opening.moved_aside.batches
+    assert len(before) * 0.6 < len(after) < len(before)
+    assert after == [one for one in before if one in after]
+    assert len(box.buffer.outbox.load(None, 100)) == len(after)
+    last = box.batches()[-1].key
+    verdict = box.buffer.outbox.confirm(Receipt(last.epoch, last.last, after[-1]), box.buffer.epoch, 0)
+    assert verdict is not None
+    assert len(verdict[0].delete) == len(after)
+
+
+def test_wherever_a_file_is_damaged_only_what_lay_there_is_lost(box: TestBuffer) -> None:
+    """Whatever leads to the batches, the header of the file and its list of tables included, may be gone."""
+    for _ in range(120):
+        box.readings(50, group=50)
+        box.seal()
+    box.buffer.outbox.delete(range(1, 21))
+    before = [digest(body) for body in box.bodies()]
+    box.buffer.close()
+    content, hole = box.path.read_bytes(), 2048
+    damaged, new, empty = (box.path.with_name(name) for name in ("damaged.db", "new.db", "empty.db"))
+    schema.migrate(empty)
+    for at in range(0, len(content), hole):
+        damaged.write_bytes(content[:at] + random.Random(at).randbytes(hole) + content[at + hole :])
+        new.write_bytes(empty.read_bytes())
+        with closing(sqlite3.connect(new, isolation_level=None)) as db:
+            salvage(damaged, db, damaged)
+            after = [digest(body) for (body,) in db.execute("SELECT body FROM batch ORDER BY id")]
+        found = [one for one in before if one in after]
+        assert found == [one for one in after if one in before], at
+        assert len(before) - len(found) <= 8, at
+        assert len(after) == len(found) or at == 0, at  # without its header a file does not say what was deleted
+
+
+def test_what_is_still_in_the_journal_is_saved_too(box: TestBuffer) -> None:
+    for _ in range(3):
+        box.readings(10)
+        box.seal()
+    with closing(sqlite3.connect(f"file:{box.path}?immutable=1", uri=True)) as without_wal:
+        assert without_wal.execute("SELECT count(*) FROM batch").fetchone() == (0,)
+    box.kill()
+    box.path.with_name("buffer.db.suspect").touch()
+    aside = box.open().moved_aside
+    assert aside is not None
+    assert aside.batches == 3
+    assert box.numbers() == [(1, 10), (11, 20), (21, 30)]
+    box.use()
+
+
+INTERRUPTED = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from agent.adapters import salvage
+from boxes import TestBuffer
+folder, point = Path(sys.argv[2]), int(sys.argv[3])
+reached = 0
+
+def count(event, args):
+    global reached
+    if event in ("os.rename", "os.remove", "open", "sqlite3.connect") and str(folder) in str(args[0]):
+        reached += 1
+        if reached == point:
+            os.kill(os.getpid(), 9)
+
+sys.addaudithook(count)
+insert = salvage._insert
+
+def counted(db, id_, row):
+    if id_ % 20 == 0:
+        count("open", (folder,))
+    return insert(db, id_, row)
+
+salvage._insert = counted
+TestBuffer(folder).open()
+"""
+
+
+def test_saving_what_is_whole_may_be_cut_off_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    support, ended = Path(__file__).parents[1] / "support", False
+    for point in itertools.count(1):
+        folder = tmp_path / str(point)
+        folder.mkdir()
+        box = TestBuffer(folder)
+        box.open()
+        for _ in range(50):
+            box.readings(10)
+            box.seal()
+        box.kill()
+        box.path.with_name("buffer.db.suspect").touch()
+        command = [sys.executable, "-c", INTERRUPTED, str(support), str(folder), str(point)]
+        ended = subprocess.run(command, check=False, timeout=55).returncode == 0
+        opening = box.open()
+        assert len(box.bodies()) == 50, point
+        assert opening.moved_aside == Aside(box.path.with_name("buffer.db.damaged-1"), 50), point
+        box.use()
+        box.kill()
+        assert {path.name for path in folder.iterdir()} <= {
+            *("buffer.db", "buffer.db.lock", "buffer.db.damaged-1", "buffer.db.ballast"),
+            *("buffer.db.damaged-1-wal", "buffer.db.damaged-1-shm"),
+        }
+        if ended:
+            break
+    assert point > 10
+
+
+def sqlite3_batches(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as db:
+        (count,) = db.execute("SELECT count(*) FROM batch").fetchone()
+    return int(count)
+
+
+def test_what_could_not_be_saved_for_a_failing_disk_is_saved_by_the_next_start(box: TestBuffer) -> None:
+    for _ in range(300):
+        box.readings(20)
+        box.seal()
+    box.kill()
+    box.path.with_name("buffer.db.suspect").touch()
+    for _ in range(2):
+        with files_at_most(60_000), pytest.raises(BufferFileError, match="cannot save batches of the buffer"):
+            box.open()
+    assert box.open().moved_aside == Aside(box.path.with_name("buffer.db.damaged-1"), 300)
+    assert len(box.bodies()) == 300
+
+
+def test_as_much_is_saved_as_there_is_room_for(box: TestBuffer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(800):
+        box.readings(20)
+        box.seal()
+    before = box.bodies()
+    box.kill()
+    box.path.with_name("buffer.db.suspect").touch()
+    box.path.with_name("buffer.db.ballast").touch()
+    monkeypatch.setattr(buffer_file, "_free_bytes", lambda _path: buffer_file.LEFT_BYTES + 100_000)
+    aside = box.open().moved_aside
+    box.kill()
+    assert aside is not None
+    assert aside == box.open().moved_aside, "nothing was committed that could tell of it"
+    assert not aside.all_whole
+    assert 100 <= aside.batches < 800
+    assert box.bodies() == before[: aside.batches]
+    assert box.path.stat().st_size < 200_000
+    assert sqlite3_batches(aside.path) == 800
+    assert not box.path.with_name("buffer.db.ballast").exists()
+    box.use()
+    box.kill()
+    assert box.open().moved_aside is None
