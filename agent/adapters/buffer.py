@@ -14,11 +14,11 @@ from pathlib import Path
 
 import msgspec
 
+from agent.adapters.aside import Aside
 from agent.adapters.buffer_file import BufferFile, BufferFileError
 from agent.adapters.memory import MemoryRow
 from agent.adapters.open_groups import OpenGroups
 from agent.adapters.outbox import Oldest, Outbox
-from agent.adapters.salvage import Aside
 from agent.adapters.space import Space, Thinned
 from agent.core.accounts import accounted_through, latest
 from agent.core.delivery_actions import Sealed

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from agent.adapters.aside import Aside, made_of
 from agent.adapters.durable import sync
-from agent.adapters.salvage import Aside, made_of, salvage
 from agent.adapters.schema import VERSION
 
 CHECKPOINT_PAGES = 300  # some 160 KB of WAL, overwritten again and again: measured as the least written per reading
@@ -264,9 +264,9 @@ def _save_whole(path: Path, aside: Path) -> None:
     except OSError as error:
         raise BufferFileError("open", path, f"{new.name}: {error.strerror}", sqlite3.SQLITE_READONLY) from error
     _migrate(new)
-    with translate(path, "save batches of"):
-        _fill(new, path, aside)
     try:
+        with translate(path, "save batches of"):
+            _fill(new, path, aside)
         sync(new)
         sync(path.parent)
     except OSError as error:
@@ -274,6 +274,8 @@ def _save_whole(path: Path, aside: Path) -> None:
 
 
 def _fill(new: Path, damaged: Path, aside: Path) -> None:
+    from agent.adapters.salvage import salvage  # noqa: PLC0415 - 0.1 MB for what may happen once in ten years
+
     with closing(sqlite3.connect(new, isolation_level=None)) as db:
         # Nobody needs this file before it is finished: no WAL, which would take as much room again, and no waiting.
         db.execute("PRAGMA journal_mode = MEMORY")

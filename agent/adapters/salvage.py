@@ -5,13 +5,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from agent.adapters import memory
+from agent.adapters.aside import Aside, note
 from agent.adapters.schema import BATCH_COLUMNS, PAGE_BYTES
 from agent.adapters.sqlite_pages import NoRowError, Place, SqlitePages, blob_type
 from wire.batch import EPOCH_BYTES
@@ -26,25 +23,13 @@ COLUMNS = ("confirm_wanted", "held", "digests", "body")
 Row = tuple[Any, ...]  # of `COLUMNS`
 
 
-@dataclass(frozen=True, slots=True)
-class Aside:
-    """A damaged file that was moved to `path`, and how many of its batches were whole and are in the new one.
-
-    `all_whole` says that these are all that were whole: else there was no room for more.
-    """
-
-    path: Path
-    batches: int
-    all_whole: bool = True
-
-
 def salvage(damaged: Path, db: sqlite3.Connection, aside: Path) -> None:
     """Copy the whole batches of `damaged`, in order, into the new buffer `db`, as many as there is room for.
 
     That it was made of `damaged`, which will be `aside`, stands in it: whoever opens it first may be killed before that
     is said. Commits now and then, so that a full disk takes away the last part only.
     """
-    _note(db, Aside(aside, 0, all_whole=False))  # takes its room before the batches do
+    note(db, Aside(aside, 0, all_whole=False))  # takes its room before the batches do
     whole = True
     try:
         _copy_whole(damaged, db)
@@ -55,20 +40,7 @@ def salvage(damaged: Path, db: sqlite3.Connection, aside: Path) -> None:
             db.execute("ROLLBACK")
         whole = False
     (batches,) = db.execute("SELECT count(*) FROM batch").fetchone()
-    _note(db, Aside(aside, batches, whole))
-
-
-def made_of(db: sqlite3.Connection, folder: Path) -> Aside | None:
-    """As `salvage` noted it in the buffer `db` in `folder`; None for one that was not made of another."""
-    body = memory.load(db, memory.SALVAGED)
-    if body is None:
-        return None
-    name, batches, all_whole = msgspec.json.decode(body, type=tuple[str, int, bool])
-    return Aside(folder / name, batches, all_whole)
-
-
-def _note(db: sqlite3.Connection, aside: Aside) -> None:
-    memory.write(db, memory.SALVAGED, msgspec.json.encode((aside.path.name, aside.batches, aside.all_whole)))
+    note(db, Aside(aside, batches, whole))
 
 
 def _copy_whole(damaged: Path, db: sqlite3.Connection) -> None:
@@ -144,19 +116,21 @@ def _versions(pages: SqlitePages, places: Iterable[Place]) -> Sequence[Row]:
 def _insert(db: sqlite3.Connection, id_: int, row: Row) -> bool:
     """Nothing of the row is believed but its bytes, which have a checksum, and what only makes it stay longer."""
     wanted, held, digests, body = row
+    if not isinstance(body, bytes):
+        return False
     try:
-        batch = decode(bytes(body))
-    except (TypeError, WireError):
+        batch = decode(body)
+    except WireError:
         return False
     key = batch.key
     records = len(batch.events) + sum(len(series.readings) for series in batch.series)
-    known = {digest(bytes(body)), *(str(digests).split() if isinstance(digests, str) else ())}
+    known = {digest(body), *(str(digests).split() if isinstance(digests, str) else ())}
     db.execute("INSERT OR IGNORE INTO epoch VALUES (?, ?, ?)", (key.epoch, key.device, SEQ_MAX))
     db.execute(
         "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?)",
         (
             *(id_, key.epoch, key.first, key.last, key.rev, records, len(body)),
-            *(bool(wanted), held if isinstance(held, str) else None, " ".join(sorted(known)), bytes(body)),
+            *(bool(wanted), held if isinstance(held, str) else None, " ".join(sorted(known)), body),
         ),
     )
     return True

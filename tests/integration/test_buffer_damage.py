@@ -10,8 +10,8 @@ import pytest
 from boxes import ANCHOR, LAYOUT, TestBuffer, files_at_most, seqs
 
 from agent.adapters import buffer_file, schema
+from agent.adapters.aside import Aside
 from agent.adapters.buffer import BufferFileError
-from agent.adapters.salvage import Aside
 from wire.codec import digest
 
 

@@ -14,8 +14,9 @@ import pytest
 from boxes import TestBuffer, files_at_most
 
 from agent.adapters import buffer_file, schema
+from agent.adapters.aside import Aside
 from agent.adapters.buffer import BufferFileError
-from agent.adapters.salvage import Aside, salvage
+from agent.adapters.salvage import salvage
 from wire.codec import digest
 from wire.receipt import Receipt
 

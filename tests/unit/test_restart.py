@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.adapters.aside import Aside
 from agent.adapters.buffer import Opening
-from agent.adapters.salvage import Aside
 from agent.adapters.space import Thinned
 from agent.core.identity import Start
 from agent.core.records import NewEvent
