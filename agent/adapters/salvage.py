@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
 from agent.adapters.aside import Aside, note
 from agent.adapters.schema import BATCH_COLUMNS, PAGE_BYTES
-from agent.adapters.sqlite_pages import NoRowError, Place, SqlitePages, blob_type
+from agent.adapters.sqlite_pages import PLACE_BITS, NoRowError, SqlitePages, blob_type
 from wire.batch import EPOCH_BYTES
-from wire.codec import decode, digest
+from wire.codec import digest, peek
 from wire.errors import WireError
 from wire.limits import BATCH_BYTES_MAX, SEQ_MAX
 
 PART_BATCHES = 100
-ROWS_MAX = 200_000  # batches that are looked for in the pages; what a full buffer has
-COLUMNS = ("confirm_wanted", "held", "digests", "body")
+ROWS_MAX = 1_000_000  # batches that are looked for in the pages; a full buffer has half as many
+PLACE_MASK = (1 << PLACE_BITS) - 1
+LISTED = 0  # by SQLite: no place in the pages
+COLUMNS = ("records", "confirm_wanted", "held", "digests", "body")
 
 Row = tuple[Any, ...]  # of `COLUMNS`
 
@@ -61,28 +64,35 @@ def _batches(old: sqlite3.Connection, pages: SqlitePages) -> Iterator[Sequence[R
     """In order of each batch what may be its row, best first: as SQLite finds it before the first damage and behind the
     last, and between the two as it lies in the pages, whether anything leads there or not.
     """
-    ids, is_all = _ids(old, "ASC")
-    found: Mapping[int, Sequence[Place]] = {}
-    if not is_all:
-        last_ids, _ = _ids(old, "DESC")
-        least, most = min(ids, default=0), max(last_ids, default=SEQ_MAX)  # what lies beyond was deleted
-        found = {id_: places for id_, places in pages.rows(_is_batch, ROWS_MAX).items() if least <= id_ <= most}
-        ids += last_ids
-    listed = set(ids)
-    for id_ in sorted(listed | found.keys()):
-        row = _row(old, id_) if id_ in listed else None
-        yield [row] if row is not None else _versions(pages, found.get(id_, ()))
+    for id_, places in _places(old, pages):
+        row = _row(old, id_) if LISTED in places else None
+        yield [row] if row is not None else _versions(pages, places)
 
 
-def _ids(old: sqlite3.Connection, order: str) -> tuple[list[int], bool]:
-    """As many ids as can be read from one end, and whether these are all."""
-    ids: list[int] = []
+def _places(old: sqlite3.Connection, pages: SqlitePages) -> Iterator[tuple[int, Sequence[int]]]:
+    """The ids in order, with the places of each in the pages, or `LISTED`. One number for both keeps this small."""
+    marks: list[int] = []
+    if not _list(old, "ASC", marks):
+        least = min(marks, default=0)
+        behind: list[int] = []
+        _list(old, "DESC", behind)
+        most = max(behind, default=SEQ_MAX << PLACE_BITS) | PLACE_MASK  # what lies beyond these two was deleted
+        marks += behind
+        found = (id_ << PLACE_BITS | place for id_, place in pages.rows(_is_batch))
+        marks += islice((mark for mark in found if least <= mark <= most), ROWS_MAX)
+    marks.sort()
+    for id_, group in groupby(marks, key=lambda mark: mark >> PLACE_BITS):
+        yield id_, [mark & PLACE_MASK for mark in group]
+
+
+def _list(old: sqlite3.Connection, order: str, marks: list[int]) -> bool:
+    """Mark as many ids as can be read from one end; whether these are all."""
     try:
         for (id_,) in old.execute(f"SELECT id FROM batch ORDER BY id {order}"):  # noqa: S608 - ours
-            ids.append(id_)
+            marks.append(id_ << PLACE_BITS | LISTED)
     except sqlite3.Error:
-        return ids, False
-    return ids, True
+        return False
+    return True
 
 
 def _row(old: sqlite3.Connection, id_: int) -> Row | None:
@@ -103,7 +113,7 @@ def _is_batch(types: Sequence[int]) -> bool:
     )
 
 
-def _versions(pages: SqlitePages, places: Iterable[Place]) -> Sequence[Row]:
+def _versions(pages: SqlitePages, places: Iterable[int]) -> Sequence[Row]:
     """The highest revision first: a page that is not in use any more may have an older one."""
     rows = []
     for place in places:
@@ -114,22 +124,24 @@ def _versions(pages: SqlitePages, places: Iterable[Place]) -> Sequence[Row]:
 
 
 def _insert(db: sqlite3.Connection, id_: int, row: Row) -> bool:
-    """Nothing of the row is believed but its bytes, which have a checksum, and what only makes it stay longer."""
-    wanted, held, digests, body = row
+    """Nothing of the row is believed but its bytes, which have a checksum, what only makes it stay longer, and a number
+    of records that can be.
+    """
+    records, wanted, held, digests, body = row
     if not isinstance(body, bytes):
         return False
     try:
-        batch = decode(body)
+        key = peek(body).key
     except WireError:
         return False
-    key = batch.key
-    records = len(batch.events) + sum(len(series.readings) for series in batch.series)
-    known = {digest(body), *(str(digests).split() if isinstance(digests, str) else ())}
+    most = key.last - key.first + 1
+    known = {digest(body), *(digests.split() if isinstance(digests, str) else ())}
     db.execute("INSERT OR IGNORE INTO epoch VALUES (?, ?, ?)", (key.epoch, key.device, SEQ_MAX))
     db.execute(
         "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?)",
         (
-            *(id_, key.epoch, key.first, key.last, key.rev, records, len(body)),
+            *(id_, key.epoch, key.first, key.last, key.rev),
+            *(records if isinstance(records, int) and 0 < records <= most else most, len(body)),
             *(bool(wanted), held if isinstance(held, str) else None, " ".join(sorted(known)), body),
         ),
     )

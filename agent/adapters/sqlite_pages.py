@@ -7,16 +7,16 @@ the bytes: what makes no sense is no row, and what was deleted a while ago may p
 from __future__ import annotations
 
 import struct
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 LEAF = b"\x0d"  # the first byte of a leaf of a table; an overflow page begins with the high byte of a page number, 0
 LEAF_HEADER_BYTES = 8
 CHUNK_PAGES = 2048
+OFFSET_BITS, PLACE_BITS = 16, 48
 VARINT_BYTES_MAX = 9
 PAYLOAD_BYTES_MAX = 4 << 20  # of a row, all of which is read at once
 WAL_BYTES_MAX = 16 << 20
@@ -26,13 +26,6 @@ INTEGER_BYTES = (0, 1, 2, 3, 4, 6, 8)  # by serial type
 FLOAT, ZERO, ONE, FIRST_BLOB = 7, 8, 9, 12
 
 Value = int | float | bytes | str | None
-
-
-class Place(NamedTuple):
-    """Where a row lies: the number of its page, from 1, and the offset in it."""
-
-    page: int
-    at: int
 
 
 class NoRowError(Exception):
@@ -56,9 +49,11 @@ class SqlitePages:
     ) -> None:
         self._file.close()
 
-    def rows(self, is_wanted: Callable[[Sequence[int]], bool], at_most: int) -> Mapping[int, Sequence[Place]]:
-        """By row id the places of `at_most` rows of whose serial types `is_wanted` says so; more where copies lie."""
-        found: dict[int, list[Place]] = defaultdict(list)
+    def rows(self, is_wanted: Callable[[Sequence[int]], bool]) -> Iterator[tuple[int, int]]:
+        """`(row id, place)` of the rows of whose serial types `is_wanted` says so; of old copies, too.
+
+        A place has `PLACE_BITS` and is not 0: the number of the page, and the offset in it.
+        """
         free = self._free()
         for number in self._leaves():
             if free[number]:
@@ -68,15 +63,12 @@ class SqlitePages:
                 for at in _cells(page):
                     row_id = _row_id(page, at, is_wanted)
                     if row_id is not None:
-                        found[row_id].append(Place(number, at))
-            if len(found) >= at_most:
-                break
-        return found
+                        yield row_id, number << OFFSET_BITS | at
 
-    def read(self, place: Place) -> Sequence[Value]:
+    def read(self, place: int) -> Sequence[Value]:
         """The values of a row; an id that stands for the row id is None. Raises `NoRowError`."""
-        page = self._page(place.page)
-        size, start = _varint(page, place.at)
+        page = self._page(place >> OFFSET_BITS)
+        size, start = _varint(page, place & ((1 << OFFSET_BITS) - 1))
         _row_id, start = _varint(page, start)
         payload = self._payload(page, start, size)
         types, at = _types(payload)

@@ -20,7 +20,6 @@ from agent.adapters.sqlite_pages import NoRowError, SqlitePages
 PAGE_BYTES = 512
 WANTED = 7  # columns of the table that is looked for
 COLUMNS = ", ".join(f"c{number}" for number in range(1, WANTED))
-ROWS_MAX = 10_000
 
 VALUES = st.one_of(
     st.none(),
@@ -68,15 +67,14 @@ def by_sqlite(db: sqlite3.Connection) -> dict[int, tuple[Any, ...]]:
 def by_pages(path: Path) -> dict[int, list[tuple[Any, ...]]]:
     """By id what may be the row, without the id itself."""
     with SqlitePages(path, PAGE_BYTES) as pages:
-        found = {}
-        for id_, places in pages.rows(is_wanted, ROWS_MAX).items():
-            for place in places:
-                try:
-                    none, *values = pages.read(place)
-                except NoRowError:
-                    continue
-                assert none is None
-                found.setdefault(id_, []).append(tuple(values))
+        found: dict[int, list[tuple[Any, ...]]] = {}
+        for id_, place in pages.rows(is_wanted):
+            try:
+                none, *values = pages.read(place)
+            except NoRowError:
+                continue
+            assert none is None
+            found.setdefault(id_, []).append(tuple(values))
     return found
 
 
