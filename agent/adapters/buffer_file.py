@@ -53,7 +53,11 @@ def translate(path: Path, operation: str) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if str(error).startswith(("no such column", "no such table")):
+            code = sqlite3.SQLITE_CORRUPT  # we name only what there is, so that the list of it is damaged
         raise BufferFileError(operation, path, str(error), code) from error
+    except UnicodeDecodeError as error:  # of SQLite's own message that quotes what is damaged
+        raise BufferFileError(operation, path, f"it is damaged: {error}", sqlite3.SQLITE_CORRUPT) from error
 
 
 class BufferFile:
@@ -72,8 +76,7 @@ class BufferFile:
         lock_fd = _lock(path)
         try:
             if beside(path, ".new").exists() and not path.exists():
-                there = list(itertools.takewhile(Path.exists, _asides(path)))
-                db = _replaced(path, there[-1] if there else beside(path, ".damaged-1"))
+                db = _replaced(path, _begun_for(path))
             elif (sound := _connect_if_sound(path)) is not None:
                 db = sound
             else:
@@ -228,7 +231,8 @@ def _migrate(path: Path) -> None:
     if done.returncode:
         cause = (done.stderr.strip().splitlines() or ["no message"])[-1]
         code = sqlite3.SQLITE_FULL if "full" in cause else sqlite3.SQLITE_ERROR
-        code = sqlite3.SQLITE_NOTADB if "not a database" in cause or "malformed" in cause else code
+        if any(sign in cause for sign in ("not a database", "malformed", "UnicodeDecodeError")):
+            code = sqlite3.SQLITE_NOTADB
         raise BufferFileError("create or migrate", path, cause, code)
 
 
@@ -282,10 +286,9 @@ def _fill(new: Path, damaged: Path, aside: Path) -> None:
         db.execute("PRAGMA synchronous = OFF")
         pages, size = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
         db.execute(f"PRAGMA max_page_count = {pages + max(0, _free_bytes(new) - LEFT_BYTES) // size}")
-        try:
+        if damaged.exists():
             salvage(damaged, db, aside)
-        finally:
-            db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA journal_mode = WAL")
 
 
 def _replaced(path: Path, aside: Path) -> sqlite3.Connection:
@@ -304,6 +307,13 @@ def _replaced(path: Path, aside: Path) -> sqlite3.Connection:
         cause = f"it is damaged, and cannot be renamed to {aside.name}: {error.strerror}"
         raise BufferFileError("open", path, cause, sqlite3.SQLITE_READONLY) from error
     return _connect(path)
+
+
+def _begun_for(path: Path) -> Path:
+    """The name that the damaged file got or was to get, when the new one was made."""
+    with translate(path, "open"), closing(sqlite3.connect(beside(path, ".new"))) as db:
+        aside = made_of(db, path.parent)
+    return aside.path if aside is not None else next(one for one in _asides(path) if not one.exists())
 
 
 def _asides(path: Path) -> Iterator[Path]:

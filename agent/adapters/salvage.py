@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
 
 from agent.adapters.aside import Aside, note
 from agent.adapters.schema import BATCH_COLUMNS, PAGE_BYTES
-from agent.adapters.sqlite_pages import PLACE_BITS, NoRowError, SqlitePages, blob_type
+from agent.adapters.sqlite_pages import PLACE_BITS, NoRowError, SqlitePages, Value, blob_type
 from wire.batch import EPOCH_BYTES
 from wire.codec import digest, peek
 from wire.errors import WireError
@@ -20,10 +19,8 @@ from wire.limits import BATCH_BYTES_MAX, SEQ_MAX
 PART_BATCHES = 100
 ROWS_MAX = 1_000_000  # batches that are looked for in the pages; a full buffer has half as many
 PLACE_MASK = (1 << PLACE_BITS) - 1
-LISTED = 0  # by SQLite: no place in the pages
-COLUMNS = ("records", "confirm_wanted", "held", "digests", "body")
 
-Row = tuple[Any, ...]  # of `COLUMNS`
+Row = Mapping[str, Value]  # by `BATCH_COLUMNS`
 
 
 def salvage(damaged: Path, db: sqlite3.Connection, aside: Path) -> None:
@@ -48,11 +45,10 @@ def salvage(damaged: Path, db: sqlite3.Connection, aside: Path) -> None:
 
 def _copy_whole(damaged: Path, db: sqlite3.Connection) -> None:
     saved = 0
-    with closing(sqlite3.connect(damaged, isolation_level=None)) as old, SqlitePages(damaged, PAGE_BYTES) as pages:
-        old.text_factory = lambda text: text.decode(errors="replace")
+    with SqlitePages(damaged, PAGE_BYTES) as pages:
         db.execute("BEGIN IMMEDIATE")
-        for versions in _batches(old, pages):
-            if any(_insert(db, saved + 1, row) for row in versions):
+        for places in _batches(pages):
+            if any(_insert(db, saved + 1, row) for row in _versions(pages, places)):
                 saved += 1
                 if saved % PART_BATCHES == 0:
                     db.execute("COMMIT")
@@ -60,47 +56,12 @@ def _copy_whole(damaged: Path, db: sqlite3.Connection) -> None:
         db.execute("COMMIT")
 
 
-def _batches(old: sqlite3.Connection, pages: SqlitePages) -> Iterator[Sequence[Row]]:
-    """In order of each batch what may be its row, best first: as SQLite finds it before the first damage and behind the
-    last, and between the two as it lies in the pages, whether anything leads there or not.
-    """
-    for id_, places in _places(old, pages):
-        row = _row(old, id_) if LISTED in places else None
-        yield [row] if row is not None else _versions(pages, places)
-
-
-def _places(old: sqlite3.Connection, pages: SqlitePages) -> Iterator[tuple[int, Sequence[int]]]:
-    """The ids in order, with the places of each in the pages, or `LISTED`. One number for both keeps this small."""
-    marks: list[int] = []
-    if not _list(old, "ASC", marks):
-        least = min(marks, default=0)
-        behind: list[int] = []
-        _list(old, "DESC", behind)
-        most = max(behind, default=SEQ_MAX << PLACE_BITS) | PLACE_MASK  # what lies beyond these two was deleted
-        marks += behind
-        found = (id_ << PLACE_BITS | place for id_, place in pages.rows(_is_batch))
-        marks += islice((mark for mark in found if least <= mark <= most), ROWS_MAX)
-    marks.sort()
-    for id_, group in groupby(marks, key=lambda mark: mark >> PLACE_BITS):
-        yield id_, [mark & PLACE_MASK for mark in group]
-
-
-def _list(old: sqlite3.Connection, order: str, marks: list[int]) -> bool:
-    """Mark as many ids as can be read from one end; whether these are all."""
-    try:
-        for (id_,) in old.execute(f"SELECT id FROM batch ORDER BY id {order}"):  # noqa: S608 - ours
-            marks.append(id_ << PLACE_BITS | LISTED)
-    except sqlite3.Error:
-        return False
-    return True
-
-
-def _row(old: sqlite3.Connection, id_: int) -> Row | None:
-    try:
-        row: Row = old.execute(f"SELECT {', '.join(COLUMNS)} FROM batch WHERE id = ?", (id_,)).fetchone()  # noqa: S608
-    except sqlite3.Error:
-        return None
-    return row
+def _batches(pages: SqlitePages) -> Iterator[Sequence[int]]:
+    """Where each batch lies, in order of their ids. Id and place as one number keep this small."""
+    found = (id_ << PLACE_BITS | place for id_, place in pages.rows(_is_batch) if id_ <= SEQ_MAX)
+    marks = sorted(islice(found, ROWS_MAX))
+    for _, group in groupby(marks, key=lambda mark: mark >> PLACE_BITS):
+        yield [mark & PLACE_MASK for mark in group]
 
 
 def _is_batch(types: Sequence[int]) -> bool:
@@ -113,21 +74,28 @@ def _is_batch(types: Sequence[int]) -> bool:
     )
 
 
-def _versions(pages: SqlitePages, places: Iterable[int]) -> Sequence[Row]:
-    """The highest revision first: a page that is not in use any more may have an older one."""
-    rows = []
+def _versions(pages: SqlitePages, places: Sequence[int]) -> Iterator[Row]:
+    """One after the other, the highest revision first: a page that is not in use any more may have an older one."""
+    if len(places) > 1:
+        places = sorted(places, key=lambda place: -_revision(pages, place))
     for place in places:
         with suppress(NoRowError):
-            rows.append(dict(zip(BATCH_COLUMNS, pages.read(place), strict=True)))
-    rows.sort(key=lambda row: row["rev"] if isinstance(row["rev"], int) else -1, reverse=True)
-    return [tuple(row[column] for column in COLUMNS) for row in rows]
+            yield dict(zip(BATCH_COLUMNS, pages.read(place), strict=True))
+
+
+def _revision(pages: SqlitePages, place: int) -> int:
+    with suppress(NoRowError):
+        revision = pages.read(place)[tuple(BATCH_COLUMNS).index("rev")]
+        if isinstance(revision, int):
+            return revision
+    return -1
 
 
 def _insert(db: sqlite3.Connection, id_: int, row: Row) -> bool:
     """Nothing of the row is believed but its bytes, which have a checksum, what only makes it stay longer, and a number
     of records that can be.
     """
-    records, wanted, held, digests, body = row
+    records, held, digests, body = (row[name] for name in ("records", "held", "digests", "body"))
     if not isinstance(body, bytes):
         return False
     try:
@@ -142,7 +110,7 @@ def _insert(db: sqlite3.Connection, id_: int, row: Row) -> bool:
         (
             *(id_, key.epoch, key.first, key.last, key.rev),
             *(records if isinstance(records, int) and 0 < records <= most else most, len(body)),
-            *(bool(wanted), held if isinstance(held, str) else None, " ".join(sorted(known)), body),
+            *(bool(row["confirm_wanted"]), held if isinstance(held, str) else None, " ".join(sorted(known)), body),
         ),
     )
     return True

@@ -18,6 +18,8 @@ LEAF_HEADER_BYTES = 8
 CHUNK_PAGES = 2048
 OFFSET_BITS, PLACE_BITS = 16, 48
 VARINT_BYTES_MAX = 9
+PAGES_MAX = 1 << 25  # what lies beyond is not looked at
+HEADER_BYTES_MAX = 128  # of a row: of some 60 columns
 PAYLOAD_BYTES_MAX = 4 << 20  # of a row, all of which is read at once
 WAL_BYTES_MAX = 16 << 20
 WAL_HEADER_BYTES, FRAME_HEADER_BYTES = 32, 24
@@ -38,7 +40,7 @@ class SqlitePages:
     def __init__(self, path: Path, page_bytes: int) -> None:
         self._page_bytes = page_bytes
         self._file = path.open("rb")
-        self._pages = path.stat().st_size // page_bytes
+        self._pages = min(path.stat().st_size // page_bytes, PAGES_MAX)
         self._newer = _committed(_start_of(path.with_name(path.name + "-wal")), page_bytes)
 
     def __enter__(self) -> Self:
@@ -139,17 +141,21 @@ class SqlitePages:
         return bytes(kinds)
 
     def _free(self) -> bytearray:
-        """By page number whether it is one of the free ones, as far as the list of these can be followed."""
-        free = bytearray(max(self._pages, *self._newer, 0) + 1)
+        """By page number whether it is a free one; none is where their list is not as long as the header says."""
+        pages = max(self._pages, *self._newer, 0)
+        free = bytearray(pages + 1)
         with suppress(NoRowError):
-            trunk = _number(self._page(1), 32)
-            while trunk < len(free) and not free[trunk]:
+            header = self._page(1)
+            trunk = _number(header, 32)
+            while 0 < trunk <= pages and not free[trunk]:
                 page, free[trunk] = self._page(trunk), 1
                 trunk, count = _number(page, 0), _number(page, 4)
                 for number in struct.unpack_from(f">{min(count, len(page) // 4 - 2)}I", page, 8):
-                    if number < len(free):
+                    if number <= pages:
                         free[number] = 1
-        return free
+            if trunk == 0 and sum(free) == _number(header, 36):
+                return free
+        return bytearray(pages + 1)
 
 
 def blob_type(size: int) -> int:
@@ -185,8 +191,8 @@ def _committed(wal: bytes, page_bytes: int) -> dict[int, bytes]:
         if frame_salts != salts or sums != tuple(expected):
             break
         pending[number] = page
-        if pages:  # of the file from here on: the transaction ends
-            newest |= pending
+        if pages:  # so many has the file from here on: the transaction ends
+            newest |= {number: page for number, page in pending.items() if number <= min(pages, PAGES_MAX)}
             pending.clear()
     return newest
 
@@ -208,7 +214,7 @@ def _number(data: bytes, at: int) -> int:
 def _cells(page: bytes) -> Sequence[int]:
     """The offsets of the rows in a leaf."""
     count = min(int.from_bytes(page[3:5], "big"), (len(page) - LEAF_HEADER_BYTES) // 2)
-    return struct.unpack_from(f">{count}H", page, LEAF_HEADER_BYTES)
+    return sorted(set(struct.unpack_from(f">{count}H", page, LEAF_HEADER_BYTES)))
 
 
 def _row_id(page: bytes, at: int, is_wanted: Callable[[Sequence[int]], bool]) -> int | None:
@@ -235,6 +241,8 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 def _types(payload: bytes) -> tuple[list[int], int]:
     """The serial types of a row, and where its values begin."""
     end, at = _varint(payload, 0)
+    if end > HEADER_BYTES_MAX:
+        raise NoRowError
     header, types = payload[:end], []
     while at < end:
         type_, at = _varint(header, at)

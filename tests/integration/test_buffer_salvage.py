@@ -7,7 +7,8 @@ import random
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,18 @@ def test_batches_that_are_whole_are_saved_from_a_damaged_file_and_delivered(box:
     assert len(verdict[0].delete) == len(after)
 
 
+def saved_of(box: TestBuffer, content: bytes) -> list[str]:
+    """The digests of what is saved of a buffer with this content."""
+    damaged, new, empty = (box.path.with_name(name) for name in ("damaged.db", "new.db", "empty.db"))
+    if not empty.exists():
+        schema.migrate(empty)
+    damaged.write_bytes(content)
+    new.write_bytes(empty.read_bytes())
+    with closing(sqlite3.connect(new, isolation_level=None)) as db:
+        salvage(damaged, db, damaged)
+        return [digest(body) for (body,) in db.execute("SELECT body FROM batch ORDER BY id")]
+
+
 def test_wherever_a_file_is_damaged_only_what_lay_there_is_lost(box: TestBuffer) -> None:
     """Whatever leads to the batches, the header of the file and its list of tables included, may be gone."""
     for _ in range(120):
@@ -59,18 +72,92 @@ def test_wherever_a_file_is_damaged_only_what_lay_there_is_lost(box: TestBuffer)
     before = [digest(body) for body in box.bodies()]
     box.buffer.close()
     content, hole = box.path.read_bytes(), 2048
-    damaged, new, empty = (box.path.with_name(name) for name in ("damaged.db", "new.db", "empty.db"))
-    schema.migrate(empty)
     for at in range(0, len(content), hole):
-        damaged.write_bytes(content[:at] + random.Random(at).randbytes(hole) + content[at + hole :])
-        new.write_bytes(empty.read_bytes())
-        with closing(sqlite3.connect(new, isolation_level=None)) as db:
-            salvage(damaged, db, damaged)
-            after = [digest(body) for (body,) in db.execute("SELECT body FROM batch ORDER BY id")]
+        after = saved_of(box, content[:at] + random.Random(at).randbytes(hole) + content[at + hole :])
         found = [one for one in before if one in after]
         assert found == [one for one in after if one in before], at
         assert len(before) - len(found) <= 8, at
         assert len(after) == len(found) or at == 0, at  # without its header a file does not say what was deleted
+
+
+def test_a_page_in_the_wrong_place_or_of_yesterday_costs_only_itself(box: TestBuffer) -> None:
+    """SQLite would go on with what such a page leads to, and miss nothing."""
+    for _ in range(60):
+        box.readings(50, group=50)
+        box.seal()
+    box.buffer.file.checkpoint()
+    older = box.path.read_bytes()
+    for _ in range(60):
+        box.readings(50, group=50)
+        box.seal()
+    before = [digest(body) for body in box.bodies()]
+    box.buffer.close()
+    content, size = box.path.read_bytes(), schema.PAGE_BYTES
+    chance = random.Random(1)
+    for at in range(0, len(content), size):
+        elsewhere = chance.randrange(0, len(content), size)
+        for page in (older[at : at + size], content[elsewhere : elsewhere + size]):
+            after = saved_of(box, content[:at] + page + content[at + size :]) if page else before
+            assert [one for one in before if one in after] == after, (at, elsewhere)
+            assert len(before) - len(after) <= 4, (at, elsewhere)
+
+
+@pytest.mark.parametrize("marked", [False, True])
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [(b"confirm_wanted", b"confirm_w\xffnted"), (b"confirm_wanted", b"confirm_wonted"), (b"PRIMARY", b"PRIMATE")],
+)
+def test_a_damaged_name_in_the_list_of_tables_loses_nothing(
+    box: TestBuffer, was: bytes, now: bytes, *, marked: bool
+) -> None:
+    for _ in range(5):
+        box.readings(10)
+        box.seal()
+    box.buffer.close()
+    box.path.write_bytes(box.path.read_bytes().replace(was, now))
+    if marked:
+        box.path.with_name("buffer.db.suspect").touch()
+    else:  # it is noticed when it is used, or earlier
+        box.open()
+        with suppress(BufferFileError):
+            box.buffer.outbox.load(None, 32)
+        box.kill()
+    assert box.open().moved_aside == Aside(box.path.with_name("buffer.db.damaged-1"), 5)
+    assert len(box.bodies()) == 5
+    box.use()
+
+
+def test_the_parts_of_a_damaged_file_keep_together(box: TestBuffer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where an earlier one was taken away, and a kill came between the renaming of the file and of its WAL."""
+    other = box.path.with_name("buffer.db.damaged-2")
+    other.write_bytes(b"other")
+    other.with_name("buffer.db.damaged-2-wal").write_bytes(b"its WAL")
+    box.readings(10)
+    box.seal()
+    wal = box.path.with_name("buffer.db-wal").read_bytes()
+    box.kill()
+    box.path.with_name("buffer.db-wal").write_bytes(wal)
+    box.path.with_name("buffer.db.suspect").touch()
+    monkeypatch.setattr(Path, "rename", rename_once(Path.rename))
+    with pytest.raises(RuntimeError):
+        box.open()
+    monkeypatch.undo()
+    assert box.open().moved_aside == Aside(box.path.with_name("buffer.db.damaged-1"), 1)
+    assert other.with_name("buffer.db.damaged-2-wal").read_bytes() == b"its WAL"
+    assert other.with_name("buffer.db.damaged-1-wal").read_bytes() == wal
+
+
+def rename_once(real: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
+    """As a kill at the second one."""
+    renamed: list[Path] = []
+
+    def rename(path: Path, target: Path) -> Path:
+        if renamed:
+            raise RuntimeError
+        renamed.append(path)
+        return real(path, target)
+
+    return rename
 
 
 def test_what_is_still_in_the_journal_is_saved_too(box: TestBuffer) -> None:
