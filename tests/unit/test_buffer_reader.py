@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -88,23 +88,33 @@ def test_a_buffer_to_which_nothing_was_ever_written(writer: Writer) -> None:
         assert reader.batches() == []
 
 
-def test_a_wal_that_begins_anew_during_the_copy_is_copied_again(
-    writer: Writer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    writer.batch(3)
-    copies: list[Path] = []
+def copies(monkeypatch: pytest.MonkeyPatch, after_the_first: Callable[[Path], object]) -> list[Path]:
+    """What is copied from now on; `after_the_first` gets the first of it."""
+    copied: list[Path] = []
     real = shutil.copyfile
 
     def copyfile(source: Path, target: Path) -> None:
         real(source, target)
-        copies.append(source)
-        if len(copies) == 1:
-            writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            writer.batch(2)
+        copied.append(source)
+        if len(copied) == 1:
+            after_the_first(source)
 
     monkeypatch.setattr(shutil, "copyfile", copyfile)
+    return copied
+
+
+def test_a_wal_that_begins_anew_during_the_copy_is_copied_again(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer.batch(3)
+
+    def begin_anew(_file: Path) -> None:
+        writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        writer.batch(2)
+
+    copied = copies(monkeypatch, begin_anew)
     assert [row.last for row in read(writer.path)[1]] == [3, 5]
-    assert [path.name for path in copies] == ["buffer.db", "buffer.db-wal"] * 2
+    assert [path.name for path in copied] == ["buffer.db", "buffer.db-wal"] * 2
 
 
 def test_a_file_that_changes_while_the_wal_is_only_room_is_copied_again(
@@ -115,18 +125,9 @@ def test_a_file_that_changes_while_the_wal_is_only_room_is_copied_again(
     writer.close()
     wal = writer.path.with_name("buffer.db-wal")
     wal.write_bytes(bytes(100_000))  # as it lies there from the opening to the first commit
-    copies: list[Path] = []
-    real = shutil.copyfile
-
-    def copyfile(source: Path, target: Path) -> None:
-        real(source, target)
-        copies.append(source)
-        if len(copies) == 1:
-            os.utime(source, ns=(0, 0))
-
-    monkeypatch.setattr(shutil, "copyfile", copyfile)
+    copied = copies(monkeypatch, lambda file: os.utime(file, ns=(0, 0)))
     assert [row.last for row in read(writer.path)[1]] == [3]
-    assert [path.name for path in copies] == ["buffer.db", "buffer.db-wal"] * 2
+    assert [path.name for path in copied] == ["buffer.db", "buffer.db-wal"] * 2
 
 
 def test_a_writer_without_a_pause_is_said_to_be_one(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
