@@ -31,9 +31,8 @@ OWN_COMMANDS: Mapping[str, str] = {
     "buffer": "agent.cli.buffer",
     "decode": "agent.cli.decode",
     "encode": "agent.cli.encode",
-    "demo": "agent.cli.demo",
 }
-OWN_PACKAGES = frozenset({"agent", "drivers", "wire", "cloud", "meter_sim"})
+OWN_PACKAGES = frozenset({"agent", "drivers", "wire", "cloud", "demo", "meter_sim"})
 EXTRA_BY_COMMAND = {"cloud": "local", "demo": "local", "receive": "cloud"}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 PARENT = """
 import asyncio, sys
 from pathlib import Path
-from agent.demo.processes import Child
+from demo.processes import Child
 
 async def main():
     # Says its process id, and notes that it was told to end, also where that comes before it waits.
@@ -38,6 +38,6 @@ def test_a_killed_demo_leaves_no_process(tmp_path: Path) -> None:
 
 
 def test_a_child_whose_parent_is_gone_already_is_not_started(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "agent.demo.tied", "1", "touch", str(tmp_path / "ran")]
+    command = [sys.executable, "-m", "demo.tied", "1", "touch", str(tmp_path / "ran")]
     assert subprocess.run(command, check=False, timeout=20).returncode == 0
     assert not (tmp_path / "ran").exists()

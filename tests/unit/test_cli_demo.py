@@ -12,11 +12,11 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from agent.cli import demo
-from agent.demo.compare import Comparison
-from agent.demo.folder import EARLIER_DEMO, own_folder
-from agent.demo.scenario import Plan, Scenario
-from agent.demo.screen import Screen
+from demo import command as demo
+from demo.compare import Comparison
+from demo.folder import EARLIER_DEMO, own_folder
+from demo.scenario import Plan, Scenario
+from demo.screen import Screen
 
 
 @pytest.fixture(autouse=True)

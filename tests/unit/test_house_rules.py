@@ -16,6 +16,7 @@ FOLDERS = [
     "bench",
     "cloud",
     "config",
+    "demo",
     "docs",
     "drivers",
     "hardware-sim",
@@ -41,7 +42,7 @@ BANNED = {
     "extra-" + "index": "the address of a package index; that is pip's own configuration",
     "time." + "sleep(0)": "a race; wait for the thing itself",
 }
-IMPORT_NAMES = ("agent", "cloud", "drivers", "meter_sim", "wire")
+IMPORT_NAMES = ("agent", "cloud", "demo", "drivers", "meter_sim", "wire")
 COMMANDS = {point.name: point.value for point in entry_points(group="wattpost.commands")}
 MANUAL = [*sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*.md"))]
 
@@ -147,7 +148,7 @@ def test_links_between_documents_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)", path.read_text()):
         if "://" in target or target.startswith("mailto:"):
             continue
-        if re.match(r"(\.\./)?(agent|cloud|drivers|hardware-sim|wire)/", target) and not (ROOT / "agent").exists():
+        if re.match(r"(\.\./)?(agent|cloud|demo|drivers|hardware-sim|wire)/", target) and not (ROOT / "agent").exists():
             continue  # the sources are not beside the tests of an installed wheel
         assert (path.parent / target).exists(), f"{path.name} links to {target}"
 

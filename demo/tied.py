@@ -1,4 +1,4 @@
-"""`python -m agent.demo.tied PARENT COMMAND...`: become COMMAND, which is told to end when PARENT is gone.
+"""`python -m demo.tied PARENT COMMAND...`: become COMMAND, which is told to end when PARENT is gone.
 
 For parents that are killed and can tell nobody. The kernel does it (Linux); elsewhere COMMAND lives on.
 """

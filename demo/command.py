@@ -16,7 +16,7 @@ import click
 from agent.settings.quantities import parse_duration_ms
 
 if TYPE_CHECKING:
-    from agent.demo.scenario import Scenario
+    from demo.scenario import Scenario
 
 LEAST_S = 20.0
 LOOK_S, LOOK_SHARE = 3.0, 5.0
@@ -75,9 +75,9 @@ def command(*, for_s: float | None, plain: bool, outage_s: float, crash: bool, s
     if any(find_spec(name) is None for name in NEEDED):
         click.echo("Error: wattpost demo needs pip install 'wattpost[local]'", err=True)
         raise click.exceptions.Exit(os.EX_UNAVAILABLE)
-    from agent.demo.folder import FolderError, own_folder  # noqa: PLC0415 - keeps `--help` fast
-    from agent.demo.processes import ChildError  # noqa: PLC0415
-    from agent.demo.scenario import Plan, Scenario  # noqa: PLC0415
+    from demo.folder import FolderError, own_folder  # noqa: PLC0415 - keeps `--help` fast
+    from demo.processes import ChildError  # noqa: PLC0415
+    from demo.scenario import Plan, Scenario  # noqa: PLC0415
 
     plain = plain or not _has_screen()
     folder = folder.resolve()
@@ -125,8 +125,8 @@ async def _run(scenario: Scenario, *, plain: bool) -> int:
 
 async def _say_stopped(scenario: Scenario) -> None:
     """The last counts, which the live screen took with it, and where to look on."""
-    from agent.demo.processes import ChildError  # noqa: PLC0415 - as below
-    from agent.demo.scenario import Counts, short  # noqa: PLC0415 - there is a scenario, so it is loaded
+    from demo.processes import ChildError  # noqa: PLC0415 - as below
+    from demo.scenario import Counts, short  # noqa: PLC0415 - there is a scenario, so it is loaded
 
     if scenario.connection:
         with contextlib.suppress(ChildError):  # the cloud is gone before us; the last look has to do
@@ -159,7 +159,7 @@ async def _report(scenario: Scenario) -> None:
 
 def progress(scenario: Scenario) -> str:
     """How far it is, as a line of text."""
-    from agent.demo.scenario import Counts  # noqa: PLC0415 - as above
+    from demo.scenario import Counts  # noqa: PLC0415 - as above
 
     counts = Counts.of(scenario, scenario.status())
     text = f"readings read {counts.read}, records on the box {counts.waiting}, records confirmed {counts.confirmed}"
@@ -179,7 +179,7 @@ async def _finish(scenario: Scenario) -> int:
 async def _play_on_screen(scenario: Scenario) -> int:
     from rich.live import Live  # noqa: PLC0415 - only a terminal pays for it
 
-    from agent.demo.screen import Screen  # noqa: PLC0415
+    from demo.screen import Screen  # noqa: PLC0415
 
     screen = Screen()
     scenario.say = screen.say

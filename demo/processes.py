@@ -97,7 +97,7 @@ class Child:
 
 def _tied(command: Sequence[str]) -> list[str]:
     """So that it ends when this process is killed and cannot end it."""
-    return [sys.executable, "-m", "agent.demo.tied", str(os.getpid()), *command]
+    return [sys.executable, "-m", "demo.tied", str(os.getpid()), *command]
 
 
 async def output_of(command: Sequence[str], log: Path) -> bytes:

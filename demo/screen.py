@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from agent.demo.scenario import Counts, Scenario, short
+from demo.scenario import Counts, Scenario, short
 
 CHART_S_MAX = 300
 CHART_LINES_MAX = 10

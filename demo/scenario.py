@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.demo.compare import Comparison, Outage, compare
-from agent.demo.processes import Child, ChildError, output_of
+from demo.compare import Comparison, Outage, compare
+from demo.processes import Child, ChildError, output_of
 from drivers.profile import find_profile
 
 BOX = "apt-demo"
