@@ -17,14 +17,14 @@ from agent.adapters.clock import SystemClock, boot_id, machine_id
 from agent.adapters.huge_pages import collapse_memory
 from agent.adapters.notify import Notifier
 from agent.adapters.status_file import StatusFile
-from agent.core.delivery import Delivery
-from agent.core.delivery_actions import Sealed
-from agent.core.identity import Identity
+from agent.core.buffer.numbering import Identity
+from agent.core.buffer.sealing import ConfirmPolicy, SealPolicy
+from agent.core.delivery.actions import Sealed
+from agent.core.delivery.machine import Delivery
+from agent.core.plural import count
 from agent.core.records import NewEvent
-from agent.core.sealing import ConfirmPolicy, SealPolicy
-from agent.core.timekeeper import Timekeeper
-from agent.core.watchdog import Watchdog
-from agent.core.words import count
+from agent.core.system.timekeeper import Timekeeper
+from agent.core.system.watchdog import Watchdog
 from agent.lean import settle_memory
 from agent.settings import Settings, SettingsError, describe, load
 from agent.tasks.buffer_thread import BufferThread

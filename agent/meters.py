@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.core.descriptor import descriptor_ref
+from agent.core.metering.descriptor import descriptor_ref
 from agent.core.records import Layout
-from agent.core.truth_bounds import Ratings
-from agent.core.truth_events import Origins
+from agent.core.truth.bounds import Ratings
+from agent.core.truth.plausibility_events import Origins
 from agent.origins import DriverOrigins
 from agent.ratings import ratings
 from agent.settings import Bus, Meter, Settings

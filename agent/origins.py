@@ -1,10 +1,10 @@
-"""What a driver knows of where its values come from, as `agent.core.truth` wants it for its events."""
+"""What a driver knows of where its values come from, as `agent.core.truth.plausibility` wants it for its events."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agent.core.truth_events import Place, Places
+from agent.core.truth.plausibility_events import Place, Places
 from drivers.building import BuiltMeter, HasOrigin
 from drivers.meter import RawBlock
 from drivers.profile_model import Profile

@@ -1,10 +1,10 @@
-"""What a profile and the configuration say of a meter, as `agent.core.truth` wants it."""
+"""What a profile and the configuration say of a meter, as `agent.core.truth.plausibility` wants it."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 
-from agent.core.truth_bounds import Ratings
+from agent.core.truth.bounds import Ratings
 from drivers.profile_model import Profile
 
 SINGLE = frozenset({"voltage_l1_n", "current_l1", "power_active_l1"})

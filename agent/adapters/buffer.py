@@ -20,11 +20,11 @@ from agent.adapters.memory import MemoryRow
 from agent.adapters.open_groups import OpenGroups
 from agent.adapters.outbox import Oldest, Outbox
 from agent.adapters.space import Space, Thinned
-from agent.core.accounts import accounted_through, latest
-from agent.core.delivery_actions import Sealed
-from agent.core.identity import NUMBERS_RESERVED, Identity, Start, Stored, decide_start
+from agent.core.buffer.numbering import NUMBERS_RESERVED, Identity, Start, Stored, decide_start
+from agent.core.buffer.sealing import Frame, OpenRecords, fit
+from agent.core.buffer.slot_accounts import accounted_through, latest
+from agent.core.delivery.actions import Sealed
 from agent.core.records import Group, Layout, pack_columns, pack_group, sayable, unpack_columns
-from agent.core.sealing import Frame, OpenRecords, fit
 from wire.batch import EPOCH_BYTES, Anchor
 from wire.codec import digest, encode
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Literal, Protocol
 
-from agent.core.timekeeper import ClockReading
+from agent.core.system.timekeeper import ClockReading
 from wire.batch import BOOT_BYTES
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

@@ -22,7 +22,7 @@ import msgspec
 from agent.adapters.clock import boot_id
 from agent.adapters.process import is_running
 from agent.adapters.status_file import read_status
-from agent.core.lending import LEASE_MAX_MS, REQUEST_BYTES_MAX, Lend, Return, parse_request
+from agent.core.metering.lease import LEASE_MAX_MS, REQUEST_BYTES_MAX, Lend, Return, parse_request
 
 FIFO_NAME = "lend.fifo"
 GROUP_MAY_ASK = 0o620

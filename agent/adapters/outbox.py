@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from agent.adapters.buffer_file import BufferFile
-from agent.core.delivery_actions import Sealed
-from agent.core.receipts import DAMAGED, Unconfirmed, Verdict, judge
-from agent.core.sending import Sending
+from agent.core.delivery.actions import Sealed
+from agent.core.delivery.receipts import DAMAGED, Unconfirmed, Verdict, judge
+from agent.core.delivery.sending import Sending
 from wire.batch import Anchor, Batch
 from wire.codec import decode
 from wire.errors import WireError

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.adapters.buffer_file import BufferFile
-from agent.core.renumber import renumbered
+from agent.core.buffer.renumbering import renumbered
 from wire.codec import digest, encode
 from wire.errors import WireError
 from wire.receipt import APART

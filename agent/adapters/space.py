@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 
 from agent.adapters.buffer_file import BufferFile, BufferFileError, beside
-from agent.core.thinning import LEVEL_MAX, Candidate, choose, thin
+from agent.core.buffer.thinning import LEVEL_MAX, Candidate, choose, thin
 from wire.batch import Batch
 from wire.codec import decode, digest, encode
 from wire.errors import WireError

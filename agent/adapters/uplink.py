@@ -1,7 +1,7 @@
 """MQTT 5 over mutual TLS with awscrt: one connection, no queue of its own, every outcome reported as an event.
 
 awscrt calls back on its own threads; each callback only hands a value to the event loop. Reconnecting is ours
-(`agent.core.reconnect`): after every failure the client is stopped and started again when it is time.
+(`agent.core.delivery.reconnect`): after every failure the client is stopped and started again when it is time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from awscrt import exceptions, io, mqtt5
 
-from agent.core.delivery_actions import Outcome
+from agent.core.delivery.actions import Outcome
 from agent.settings import KeyReferenceError, Uplink, key_file
 from agent.settings.keys import without_password
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from agent.cli.texts import count
-from agent.core.timekeeper import ClockReading
-from agent.core.validity import CertificateError, Validity, validities
+from agent.core.system.certificate_validity import CertificateError, Validity, validities
+from agent.core.system.timekeeper import ClockReading
 from agent.settings import Mistake
 from agent.settings.keys import without_password
 from wire.utc import format_utc

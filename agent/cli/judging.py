@@ -1,10 +1,10 @@
-"""What the daemon's judge says of readings that are taken by hand: `agent.core.truth` for each meter."""
+"""What the daemon's judge says of readings that are taken by hand: `agent.core.truth.plausibility` for each meter."""
 
 from __future__ import annotations
 
 from msgspec.structs import replace
 
-from agent.core.truth import MeterTruth
+from agent.core.truth.plausibility import MeterTruth
 from agent.origins import DriverOrigins
 from agent.ratings import ratings
 from drivers.building import BuiltMeter

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from agent.cli.scan_run import Found, Line
-    from agent.core.scan_plan import Setting
+    from agent.core.metering.scan_plan import Setting
     from drivers.profile_model import Profile
 
 BY_ID = Path("/dev/serial/by-id")
@@ -40,7 +40,7 @@ class SettingType(click.ParamType[object]):
     name = "setting"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:
-        from agent.core.scan_plan import Setting  # noqa: PLC0415 - keeps `--help` fast
+        from agent.core.metering.scan_plan import Setting  # noqa: PLC0415 - keeps `--help` fast
 
         words = str(value).upper().replace(",", " ").split()
         frame = words[1].removeprefix("8") + "".join(words[2:]) if len(words) > 1 else ""
@@ -214,7 +214,7 @@ def _lines(
     full: bool,
 ) -> list[Line]:
     from agent.cli.scan_run import Line  # noqa: PLC0415
-    from agent.core.scan_plan import (  # noqa: PLC0415
+    from agent.core.metering.scan_plan import (  # noqa: PLC0415
         Setting,
         factory_settings,
         other_settings,

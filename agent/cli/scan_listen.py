@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
-from agent.core.scan_plan import Setting
+from agent.core.metering.scan_plan import Setting
 from drivers.building import BuiltMeter, build_line, build_meter
 from drivers.identify import Candidate, Identified
 from drivers.meter import MeterError, Sample

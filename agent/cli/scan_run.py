@@ -11,7 +11,7 @@ from typing import Protocol
 
 from agent.adapters.lend import Lender, LendError, find_lender
 from agent.cli.scan_listen import recognise, setting_of, talkers
-from agent.core.scan_plan import Setting, Step, again, expected_ms, narrowed, promoted
+from agent.core.metering.scan_plan import Setting, Step, again, expected_ms, narrowed, promoted
 from drivers.identify import Identified, identify
 from drivers.meter import MeterError
 from drivers.probe import Heard, SerialProbe, TcpProbe

@@ -15,7 +15,7 @@ from rich.text import Text
 from agent.cli.scan_run import Found, Line
 from agent.cli.terminal import console, listing, show
 from agent.cli.texts import MS_PER_S, span
-from agent.core.scan_plan import Setting, Step, expected_ms, naive_ms, narrowed
+from agent.core.metering.scan_plan import Setting, Step, expected_ms, naive_ms, narrowed
 
 SURE, RATHER_SURE = 0.9, 0.6
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from agent.cli.status_view import View
 from agent.cli.terminal import grid, show
 from agent.cli.texts import count, size, span, unit_of
-from agent.core.health import MeterStatus, Status
+from agent.core.system.health import MeterStatus, Status
 
 VERDICT_STYLE = {"good": "bold green", "attention": "bold yellow", "not running": "bold red"}
 HEADLINE = ("power_active_total", "power_active_l1", "energy_active_import_total")

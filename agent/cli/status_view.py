@@ -14,7 +14,7 @@ from agent.adapters.process import is_running
 from agent.adapters.status_file import read_status
 from agent.cli.batchfile import DataError, NoInput
 from agent.cli.texts import span
-from agent.core.health import Finding, Status, judge, parse_status
+from agent.core.system.health import Finding, Status, judge, parse_status
 
 START = "start it: sudo systemctl start wattpost"
 WHY = "see why: journalctl -u wattpost -n 50"

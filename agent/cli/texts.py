@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.core.words import count as count
+from agent.core.plural import count as count
 from wire.measurand import BY_NAME
 
 MS_PER_S = 1_000

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from agent.adapters.clock import Clock
 from agent.adapters.logs import Changes
 from agent.adapters.uplink import Connected, CredentialError, Disconnected, MqttUplink, UplinkEvent
-from agent.core.reconnect import Reconnect as ReconnectDelays
+from agent.core.delivery.reconnect import Reconnect as ReconnectDelays
 from agent.settings import Uplink
 from agent.tasks.progress import Progress
 

@@ -11,11 +11,11 @@ from agent.adapters.buffer import BufferFileError
 from agent.adapters.clock import Clock
 from agent.adapters.logs import Changes
 from agent.adapters.uplink import Connected, Disconnected, Published, Received, UplinkEvent
-from agent.core.delivery import Delivery
-from agent.core.delivery_actions import Action, Confirmed, Load, Outcome, Publish, Reconnect, Sealed
-from agent.core.receipts import DAMAGED, Verdict
+from agent.core.delivery.actions import Action, Confirmed, Load, Outcome, Publish, Reconnect, Sealed
+from agent.core.delivery.machine import Delivery
+from agent.core.delivery.receipts import DAMAGED, Verdict
 from agent.core.records import NewEvent
-from agent.core.watchdog import Watchdog
+from agent.core.system.watchdog import Watchdog
 from agent.settings import Uplink
 from agent.tasks.buffer_thread import BufferThread
 from agent.tasks.connecting import Connection

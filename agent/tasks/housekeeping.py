@@ -14,10 +14,10 @@ from agent.adapters.clock import Clock
 from agent.adapters.logs import Changes
 from agent.adapters.notify import Notifier
 from agent.adapters.status_file import StatusFile
-from agent.core.timekeeper import Timekeeper
-from agent.core.truth_events import sentence
-from agent.core.watchdog import Watchdog
-from agent.core.words import count
+from agent.core.plural import count
+from agent.core.system.timekeeper import Timekeeper
+from agent.core.system.watchdog import Watchdog
+from agent.core.truth.plausibility_events import sentence
 from agent.tasks.bell import Bell
 from agent.tasks.metering import Metering
 from agent.tasks.progress import Progress

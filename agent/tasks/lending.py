@@ -13,7 +13,7 @@ from pathlib import Path
 from agent.adapters.clock import Clock
 from agent.adapters.lend import FIFO_NAME, RequestPipe
 from agent.adapters.process import is_running
-from agent.core.lending import Ending, Lease, Lend, LendingBook, Return
+from agent.core.metering.lease import Ending, Lease, Lend, LendingBook, Return
 from agent.tasks.progress import LineProgress, Progress
 from drivers.prompt import Prompt
 

@@ -9,11 +9,11 @@ from functools import partial
 
 from agent.adapters.buffer import Opening
 from agent.adapters.clock import Clock
-from agent.core.descriptor import DAY_MS
-from agent.core.memory import Memory, pack_memory, unpack_memory
-from agent.core.slots import MeterSlots, slot_start
-from agent.core.timekeeper import Timekeeper
-from agent.core.watchdog import Watchdog
+from agent.core.metering.descriptor import DAY_MS
+from agent.core.metering.meter_memory import Memory, pack_memory, unpack_memory
+from agent.core.metering.slots import MeterSlots, slot_start
+from agent.core.system.timekeeper import Timekeeper
+from agent.core.system.watchdog import Watchdog
 from agent.meters import ConfiguredLine, ConfiguredMeter, build_lines
 from agent.settings import Settings
 from agent.tasks.lending import LendingDesk

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 
 from agent.adapters.clock import Clock
 from agent.adapters.logs import Changes
-from agent.core.backoff import MeterBackoff
-from agent.core.lending import Lease
+from agent.core.metering.backoff import MeterBackoff
+from agent.core.metering.lease import Lease
+from agent.core.metering.sharing import READ_MIN_MS, budget_ms, learnt_ms, turn
+from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent, NewReading
-from agent.core.sharing import READ_MIN_MS, budget_ms, learnt_ms, turn
-from agent.core.slots import MeterSlots
-from agent.core.truth import MeterTruth
-from agent.core.truth_events import sentences
-from agent.core.watchdog import Watchdog
+from agent.core.system.watchdog import Watchdog
+from agent.core.truth.plausibility import MeterTruth
+from agent.core.truth.plausibility_events import sentences
 from agent.tasks.lending import Loan
 from agent.tasks.progress import MeterProgress
 from agent.tasks.recording import Recorder

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from agent.adapters.outbox import Oldest
-from agent.core.lending import Lease
+from agent.core.metering.lease import Lease
 from agent.core.records import NewEvent
 from drivers.meter import Sample
 from wire.batch import Column, flag_names

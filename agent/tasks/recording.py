@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from agent.adapters.buffer import BufferFileError
 from agent.adapters.clock import Clock
 from agent.adapters.space import Thinned
-from agent.core.accounts import slots_in
-from agent.core.delivery_actions import Sealed
-from agent.core.losses import Losses
+from agent.core.buffer.losses import Losses
+from agent.core.buffer.sealing import ConfirmPolicy, SealPolicy
+from agent.core.buffer.slot_accounts import slots_in
+from agent.core.delivery.actions import Sealed
+from agent.core.metering.slots import MeterSlots
 from agent.core.records import Group, Layout, NewEvent, NewRecord
-from agent.core.sealing import ConfirmPolicy, SealPolicy
-from agent.core.slots import MeterSlots
-from agent.core.timekeeper import Timekeeper
-from agent.core.watchdog import Watchdog
+from agent.core.system.timekeeper import Timekeeper
+from agent.core.system.watchdog import Watchdog
 from agent.tasks.bell import Bell
 from agent.tasks.buffer_thread import BufferThread
 from agent.tasks.progress import Progress

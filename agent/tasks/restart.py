@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from agent.adapters.buffer import Opening
+from agent.core.metering.slots import MeterSlots, slots_between
 from agent.core.records import NewEvent
-from agent.core.slots import MeterSlots, slots_between
 from agent.version import VERSION
 from wire.batch import Anchor
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 from agent.adapters.buffer import ROOM_BYTES, BufferFileError
 from agent.adapters.logs import Changes
 from agent.adapters.space import Thinned
-from agent.core.words import count
+from agent.core.plural import count
 from agent.tasks.buffer_thread import BufferThread
 from agent.tasks.progress import Progress
 

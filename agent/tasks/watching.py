@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 
 from agent.adapters.clock import Clock
-from agent.core.memory import MeterMemory, remembered
+from agent.core.metering.meter_memory import MeterMemory, remembered
+from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent
-from agent.core.slots import MeterSlots
-from agent.core.truth import MeterTruth
+from agent.core.truth.plausibility import MeterTruth
 from agent.meters import ConfiguredMeter
 from agent.tasks.polling import PolledMeter
 from agent.tasks.progress import MeterProgress

@@ -17,7 +17,7 @@ from foreign_cloud import ForeignCloud
 from recording_rig import batches_in
 
 from agent.adapters.clock import boot_id, machine_id
-from agent.core.identity import Identity
+from agent.core.buffer.numbering import Identity
 from wire.batch import Batch
 
 SLOT_MS = 200

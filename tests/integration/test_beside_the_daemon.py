@@ -18,7 +18,7 @@ import pytest
 
 from agent.adapters.batch_files import is_sound
 from agent.adapters.buffer_reader import BufferReader, BufferReadError
-from agent.core.health import parse_status
+from agent.core.system.health import parse_status
 from wire.codec import decode
 
 CONFIG = """[box]
@@ -52,7 +52,7 @@ HAMMER = """
 import sys
 from pathlib import Path
 from agent.adapters.buffer import Buffer
-from agent.core.identity import Identity
+from agent.core.buffer.numbering import Identity
 from agent.core.records import Group, Layout, NewReading
 from wire.batch import Column
 from wire.resolution import Resolution

@@ -11,7 +11,7 @@ from boxes import ANCHOR, BOOTS, LAYOUT, TestBuffer, confirm, files_at_most, rec
 
 from agent.adapters.buffer import Buffer, BufferFileError
 from agent.adapters.buffer_file import WAL_BYTES
-from agent.core.identity import NUMBERS_RESERVED, Identity
+from agent.core.buffer.numbering import NUMBERS_RESERVED, Identity
 from agent.core.records import Layout, NewEvent, NewReading
 from wire.batch import Anchor, Slots
 from wire.receipt import Receipt

@@ -13,8 +13,8 @@ from recording_rig import Rig, batches_in, committed, policies, sick
 from virtual_time import run_virtual
 
 from agent.adapters.buffer_file import BufferFileError
+from agent.core.metering.slots import MeterSlots
 from agent.core.records import Group, NewEvent
-from agent.core.slots import MeterSlots
 from agent.tasks import recording
 
 

@@ -19,7 +19,7 @@ from virtual_time import run_virtual
 
 from agent.adapters.buffer_file import BufferFileError
 from agent.adapters.uplink import Connected, Disconnected, Received
-from agent.core.delivery_actions import Outcome, Sealed
+from agent.core.delivery.actions import Outcome, Sealed
 from agent.tasks import delivering
 
 FAILING = BufferFileError("read from", Path("buffer.db"), "disk I/O error", sqlite3.SQLITE_IOERR)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from boxes import ANCHOR, BOOTS, TestBuffer, confirm, receipt
 
-from agent.core.receipts import DAMAGED
+from agent.core.delivery.receipts import DAMAGED
 from cloud.receiver.export import readings
 from cloud.receiver.ingest import ingest
 from cloud.receiver.ports import Delivery

@@ -10,7 +10,7 @@ import pytest
 from recording_rig import Rig
 from virtual_time import run_virtual
 
-from agent.core.identity import Identity
+from agent.core.buffer.numbering import Identity
 from agent.core.records import NewEvent, NewReading
 from agent.settings import Settings, parse
 from agent.tasks.metering import Metering

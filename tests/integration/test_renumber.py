@@ -15,8 +15,8 @@ from click.testing import CliRunner
 
 from agent.adapters.renumbering import renumber
 from agent.cli.buffer import command
+from agent.core.buffer.renumbering import renumbered
 from agent.core.records import NewEvent
-from agent.core.renumber import renumbered
 from cloud.receiver.export import readings
 from cloud.receiver.ingest import ingest
 from cloud.receiver.ports import Delivery, Stores

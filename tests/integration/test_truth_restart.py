@@ -12,7 +12,7 @@ from recording_rig import batches_in
 from simulator_process import Say, simulator
 
 from agent.adapters.clock import boot_id, machine_id
-from agent.core.identity import Identity
+from agent.core.buffer.numbering import Identity
 from wire.batch import Batch, Quality
 
 ENERGY = "energy_active_import_total"

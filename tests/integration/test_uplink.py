@@ -24,7 +24,7 @@ from agent.adapters.uplink import (
     UplinkEvent,
     read_credentials,
 )
-from agent.core.delivery_actions import Outcome
+from agent.core.delivery.actions import Outcome
 from agent.settings import Uplink
 
 E = TypeVar("E")

@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 
 from agent.adapters.clock import SystemClock
+from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent, NewReading, NewRecord
-from agent.core.slots import MeterSlots
-from agent.core.watchdog import Watchdog
+from agent.core.system.watchdog import Watchdog
 from agent.tasks.polling import LinePoller, PolledMeter
 from agent.tasks.progress import MeterProgress
 from drivers.modbus import ModbusLine

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core.receipts import Unconfirmed, judge
+from agent.core.buffer.sealing import Frame, OpenRecords, fit
+from agent.core.buffer.thinning import LEVEL_MAX, thin
+from agent.core.delivery.receipts import Unconfirmed, judge
 from agent.core.records import Group, Layout, NewEvent, NewReading, pack_group, unpack_group
-from agent.core.sealing import Frame, OpenRecords, fit
-from agent.core.thinning import LEVEL_MAX, thin
 from wire.batch import Anchor, Batch, Column
 from wire.codec import decode, encode
 from wire.receipt import Receipt

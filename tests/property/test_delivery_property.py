@@ -8,8 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from agent.core.delivery import Delivery
-from agent.core.delivery_actions import Action, Confirmed, Limits, Load, Outcome, Publish, Reconnect, Sealed
+from agent.core.delivery.actions import Action, Confirmed, Limits, Load, Outcome, Publish, Reconnect, Sealed
+from agent.core.delivery.machine import Delivery
 
 EPOCH = b"epoch--1"
 LIMITS = Limits(in_flight_max=3, tracked_max=24, awaiting_max=12, load_count=4, backlog_per_s=200)

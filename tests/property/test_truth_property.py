@@ -11,9 +11,9 @@ from itertools import accumulate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.counter import BACKWARDS, JUMP, Counter
-from agent.core.truth import MeterTruth
-from agent.core.truth_bounds import Ratings, counter_bounds
+from agent.core.truth.bounds import Ratings, counter_bounds
+from agent.core.truth.counter import BACKWARDS, JUMP, Counter
+from agent.core.truth.plausibility import MeterTruth
 from drivers.meter import Sample
 from wire.batch import Column
 from wire.resolution import Resolution

@@ -15,7 +15,7 @@ import pytest
 from virtual_time import run_virtual
 
 from agent.core.records import NewEvent
-from agent.core.truth import MeterTruth
+from agent.core.truth.plausibility import MeterTruth
 from agent.origins import DriverOrigins
 from agent.ratings import ratings
 from drivers.meter import MeterError

@@ -19,9 +19,9 @@ import pytest
 from scripted_port import ScriptedPort, Sends
 from virtual_time import LoopClock, VirtualTimeLoop, run_virtual
 
+from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent, NewReading, NewRecord
-from agent.core.slots import MeterSlots
-from agent.core.watchdog import Watchdog
+from agent.core.system.watchdog import Watchdog
 from agent.tasks.polling import LinePoller, PolledMeter
 from agent.tasks.progress import MeterProgress
 from drivers.meter import REASONS, Sample

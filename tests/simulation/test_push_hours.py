@@ -11,9 +11,9 @@ import pytest
 from fake_port import FakePort, on_fake_port
 from virtual_time import LoopClock, run_virtual
 
+from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent, NewReading, NewRecord
-from agent.core.slots import MeterSlots
-from agent.core.watchdog import Watchdog
+from agent.core.system.watchdog import Watchdog
 from agent.tasks.polling import LinePoller, PolledMeter
 from agent.tasks.progress import MeterProgress
 from drivers.building import build_line, build_meter

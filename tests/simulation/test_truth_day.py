@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.truth import MeterTruth
+from agent.core.truth.plausibility import MeterTruth
 from agent.ratings import ratings
 from drivers.meter import Sample
 from drivers.profile import load_profile, shipped_profiles

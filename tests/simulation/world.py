@@ -14,12 +14,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agent.adapters.buffer import Buffer
-from agent.core.delivery import Delivery
-from agent.core.delivery_actions import Action, Confirmed, Limits, Load, Outcome, Publish, Reconnect, Sealed
-from agent.core.identity import Identity
-from agent.core.reconnect import Reconnect as ReconnectDelays
+from agent.core.buffer.numbering import Identity
+from agent.core.buffer.sealing import ConfirmPolicy, SealPolicy
+from agent.core.delivery.actions import Action, Confirmed, Limits, Load, Outcome, Publish, Reconnect, Sealed
+from agent.core.delivery.machine import Delivery
+from agent.core.delivery.reconnect import Reconnect as ReconnectDelays
 from agent.core.records import Group, Layout, NewEvent, NewReading
-from agent.core.sealing import ConfirmPolicy, SealPolicy
 from cloud.receiver.ingest import Status, ingest
 from cloud.receiver.ports import Delivery as Arrival
 from cloud.receiver.ports import StoreError, Stores

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agent.adapters.buffer import Buffer, Opening, SealResult
-from agent.core.identity import Identity
+from agent.core.buffer.numbering import Identity
 from agent.core.records import Group, Layout, NewEvent, NewReading, NewRecord
 from wire.batch import Anchor, Batch, Column
 from wire.codec import decode

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from agent.adapters.buffer import Buffer
 from agent.adapters.clock import SystemClock, machine_id
-from agent.core.identity import Identity
+from agent.core.buffer.numbering import Identity
 from agent.core.records import Group, Layout, NewReading
 from wire.batch import Anchor, Column
 from wire.resolution import Resolution

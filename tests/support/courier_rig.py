@@ -11,8 +11,8 @@ import pytest
 from recording_rig import Rig
 
 from agent.adapters.uplink import Connected, CredentialError, Disconnected, Published, Received, UplinkEvent
-from agent.core.delivery import Delivery
-from agent.core.delivery_actions import Outcome
+from agent.core.delivery.actions import Outcome
+from agent.core.delivery.machine import Delivery
 from agent.settings import Uplink
 from agent.tasks import connecting
 from agent.tasks.delivering import Courier

@@ -13,13 +13,13 @@ from typing import Any
 from virtual_time import InlineExecutor, LoopClock
 
 from agent.adapters.buffer import Buffer, BufferFileError, Opening
-from agent.core.delivery_actions import Sealed
-from agent.core.identity import Identity
+from agent.core.buffer.numbering import Identity
+from agent.core.buffer.sealing import ConfirmPolicy, SealPolicy
+from agent.core.delivery.actions import Sealed
+from agent.core.metering.slots import MeterSlots
 from agent.core.records import Layout, NewReading
-from agent.core.sealing import ConfirmPolicy, SealPolicy
-from agent.core.slots import MeterSlots
-from agent.core.timekeeper import Timekeeper
-from agent.core.watchdog import Watchdog
+from agent.core.system.timekeeper import Timekeeper
+from agent.core.system.watchdog import Watchdog
 from agent.tasks.buffer_thread import BufferThread
 from agent.tasks.progress import Progress
 from agent.tasks.recording import Policies, Recorder

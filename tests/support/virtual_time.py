@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
 
-from agent.core.timekeeper import ClockReading
+from agent.core.system.timekeeper import ClockReading
 
 T = TypeVar("T")
 BOOT_UTC_MS = 1_790_000_000_000  # a multiple of 10 s

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.core.accounts import accounted_through, slots_in
+from agent.core.buffer.slot_accounts import accounted_through, slots_in
 from agent.core.records import Group, Layout, NewEvent, NewReading
 
 LAYOUTS = {1: Layout("main", ()), 2: Layout("heat", ()), 3: Layout("main", (), b"new!")}

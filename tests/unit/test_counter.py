@@ -6,8 +6,8 @@ from fractions import Fraction
 
 import pytest
 
-from agent.core.counter import BACKWARDS, JUMP, Counter, Ruling
-from agent.core.truth_bounds import Ratings, counter_bounds
+from agent.core.truth.bounds import Ratings, counter_bounds
+from agent.core.truth.counter import BACKWARDS, JUMP, Counter, Ruling
 from wire.batch import Column
 from wire.resolution import Resolution
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from delivery_box import FAST, LIMITS, START_MS, Box, accept_all, sealed
 
-from agent.core.delivery_actions import Confirmed, Load, Outcome, Reconnect
+from agent.core.delivery.actions import Confirmed, Load, Outcome, Reconnect
 
 # Offline
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.core.descriptor import descriptor_ref
+from agent.core.metering.descriptor import descriptor_ref
 
 DESCRIPTOR = {"model": "eastron-sdm630", "ct_ratio": 1.0, "point": None}
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.core.health import Finding, judge, parse_status
+from agent.core.system.health import Finding, judge, parse_status
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS

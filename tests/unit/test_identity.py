@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.core.identity import Start, Stored, decide_start
+from agent.core.buffer.numbering import Start, Stored, decide_start
 
 BOOT, OTHER_BOOT = b"boot---1", b"boot---2"
 CLEAN = Stored("apt-1", "machine", BOOT, clean=True, next_seq=101, reserved=4_200)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.lending import LEASE_MAX_MS, Lease, Lend, LendingBook, Return, parse_request
+from agent.core.metering.lease import LEASE_MAX_MS, Lease, Lend, LendingBook, Return, parse_request
 
 
 @pytest.mark.parametrize("request_", [Lend("rs485", 17, 60), Return("rs485", 17)], ids=str)

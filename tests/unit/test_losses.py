@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.core.losses import Losses
+from agent.core.buffer.losses import Losses
 from agent.core.records import NewEvent, NewReading
 
 METERS = {1: "main", 2: "heat"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.core.memory import UNKNOWN_MS, Memory, MeterMemory, pack_memory, remembered, unpack_memory
+from agent.core.metering.meter_memory import UNKNOWN_MS, Memory, MeterMemory, pack_memory, remembered, unpack_memory
 from wire.batch import Anchor, Column
 from wire.resolution import Resolution
 

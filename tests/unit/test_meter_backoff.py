@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.core.backoff import MeterBackoff
+from agent.core.metering.backoff import MeterBackoff
 
 
 def asked_slots(backoff: MeterBackoff, slots: int, took_ms: int = 100) -> list[int]:

@@ -8,10 +8,10 @@ from typing import Any
 
 from virtual_time import LoopClock, run_virtual
 
-from agent.core.lending import Lend, LendingBook, Return
+from agent.core.metering.lease import Lend, LendingBook, Return
+from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent, NewReading, NewRecord
-from agent.core.slots import MeterSlots
-from agent.core.watchdog import Watchdog
+from agent.core.system.watchdog import Watchdog
 from agent.tasks.lending import Loan
 from agent.tasks.polling import LinePoller, PolledMeter
 from agent.tasks.progress import LineProgress, MeterProgress

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from virtual_time import LoopClock, run_virtual
 
+from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent, NewReading, NewRecord
-from agent.core.slots import MeterSlots
-from agent.core.truth import MeterTruth
-from agent.core.truth_bounds import Ratings
-from agent.core.watchdog import Watchdog
+from agent.core.system.watchdog import Watchdog
+from agent.core.truth.bounds import Ratings
+from agent.core.truth.plausibility import MeterTruth
 from agent.tasks.polling import LinePoller, PolledMeter
 from agent.tasks.progress import MeterProgress
 from agent.tasks.serial_number import SerialNumber

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 
-from agent.core.truth_bounds import Ratings
+from agent.core.truth.bounds import Ratings
 from agent.ratings import ratings
 from drivers.profile import load_profile, shipped_profiles
 from drivers.profile_model import Profile, Rating, Register

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.core.receipts import Unconfirmed, Verdict, judge
+from agent.core.delivery.receipts import Unconfirmed, Verdict, judge
 from wire.receipt import Receipt
 
 EPOCH = b"epoch--1"

@@ -7,7 +7,7 @@ import statistics
 
 import pytest
 
-from agent.core.reconnect import ALONE_MAX_MS, REJECTED_MAX_MS, Reconnect
+from agent.core.delivery.reconnect import ALONE_MAX_MS, REJECTED_MAX_MS, Reconnect
 
 OUTAGE_MS = 120_000
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from agent.adapters.aside import Aside
 from agent.adapters.buffer import Opening
 from agent.adapters.space import Thinned
-from agent.core.identity import Start
+from agent.core.buffer.numbering import Start
+from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent
-from agent.core.slots import MeterSlots
 from agent.tasks.restart import downtime_gap, gap_since, last_slot_ms, next_slots, restart_records
 from agent.version import VERSION
 from wire.batch import Anchor

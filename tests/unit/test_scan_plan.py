@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.scan_plan import (
+from agent.core.metering.scan_plan import (
     ALL_UNITS,
     COMMON,
     Setting,

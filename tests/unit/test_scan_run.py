@@ -12,7 +12,7 @@ from virtual_time import run_virtual
 from agent.adapters.lend import LendError
 from agent.cli import scan_run
 from agent.cli.scan_run import Found, Line, scan
-from agent.core.scan_plan import ALL_UNITS, COMMON, Setting, Step, expected_ms, serial_steps, tcp_steps
+from agent.core.metering.scan_plan import ALL_UNITS, COMMON, Setting, Step, expected_ms, serial_steps, tcp_steps
 from drivers.identify import Candidate, Identified
 from drivers.meter import MeterError
 from drivers.probe import Heard

@@ -9,7 +9,7 @@ import pytest
 from agent.cli import scan_write
 from agent.cli.scan_run import Found
 from agent.cli.scan_write import WriteError, add_to, check, tables
-from agent.core.scan_plan import Setting
+from agent.core.metering.scan_plan import Setting
 from agent.settings import Bus, load
 from drivers.identify import Candidate, Identified
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from agent.core.records import Group, Layout, NewEvent, NewReading
-from agent.core.sealing import (
+from agent.core.buffer.sealing import (
     FIRST_GUESS_BYTES,
     RECORDS_MAX,
     ConfirmPolicy,
@@ -18,6 +17,7 @@ from agent.core.sealing import (
     build_batch,
     fit,
 )
+from agent.core.records import Group, Layout, NewEvent, NewReading
 from wire.batch import Anchor, Batch, Column, Slots
 from wire.codec import decode, encode
 from wire.errors import WireError

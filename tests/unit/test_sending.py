@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.core.sending import Sending
+from agent.core.delivery.sending import Sending
 
 
 def known(sending: Sending, *, marked: bool) -> tuple[bool, bool]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from agent.core.backoff import MeterBackoff
-from agent.core.sharing import budget_ms, deadline_ms, learnt_ms, turn
-from agent.core.slots import MeterSlots
+from agent.core.metering.backoff import MeterBackoff
+from agent.core.metering.sharing import budget_ms, deadline_ms, learnt_ms, turn
+from agent.core.metering.slots import MeterSlots
 
 
 @dataclass

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent
-from agent.core.slots import MeterSlots
 
 INTERVAL_MS = 10_000
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.core.thinning import BILLING_MS, LEVEL_MAX, Candidate, choose, thin
+from agent.core.buffer.thinning import BILLING_MS, LEVEL_MAX, Candidate, choose, thin
 from wire.batch import Anchor, Batch, BatchKey, Column, Event, Reading, Series, Slots
 from wire.codec import decode, encode
 from wire.resolution import Resolution

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.core.timekeeper import EARLIEST_UTC_MS, STEP_MS, ClockReading, Timekeeper
+from agent.core.system.timekeeper import EARLIEST_UTC_MS, STEP_MS, ClockReading, Timekeeper
 from wire.batch import Anchor
 from wire.limits import TIME_MS_MAX
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from agent.core.records import NewEvent
-from agent.core.truth import MeterTruth
-from agent.core.truth_bounds import Ratings
-from agent.core.truth_events import EVENTS_AT_ONCE, Place, Places, sentence
+from agent.core.truth.bounds import Ratings
+from agent.core.truth.plausibility import MeterTruth
+from agent.core.truth.plausibility_events import EVENTS_AT_ONCE, Place, Places, sentence
 from drivers.meter import RawBlock, Sample
 from wire.batch import Column, Quality
 from wire.document import flag_names

@@ -7,7 +7,7 @@ from math import inf
 
 import pytest
 
-from agent.core.truth_bounds import Bounds, Ratings, bounds, counter_bounds, is_counter
+from agent.core.truth.bounds import Bounds, Ratings, bounds, counter_bounds, is_counter
 from wire.batch import Column
 from wire.measurand import VOCABULARY
 from wire.resolution import Resolution

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.core.records import NewEvent
-from agent.core.truth_events import sentences
+from agent.core.truth.plausibility_events import sentences
 
 
 def test_many_events_of_one_kind_are_one_line_for_a_log() -> None:

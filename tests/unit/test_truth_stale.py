@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.core.truth import Same
+from agent.core.truth.plausibility import Same
 from drivers.meter import RawBlock, Sample
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent.core.truth import MeterTruth
-from agent.core.truth_bounds import Ratings
+from agent.core.truth.bounds import Ratings
+from agent.core.truth.plausibility import MeterTruth
 from drivers.meter import Sample
 from wire.batch import Column, Quality
 from wire.resolution import Resolution

@@ -10,7 +10,7 @@ from broker import Authority, Days
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from agent.core.validity import CertificateError, Validity, validities
+from agent.core.system.certificate_validity import CertificateError, Validity, validities
 
 
 @pytest.mark.parametrize("days", [(-0.05, 365.0), (-20_000.0, 20_000.0), (30_000.0, 2_000_000.0)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.core.watchdog import Watchdog
+from agent.core.system.watchdog import Watchdog
 
 
 def test_a_loop_is_overdue_only_after_it_said_that_it_would_be_back() -> None:

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from agent.core.backoff import MeterBackoff
-from agent.core.slots import MeterSlots
+from agent.core.metering.backoff import MeterBackoff
+from agent.core.metering.slots import MeterSlots
 
 READ_MIN_MS = 20
 NEED_MARGIN = 2  # a meter may take so many times as long as usual, however little time there is

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from agent.core.truth_bounds import CounterBounds
+from agent.core.truth.bounds import CounterBounds
 from wire.batch import Quality
 
 BACKWARDS, JUMP = int(Quality.BACKWARDS), int(Quality.JUMP)

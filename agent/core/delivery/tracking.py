@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from agent.core.delivery_actions import Limits, Sealed
+from agent.core.delivery.actions import Limits, Sealed
 
 
 class State(Enum):

@@ -1,7 +1,7 @@
 """Whether what a meter says can be true: flags on its values, and events about them. Nothing is ever corrected.
 
-Counters never go back and never grow faster than the meter's maximum current allows (`agent.core.counter`); voltages,
-frequency, currents and powers lie within the rating (`agent.core.truth_bounds`); registers move. See docs/quality.md.
+Counters never go back and never grow faster than the meter's maximum current allows (`agent.core.truth.counter`); voltages,
+frequency, currents and powers lie within the rating (`agent.core.truth.bounds`); registers move. See docs/quality.md.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from agent.core.counter import Counter, Ruling
 from agent.core.records import NewEvent
-from agent.core.truth_bounds import TRANSFORMED_MIN_V, Ratings, bounds, counter_bounds, is_counter
-from agent.core.truth_events import STALE, Flagged, Origins, Places, TruthEvents
+from agent.core.truth.bounds import TRANSFORMED_MIN_V, Ratings, bounds, counter_bounds, is_counter
+from agent.core.truth.counter import Counter, Ruling
+from agent.core.truth.plausibility_events import STALE, Flagged, Origins, Places, TruthEvents
 from drivers.meter import RawBlock, Sample
 from wire.batch import Column, Quality
 from wire.measurand import BY_NAME

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from agent.core.metering.slots import GapSpan
 from agent.core.records import NewEvent, NewReading, NewRecord
-from agent.core.slots import GapSpan
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import InitVar, dataclass, field
 
-from agent.core.delivery_actions import (
+from agent.core.delivery.actions import (
     MINUTE_MS,
     Action,
     Confirmed,
@@ -24,7 +24,7 @@ from agent.core.delivery_actions import (
     Reconnect,
     Sealed,
 )
-from agent.core.delivery_tracking import Entry, State, Tracked
+from agent.core.delivery.tracking import Entry, State, Tracked
 
 
 @dataclass(slots=True)

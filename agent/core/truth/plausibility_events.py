@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from agent.core.counter import Ruling
 from agent.core.records import NewEvent
+from agent.core.truth.counter import Ruling
 from drivers.meter import RawBlock
 from wire.batch import Column, Quality
 from wire.resolution import INTEGER_MAX, INTEGER_MIN

@@ -1,0 +1,1 @@
+"""Which batch is sent when, and what a receipt lets the box delete."""

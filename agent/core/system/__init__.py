@@ -1,0 +1,1 @@
+"""Time, watchdog, health, certificates."""

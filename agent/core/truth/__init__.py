@@ -1,0 +1,1 @@
+"""Whether what a meter says can be true."""
