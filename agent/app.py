@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from agent.adapters.buffer import Buffer, BufferFileError, Opening
-from agent.adapters.clock import SystemClock, boot_id, machine_id
-from agent.adapters.huge_pages import collapse_memory
-from agent.adapters.notify import Notifier
-from agent.adapters.status_file import StatusFile
+from agent.adapters.buffer.buffer import Buffer, BufferFileError, Opening
+from agent.adapters.system.clock import SystemClock, boot_id, machine_id
+from agent.adapters.system.huge_pages import collapse_memory
+from agent.adapters.system.notify import Notifier
+from agent.adapters.system.status_file import StatusFile
 from agent.core.buffer.numbering import Identity
 from agent.core.buffer.sealing import ConfirmPolicy, SealPolicy
 from agent.core.delivery.actions import Sealed

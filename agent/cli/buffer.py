@@ -17,7 +17,7 @@ from agent.cli.paths import A_FILE
 from agent.settings import DEFAULT_PATH, Settings, SettingsError, describe, load
 
 if TYPE_CHECKING:
-    from agent.adapters.buffer_reader import BufferReader
+    from agent.adapters.buffer.buffer_reader import BufferReader
 
 F = TypeVar("F", bound=Callable[..., Any])
 LISTED = 50
@@ -213,7 +213,7 @@ def _opened(
     context: click.Context, config: Path | None, file: Path | None, scratch: Path | None = None
 ) -> Iterator[tuple[BufferReader, Settings | None]]:
     """The buffer that the options name, here or before the subcommand; failures as one line."""
-    from agent.adapters.buffer_reader import BufferReader, BufferReadError  # noqa: PLC0415 - keeps `--help` fast
+    from agent.adapters.buffer.buffer_reader import BufferReader, BufferReadError  # noqa: PLC0415 - keeps `--help` fast
 
     path, settings = _source(context, config, file)
     if os.path.isdir(path):  # noqa: PTH112 - says no where it may not look, and leaves that to who opens it

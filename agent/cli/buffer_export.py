@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from agent.adapters.batch_files import Written, file_name, is_sound, write_batch
-from agent.adapters.buffer_reader import BatchRow, BufferReader
-from agent.adapters.durable import sync
+from agent.adapters.buffer.batch_files import Written, file_name, is_sound, write_batch
+from agent.adapters.buffer.buffer_reader import BatchRow, BufferReader
+from agent.adapters.system.durable import sync
 from agent.cli.batchfile import CannotCreate, DataError
 from agent.cli.terminal import console, show
 from agent.cli.texts import count, size

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from agent.adapters.buffer_file import BufferFileError
-from agent.adapters.renumbering import renumber
+from agent.adapters.buffer.buffer_file import BufferFileError
+from agent.adapters.buffer.renumbering import renumber
 from agent.cli.texts import count
 
 

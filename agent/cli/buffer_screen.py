@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from agent.adapters.buffer_reader import BatchRow
+from agent.adapters.buffer.buffer_reader import BatchRow
 from agent.cli.buffer_view import Summary, Times, When
 from agent.cli.terminal import grid, listing, show
 from agent.cli.texts import MS_PER_D, count, size, span

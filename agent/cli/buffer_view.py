@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.adapters.buffer_reader import About, BatchRow, BufferReader
-from agent.adapters.clock import SystemClock, boot_id, machine_id
-from agent.adapters.outbox import times_of
+from agent.adapters.buffer.buffer_reader import About, BatchRow, BufferReader
+from agent.adapters.buffer.outbox import times_of
+from agent.adapters.system.clock import SystemClock, boot_id, machine_id
 from agent.settings import Settings
 from wire.batch import Batch
 from wire.codec import decode

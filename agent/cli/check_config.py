@@ -77,7 +77,7 @@ def _check(config: Path, *, look_at_files: bool) -> tuple[Settings | None, Seque
 
 
 def _look_inside(settings: Settings | None) -> Look:
-    from agent.adapters.clock import SystemClock  # noqa: PLC0415 - as below
+    from agent.adapters.system.clock import SystemClock  # noqa: PLC0415 - as below
     from agent.cli.credential_files import check_credentials  # noqa: PLC0415 - OpenSSL, for this command alone
 
     clock = SystemClock(settings.clock.source if settings is not None else "ntp")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.adapters.clock import SystemClock
+from agent.adapters.system.clock import SystemClock
 from agent.cli.judging import Judges
 from agent.cli.status_view import running_pid
 from drivers.building import BuiltMeter, HasOrigin

@@ -37,8 +37,8 @@ def command(config: Path, *, verbose: bool) -> None:
       wattpost run
       wattpost run --config ./agent.toml --verbose
     """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
-    from agent.adapters.buffer_file import BufferFileError  # noqa: PLC0415 - keeps `--help` fast
-    from agent.adapters.logs import set_up  # noqa: PLC0415
+    from agent.adapters.buffer.buffer_file import BufferFileError  # noqa: PLC0415 - keeps `--help` fast
+    from agent.adapters.system.logs import set_up  # noqa: PLC0415
     from agent.app import App  # noqa: PLC0415
 
     set_up(verbose=verbose)

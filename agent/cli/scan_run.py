@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from agent.adapters.lend import Lender, LendError, find_lender
+from agent.adapters.system.lending_fifo import Lender, LendError, find_lender
 from agent.cli.scan_listen import recognise, setting_of, talkers
 from agent.core.metering.scan_plan import Setting, Step, again, expected_ms, narrowed, promoted
 from drivers.identify import Identified, identify

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from agent.adapters.clock import SystemClock, boot_id
-from agent.adapters.process import is_running
-from agent.adapters.status_file import read_status
+from agent.adapters.system.clock import SystemClock, boot_id
+from agent.adapters.system.process import is_running
+from agent.adapters.system.status_file import read_status
 from agent.cli.batchfile import DataError, NoInput
 from agent.cli.texts import span
 from agent.core.system.health import Finding, Status, judge, parse_status

@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
-from agent.adapters.buffer import Buffer
+from agent.adapters.buffer.buffer import Buffer
 from agent.tasks.progress import Progress
 from drivers.prompt import Prompt
 

@@ -7,9 +7,9 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from agent.adapters.clock import Clock
-from agent.adapters.logs import Changes
-from agent.adapters.uplink import Connected, CredentialError, Disconnected, MqttUplink, UplinkEvent
+from agent.adapters.mqtt.uplink import Connected, CredentialError, Disconnected, MqttUplink, UplinkEvent
+from agent.adapters.system.clock import Clock
+from agent.adapters.system.logs import Changes
 from agent.core.delivery.reconnect import Reconnect as ReconnectDelays
 from agent.settings import Uplink
 from agent.tasks.progress import Progress

@@ -7,10 +7,10 @@ import logging
 import random
 from dataclasses import dataclass, field
 
-from agent.adapters.buffer import BufferFileError
-from agent.adapters.clock import Clock
-from agent.adapters.logs import Changes
-from agent.adapters.uplink import Connected, Disconnected, Published, Received, UplinkEvent
+from agent.adapters.buffer.buffer import BufferFileError
+from agent.adapters.mqtt.uplink import Connected, Disconnected, Published, Received, UplinkEvent
+from agent.adapters.system.clock import Clock
+from agent.adapters.system.logs import Changes
 from agent.core.delivery.actions import Action, Confirmed, Load, Outcome, Publish, Reconnect, Sealed
 from agent.core.delivery.machine import Delivery
 from agent.core.delivery.receipts import DAMAGED, Verdict

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.adapters.buffer import BufferFileError
-from agent.adapters.clock import Clock
-from agent.adapters.logs import Changes
-from agent.adapters.notify import Notifier
-from agent.adapters.status_file import StatusFile
+from agent.adapters.buffer.buffer import BufferFileError
+from agent.adapters.system.clock import Clock
+from agent.adapters.system.logs import Changes
+from agent.adapters.system.notify import Notifier
+from agent.adapters.system.status_file import StatusFile
 from agent.core.plural import count
 from agent.core.system.timekeeper import Timekeeper
 from agent.core.system.watchdog import Watchdog

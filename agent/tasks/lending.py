@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.adapters.clock import Clock
-from agent.adapters.lend import FIFO_NAME, RequestPipe
-from agent.adapters.process import is_running
+from agent.adapters.system.clock import Clock
+from agent.adapters.system.lending_fifo import FIFO_NAME, RequestPipe
+from agent.adapters.system.process import is_running
 from agent.core.metering.lease import Ending, Lease, Lend, LendingBook, Return
 from agent.tasks.progress import LineProgress, Progress
 from drivers.prompt import Prompt

@@ -7,8 +7,8 @@ import logging
 from dataclasses import dataclass, field
 from functools import partial
 
-from agent.adapters.buffer import Opening
-from agent.adapters.clock import Clock
+from agent.adapters.buffer.buffer import Opening
+from agent.adapters.system.clock import Clock
 from agent.core.metering.descriptor import DAY_MS
 from agent.core.metering.meter_memory import Memory, pack_memory, unpack_memory
 from agent.core.metering.slots import MeterSlots, slot_start

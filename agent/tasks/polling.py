@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from agent.adapters.clock import Clock
-from agent.adapters.logs import Changes
+from agent.adapters.system.clock import Clock
+from agent.adapters.system.logs import Changes
 from agent.core.metering.backoff import MeterBackoff
 from agent.core.metering.lease import Lease
 from agent.core.metering.sharing import READ_MIN_MS, budget_ms, learnt_ms, turn

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from agent.adapters.outbox import Oldest
+from agent.adapters.buffer.outbox import Oldest
 from agent.core.metering.lease import Lease
 from agent.core.records import NewEvent
 from drivers.meter import Sample

@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from agent.adapters.buffer import BufferFileError
-from agent.adapters.clock import Clock
-from agent.adapters.space import Thinned
+from agent.adapters.buffer.buffer import BufferFileError
+from agent.adapters.buffer.space import Thinned
+from agent.adapters.system.clock import Clock
 from agent.core.buffer.losses import Losses
 from agent.core.buffer.sealing import ConfirmPolicy, SealPolicy
 from agent.core.buffer.slot_accounts import slots_in

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.adapters.buffer import Opening
+from agent.adapters.buffer.buffer import Opening
 from agent.core.metering.slots import MeterSlots, slots_between
 from agent.core.records import NewEvent
 from agent.version import VERSION

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from agent.adapters.buffer import ROOM_BYTES, BufferFileError
-from agent.adapters.logs import Changes
-from agent.adapters.space import Thinned
+from agent.adapters.buffer.buffer import ROOM_BYTES, BufferFileError
+from agent.adapters.buffer.space import Thinned
+from agent.adapters.system.logs import Changes
 from agent.core.plural import count
 from agent.tasks.buffer_thread import BufferThread
 from agent.tasks.progress import Progress

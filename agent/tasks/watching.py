@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from agent.adapters.clock import Clock
+from agent.adapters.system.clock import Clock
 from agent.core.metering.meter_memory import MeterMemory, remembered
 from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent

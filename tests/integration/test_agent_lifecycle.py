@@ -16,7 +16,7 @@ from broker import Mosquitto
 from foreign_cloud import ForeignCloud
 from recording_rig import batches_in
 
-from agent.adapters.clock import boot_id, machine_id
+from agent.adapters.system.clock import boot_id, machine_id
 from agent.core.buffer.numbering import Identity
 from wire.batch import Batch
 

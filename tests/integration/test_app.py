@@ -15,9 +15,9 @@ import pytest
 from agent_process import CONFIG
 
 from agent import app as app_module
-from agent.adapters.buffer import Buffer, Opening
-from agent.adapters.buffer_file import BufferFileError
-from agent.adapters.notify import Notifier
+from agent.adapters.buffer.buffer import Buffer, Opening
+from agent.adapters.buffer.buffer_file import BufferFileError
+from agent.adapters.system.notify import Notifier
 from agent.app import App, _without_restart, policies
 from agent.core.records import NewEvent
 from agent.settings import Settings, parse

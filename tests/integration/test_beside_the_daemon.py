@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from agent.adapters.batch_files import is_sound
-from agent.adapters.buffer_reader import BufferReader, BufferReadError
+from agent.adapters.buffer.batch_files import is_sound
+from agent.adapters.buffer.buffer_reader import BufferReader, BufferReadError
 from agent.core.system.health import parse_status
 from wire.codec import decode
 
@@ -51,7 +51,7 @@ interval = "1s"
 HAMMER = """
 import sys
 from pathlib import Path
-from agent.adapters.buffer import Buffer
+from agent.adapters.buffer.buffer import Buffer
 from agent.core.buffer.numbering import Identity
 from agent.core.records import Group, Layout, NewReading
 from wire.batch import Column

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from boxes import ANCHOR, BOOTS, LAYOUT, TestBuffer, confirm, files_at_most, receipt, seqs
 
-from agent.adapters.buffer import Buffer, BufferFileError
-from agent.adapters.buffer_file import WAL_BYTES
+from agent.adapters.buffer.buffer import Buffer, BufferFileError
+from agent.adapters.buffer.buffer_file import WAL_BYTES
 from agent.core.buffer.numbering import NUMBERS_RESERVED, Identity
 from agent.core.records import Layout, NewEvent, NewReading
 from wire.batch import Anchor, Slots
@@ -392,7 +392,7 @@ def test_what_an_older_agent_left_open_that_no_batch_can_hold_is_no_damage(
 ) -> None:
     box.readings(20)
     with monkeypatch.context() as older:
-        older.setattr("agent.adapters.buffer.sayable", lambda group: group)
+        older.setattr("agent.adapters.buffer.buffer.sayable", lambda group: group)
         box.commit(NewEvent(-3_000, "gap", "main", {"value": 10**19}))
     box.readings(20)
     box.kill()

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from boxes import ANCHOR, LAYOUT, TestBuffer, files_at_most, seqs
 
-from agent.adapters import buffer_file, schema
-from agent.adapters.aside import Aside
-from agent.adapters.buffer import BufferFileError
+from agent.adapters.buffer import buffer_file, schema
+from agent.adapters.buffer.aside import Aside
+from agent.adapters.buffer.buffer import BufferFileError
 from wire.codec import digest
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from boxes import TestBuffer, files_at_most
 
-from agent.adapters import buffer_file, schema
-from agent.adapters.aside import Aside
-from agent.adapters.buffer import BufferFileError
-from agent.adapters.salvage import salvage
+from agent.adapters.buffer import buffer_file, schema
+from agent.adapters.buffer.aside import Aside
+from agent.adapters.buffer.buffer import BufferFileError
+from agent.adapters.buffer.salvage import salvage
 from wire.codec import digest
 from wire.receipt import Receipt
 
@@ -180,7 +180,7 @@ INTERRUPTED = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from agent.adapters import salvage
+from agent.adapters.buffer import salvage
 from boxes import TestBuffer
 folder, point = Path(sys.argv[2]), int(sys.argv[3])
 reached = 0

@@ -12,7 +12,7 @@ import pytest
 from recording_rig import Rig, batches_in, committed, policies, sick
 from virtual_time import run_virtual
 
-from agent.adapters.buffer_file import BufferFileError
+from agent.adapters.buffer.buffer_file import BufferFileError
 from agent.core.metering.slots import MeterSlots
 from agent.core.records import Group, NewEvent
 from agent.tasks import recording

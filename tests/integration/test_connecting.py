@@ -12,7 +12,7 @@ import pytest
 from courier_rig import SETTINGS, CourierRig
 from virtual_time import run_virtual
 
-from agent.adapters.uplink import Connected, CredentialError, Disconnected
+from agent.adapters.mqtt.uplink import Connected, CredentialError, Disconnected
 
 MINUTE_S = 60
 CONNECTED = "INFO uplink: connected to broker:8883 as apt-1"

@@ -17,8 +17,8 @@ from courier_rig import SETTINGS, CourierRig
 from recording_rig import batches_in
 from virtual_time import run_virtual
 
-from agent.adapters.buffer_file import BufferFileError
-from agent.adapters.uplink import Connected, Disconnected, Received
+from agent.adapters.buffer.buffer_file import BufferFileError
+from agent.adapters.mqtt.uplink import Connected, Disconnected, Received
 from agent.core.delivery.actions import Outcome, Sealed
 from agent.tasks import delivering
 

@@ -15,8 +15,8 @@ import pytest
 from recording_rig import Rig, batches_in
 from virtual_time import BOOT_UTC_MS, run_virtual
 
-from agent.adapters.buffer_file import BufferFileError
-from agent.adapters.status_file import StatusFile, read_status
+from agent.adapters.buffer.buffer_file import BufferFileError
+from agent.adapters.system.status_file import StatusFile, read_status
 from agent.tasks.housekeeping import Housekeeper
 from agent.tasks.metering import Metering
 from wire.batch import Anchor

@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 from agent_process import AgentProcess, decode_all, meter_tables, uncovered_slots, until
 
-from agent.adapters.buffer_reader import BufferReader
-from agent.adapters.lend import Lender, LendError, find_lender
+from agent.adapters.buffer.buffer_reader import BufferReader
+from agent.adapters.system.lending_fifo import Lender, LendError, find_lender
 
 BORROW = """
 import sys, time
 from pathlib import Path
-from agent.adapters.lend import find_lender
+from agent.adapters.system.lending_fifo import find_lender
 lender = find_lender(Path(sys.argv[1]), sys.argv[2])
 lender.borrow(10, int(sys.argv[3]))
 print("mine", flush=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from modbus_peers import PROFILE, Terminal, rtu_good, scripted_server, scripted_terminal
 
-from agent.adapters.clock import SystemClock
+from agent.adapters.system.clock import SystemClock
 from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent, NewReading, NewRecord
 from agent.core.system.watchdog import Watchdog

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from boxes import TestBuffer
 
-from agent.adapters import schema
-from agent.adapters.buffer_file import BufferFile
+from agent.adapters.buffer import schema
+from agent.adapters.buffer.buffer_file import BufferFile
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from recording_rig import FAILING, Rig, batches_in, committed, policies, sick
 from virtual_time import run_virtual
 
-from agent.adapters.buffer_file import BufferFileError
+from agent.adapters.buffer.buffer_file import BufferFileError
 from agent.core.records import NewEvent, NewReading
 from agent.tasks import recording
 from wire.batch import Batch, Slots

@@ -13,7 +13,7 @@ import pytest
 from boxes import TestBuffer, seqs
 from click.testing import CliRunner
 
-from agent.adapters.renumbering import renumber
+from agent.adapters.buffer.renumbering import renumber
 from agent.cli.buffer import command
 from agent.core.buffer.renumbering import renumbered
 from agent.core.records import NewEvent

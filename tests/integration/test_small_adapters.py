@@ -13,12 +13,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.adapters import clock as clock_module
-from agent.adapters import logs
-from agent.adapters.clock import SystemClock, boot_id, machine_id
-from agent.adapters.logs import Changes, set_up
-from agent.adapters.notify import Notifier
-from agent.adapters.status_file import StatusFile, read_status
+from agent.adapters.system import clock as clock_module
+from agent.adapters.system import logs
+from agent.adapters.system.clock import SystemClock, boot_id, machine_id
+from agent.adapters.system.logs import Changes, set_up
+from agent.adapters.system.notify import Notifier
+from agent.adapters.system.status_file import StatusFile, read_status
 
 # Clocks
 

@@ -11,7 +11,7 @@ from agent_process import AgentProcess, meter_tables, until
 from recording_rig import batches_in
 from simulator_process import Say, simulator
 
-from agent.adapters.clock import boot_id, machine_id
+from agent.adapters.system.clock import boot_id, machine_id
 from agent.core.buffer.numbering import Identity
 from wire.batch import Batch, Quality
 

@@ -13,8 +13,8 @@ import pytest
 from broker import Authority, free_port
 from scripted_broker import Behaviour, ScriptedBroker
 
-from agent.adapters import uplink as uplink_module
-from agent.adapters.uplink import (
+from agent.adapters.mqtt import uplink as uplink_module
+from agent.adapters.mqtt.uplink import (
     Connected,
     CredentialError,
     Disconnected,

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from agent.adapters.clock import SystemClock
+from agent.adapters.system.clock import SystemClock
 from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent, NewReading, NewRecord
 from agent.core.system.watchdog import Watchdog

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.adapters.sqlite_pages import NoRowError, SqlitePages
+from agent.adapters.buffer.sqlite_pages import NoRowError, SqlitePages
 
 PAGE_BYTES = 512
 WANTED = 7  # columns of the table that is looked for

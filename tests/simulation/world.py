@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from agent.adapters.buffer import Buffer
+from agent.adapters.buffer.buffer import Buffer
 from agent.core.buffer.numbering import Identity
 from agent.core.buffer.sealing import ConfirmPolicy, SealPolicy
 from agent.core.delivery.actions import Action, Confirmed, Limits, Load, Outcome, Publish, Reconnect, Sealed

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from agent.adapters.buffer import Buffer, Opening, SealResult
+from agent.adapters.buffer.buffer import Buffer, Opening, SealResult
 from agent.core.buffer.numbering import Identity
 from agent.core.records import Group, Layout, NewEvent, NewReading, NewRecord
 from wire.batch import Anchor, Batch, Column

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agent.adapters.buffer import Buffer
-from agent.adapters.clock import SystemClock, machine_id
+from agent.adapters.buffer.buffer import Buffer
+from agent.adapters.system.clock import SystemClock, machine_id
 from agent.core.buffer.numbering import Identity
 from agent.core.records import Group, Layout, NewReading
 from wire.batch import Anchor, Column

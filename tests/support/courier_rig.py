@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from recording_rig import Rig
 
-from agent.adapters.uplink import Connected, CredentialError, Disconnected, Published, Received, UplinkEvent
+from agent.adapters.mqtt.uplink import Connected, CredentialError, Disconnected, Published, Received, UplinkEvent
 from agent.core.delivery.actions import Outcome
 from agent.core.delivery.machine import Delivery
 from agent.settings import Uplink

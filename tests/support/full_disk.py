@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from recording_rig import IDENTITY, Rig, batches_in, policies
 from virtual_time import run_virtual
 
-from agent.adapters.buffer import Buffer
+from agent.adapters.buffer.buffer import Buffer
 from agent.core.records import Group, NewEvent
 from agent.tasks import recording
 from wire.batch import Batch

@@ -12,7 +12,7 @@ from typing import Any
 
 from virtual_time import InlineExecutor, LoopClock
 
-from agent.adapters.buffer import Buffer, BufferFileError, Opening
+from agent.adapters.buffer.buffer import Buffer, BufferFileError, Opening
 from agent.core.buffer.numbering import Identity
 from agent.core.buffer.sealing import ConfirmPolicy, SealPolicy
 from agent.core.delivery.actions import Sealed

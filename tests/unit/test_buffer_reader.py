@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from buffer_writer import BOOT, BOX, Writer
 
-from agent.adapters.batch_files import Written, file_name, is_sound, write_batch
-from agent.adapters.buffer_reader import BatchRow, BufferReader, BufferReadError
-from agent.adapters.schema import VERSION
+from agent.adapters.buffer.batch_files import Written, file_name, is_sound, write_batch
+from agent.adapters.buffer.buffer_reader import BatchRow, BufferReader, BufferReadError
+from agent.adapters.buffer.schema import VERSION
 from wire.codec import decode
 
 

@@ -13,8 +13,8 @@ import pytest
 from buffer_writer import ANCHOR, BOOT, BOX, HOUR_MS, Writer
 from click.testing import CliRunner, Result
 
-from agent.adapters.buffer_reader import BufferReader
-from agent.adapters.clock import SystemClock, boot_id
+from agent.adapters.buffer.buffer_reader import BufferReader
+from agent.adapters.system.clock import SystemClock, boot_id
 from agent.cli.buffer import command
 from agent.cli.buffer_view import when
 from agent.cli.main import main

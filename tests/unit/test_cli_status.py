@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from agent.adapters.clock import SystemClock, boot_id
-from agent.adapters.process import is_running
+from agent.adapters.system.clock import SystemClock, boot_id
+from agent.adapters.system.process import is_running
 from agent.cli import status as status_module
 from agent.cli.status import command
 from agent.cli.texts import count, size, span, unit_of

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters import huge_pages
-from agent.adapters.huge_pages import PAGE_SIZE, SETTING, candidates, collapse_memory
+from agent.adapters.system import huge_pages
+from agent.adapters.system.huge_pages import PAGE_SIZE, SETTING, candidates, collapse_memory
 
 MIB = 1 << 20
 PAGE = 2 * MIB
@@ -56,7 +56,7 @@ def test_memory_in_one_piece_comes_to_lie_in_huge_pages_and_keeps_what_is_in_it(
     program = """
 import mmap
 from pathlib import Path
-from agent.adapters.huge_pages import collapse_memory
+from agent.adapters.system.huge_pages import collapse_memory
 kept = mmap.mmap(-1, 16 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 written = b"0123456789abcdef" * (1 << 20)
 kept.write(written)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.adapters.aside import Aside
-from agent.adapters.buffer import Opening
-from agent.adapters.space import Thinned
+from agent.adapters.buffer.aside import Aside
+from agent.adapters.buffer.buffer import Opening
+from agent.adapters.buffer.space import Thinned
 from agent.core.buffer.numbering import Start
 from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent

@@ -1,4 +1,4 @@
-"""Creates and migrates the buffer's file: `python -m agent.adapters.schema FILE`, in a process of its own.
+"""Creates and migrates the buffer's file: `python -m agent.adapters.buffer.schema FILE`, in a process of its own.
 
 sqlite-utils costs 6 MB of memory to import, once, here; the daemon only compares `PRAGMA user_version`.
 """

@@ -8,7 +8,7 @@ from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
-from agent.adapters.buffer_reader import BatchRow
+from agent.adapters.buffer.buffer_reader import BatchRow
 from wire.batch import BatchKey
 from wire.codec import peek
 from wire.errors import WireError

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import msgspec
 
-from agent.adapters.aside import Aside
-from agent.adapters.buffer_file import BufferFile, BufferFileError
-from agent.adapters.memory import MemoryRow
-from agent.adapters.open_groups import OpenGroups
-from agent.adapters.outbox import Oldest, Outbox
-from agent.adapters.space import Space, Thinned
+from agent.adapters.buffer.aside import Aside
+from agent.adapters.buffer.buffer_file import BufferFile, BufferFileError
+from agent.adapters.buffer.kept_rows import MemoryRow
+from agent.adapters.buffer.open_groups import OpenGroups
+from agent.adapters.buffer.outbox import Oldest, Outbox
+from agent.adapters.buffer.space import Space, Thinned
 from agent.core.buffer.numbering import NUMBERS_RESERVED, Identity, Start, Stored, decide_start
 from agent.core.buffer.sealing import Frame, OpenRecords, fit
 from agent.core.buffer.slot_accounts import accounted_through, latest

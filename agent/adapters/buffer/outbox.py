@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from agent.adapters.buffer_file import BufferFile
+from agent.adapters.buffer.buffer_file import BufferFile
 from agent.core.delivery.actions import Sealed
 from agent.core.delivery.receipts import DAMAGED, Unconfirmed, Verdict, judge
 from agent.core.delivery.sending import Sending

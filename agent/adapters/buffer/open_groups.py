@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from itertools import count
 
-from agent.adapters.buffer_file import BufferFile
+from agent.adapters.buffer.buffer_file import BufferFile
 from agent.core.records import Group, sayable, unpack_group
 
 

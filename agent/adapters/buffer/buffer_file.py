@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from agent.adapters.aside import Aside, made_of
-from agent.adapters.durable import sync
-from agent.adapters.schema import VERSION
+from agent.adapters.buffer.aside import Aside, made_of
+from agent.adapters.buffer.schema import VERSION
+from agent.adapters.system.durable import sync
 
 CHECKPOINT_PAGES = 300  # some 160 KB of WAL, overwritten again and again: measured as the least written per reading
 WAL_BYTES = 180_224  # what it grows to until a checkpoint, and a transaction beyond
@@ -224,7 +224,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _migrate(path: Path) -> None:
-    command = [sys.executable, "-m", "agent.adapters.schema", str(path)]
+    command = [sys.executable, "-m", "agent.adapters.buffer.schema", str(path)]
     done = subprocess.run(  # noqa: S603 - our own module, no shell
         command, capture_output=True, text=True, check=False, timeout=600
     )
@@ -278,7 +278,7 @@ def _save_whole(path: Path, aside: Path) -> None:
 
 
 def _fill(new: Path, damaged: Path, aside: Path) -> None:
-    from agent.adapters.salvage import salvage  # noqa: PLC0415 - 0.1 MB for what may happen once in ten years
+    from agent.adapters.buffer.salvage import salvage  # noqa: PLC0415 - 0.1 MB for what may happen once in ten years
 
     with closing(sqlite3.connect(new, isolation_level=None)) as db:
         # Nobody needs this file before it is finished: no WAL, which would take as much room again, and no waiting.

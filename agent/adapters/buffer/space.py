@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from agent.adapters.buffer_file import BufferFile, BufferFileError, beside
+from agent.adapters.buffer.buffer_file import BufferFile, BufferFileError, beside
 from agent.core.buffer.thinning import LEVEL_MAX, Candidate, choose, thin
 from wire.batch import Batch
 from wire.codec import decode, digest, encode

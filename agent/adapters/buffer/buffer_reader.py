@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from agent.adapters.schema import VERSION
+from agent.adapters.buffer.schema import VERSION
 
 WAL_HEADER_BYTES = 32  # magic, format, page size, checkpoints, two salts that change with each beginning, checksum
 TRIES = 20

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from agent.adapters import memory
+from agent.adapters.buffer import kept_rows as memory
 
 
 @dataclass(frozen=True, slots=True)

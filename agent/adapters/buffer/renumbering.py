@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.adapters.buffer_file import BufferFile
+from agent.adapters.buffer.buffer_file import BufferFile
 from agent.core.buffer.renumbering import renumbered
 from wire.codec import digest, encode
 from wire.errors import WireError

@@ -8,9 +8,9 @@ from contextlib import suppress
 from itertools import groupby, islice
 from pathlib import Path
 
-from agent.adapters.aside import Aside, note
-from agent.adapters.schema import BATCH_COLUMNS, PAGE_BYTES
-from agent.adapters.sqlite_pages import PLACE_BITS, NoRowError, SqlitePages, Value, blob_type
+from agent.adapters.buffer.aside import Aside, note
+from agent.adapters.buffer.schema import BATCH_COLUMNS, PAGE_BYTES
+from agent.adapters.buffer.sqlite_pages import PLACE_BITS, NoRowError, SqlitePages, Value, blob_type
 from wire.batch import EPOCH_BYTES
 from wire.codec import digest, peek
 from wire.errors import WireError

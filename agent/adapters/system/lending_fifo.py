@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from agent.adapters.clock import boot_id
-from agent.adapters.process import is_running
-from agent.adapters.status_file import read_status
+from agent.adapters.system.clock import boot_id
+from agent.adapters.system.process import is_running
+from agent.adapters.system.status_file import read_status
 from agent.core.metering.lease import LEASE_MAX_MS, REQUEST_BYTES_MAX, Lend, Return, parse_request
 
 FIFO_NAME = "lend.fifo"

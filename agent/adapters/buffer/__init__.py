@@ -1,0 +1,1 @@
+"""The buffer on the disk: SQLite and files."""

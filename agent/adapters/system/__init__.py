@@ -1,0 +1,1 @@
+"""The machine: clocks, systemd, processes, logs, files beside the buffer."""
