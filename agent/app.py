@@ -26,15 +26,15 @@ from agent.core.records import NewEvent
 from agent.core.system.timekeeper import Timekeeper
 from agent.core.system.watchdog import Watchdog
 from agent.lean import settle_memory
+from agent.services.buffer_thread import BufferThread
+from agent.services.progress import Progress
+from agent.services.restart import restart_records
 from agent.settings import Settings, SettingsError, describe, load
-from agent.tasks.buffer_thread import BufferThread
 from agent.tasks.delivering import Courier
 from agent.tasks.housekeeping import Housekeeper
 from agent.tasks.lending import LendingDesk
 from agent.tasks.metering import Metering
-from agent.tasks.progress import Progress
 from agent.tasks.recording import Policies, Recorder
-from agent.tasks.restart import restart_records
 from agent.version import VERSION
 
 log = logging.getLogger(__name__)

@@ -16,10 +16,10 @@ from agent.core.delivery.machine import Delivery
 from agent.core.delivery.receipts import DAMAGED, Verdict
 from agent.core.records import NewEvent
 from agent.core.system.watchdog import Watchdog
+from agent.services.buffer_thread import BufferThread
+from agent.services.connection import Connection
+from agent.services.progress import Progress
 from agent.settings import Uplink
-from agent.tasks.buffer_thread import BufferThread
-from agent.tasks.connecting import Connection
-from agent.tasks.progress import Progress
 from agent.tasks.recording import Recorder
 from wire.codec import peek
 from wire.errors import WireError

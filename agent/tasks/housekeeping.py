@@ -18,9 +18,9 @@ from agent.core.plural import count
 from agent.core.system.timekeeper import Timekeeper
 from agent.core.system.watchdog import Watchdog
 from agent.core.truth.plausibility_events import sentence
-from agent.tasks.bell import Bell
+from agent.services.bell import Bell
+from agent.services.progress import Progress
 from agent.tasks.metering import Metering
-from agent.tasks.progress import Progress
 from agent.tasks.recording import Recorder
 from wire.batch import Anchor
 

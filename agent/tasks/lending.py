@@ -14,7 +14,7 @@ from agent.adapters.system.clock import Clock
 from agent.adapters.system.lending_fifo import FIFO_NAME, RequestPipe
 from agent.adapters.system.process import is_running
 from agent.core.metering.lease import Ending, Lease, Lend, LendingBook, Return
-from agent.tasks.progress import LineProgress, Progress
+from agent.services.progress import LineProgress, Progress
 from drivers.prompt import Prompt
 
 log = logging.getLogger(__name__)

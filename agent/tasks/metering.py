@@ -14,14 +14,14 @@ from agent.core.metering.meter_memory import Memory, pack_memory, unpack_memory
 from agent.core.metering.slots import MeterSlots, slot_start
 from agent.core.system.timekeeper import Timekeeper
 from agent.core.system.watchdog import Watchdog
-from agent.meters import ConfiguredLine, ConfiguredMeter, build_lines
+from agent.services.meters import ConfiguredLine, ConfiguredMeter, build_lines
+from agent.services.progress import MeterProgress, Progress
+from agent.services.restart import downtime_gap, gap_since, last_slot_ms, next_slots
+from agent.services.watching import Watch
 from agent.settings import Settings
 from agent.tasks.lending import LendingDesk
 from agent.tasks.polling import LinePoller, PolledMeter
-from agent.tasks.progress import MeterProgress, Progress
 from agent.tasks.recording import Recorder
-from agent.tasks.restart import downtime_gap, gap_since, last_slot_ms, next_slots
-from agent.tasks.watching import Watch
 from wire.batch import Anchor
 
 log = logging.getLogger(__name__)

@@ -18,10 +18,10 @@ from agent.core.records import NewEvent, NewReading
 from agent.core.system.watchdog import Watchdog
 from agent.core.truth.plausibility import MeterTruth
 from agent.core.truth.plausibility_events import sentences
+from agent.services.progress import MeterProgress
+from agent.services.serial_number import SerialNumber
 from agent.tasks.lending import Loan
-from agent.tasks.progress import MeterProgress
 from agent.tasks.recording import Recorder
-from agent.tasks.serial_number import SerialNumber
 from drivers.meter import Meter, MeterError, Sample
 
 log = logging.getLogger(__name__)

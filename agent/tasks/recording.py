@@ -22,10 +22,10 @@ from agent.core.metering.slots import MeterSlots
 from agent.core.records import Group, Layout, NewEvent, NewRecord
 from agent.core.system.timekeeper import Timekeeper
 from agent.core.system.watchdog import Watchdog
-from agent.tasks.bell import Bell
-from agent.tasks.buffer_thread import BufferThread
-from agent.tasks.progress import Progress
-from agent.tasks.room import BufferRoom
+from agent.services.bell import Bell
+from agent.services.buffer_room import BufferRoom
+from agent.services.buffer_thread import BufferThread
+from agent.services.progress import Progress
 
 GROUP_MAX = 64
 PENDING_MAX = 20_000

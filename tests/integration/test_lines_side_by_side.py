@@ -16,8 +16,8 @@ from agent.adapters.system.clock import SystemClock
 from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent, NewReading, NewRecord
 from agent.core.system.watchdog import Watchdog
+from agent.services.progress import MeterProgress
 from agent.tasks.polling import LinePoller, PolledMeter
-from agent.tasks.progress import MeterProgress
 from drivers.modbus import ModbusLine
 from drivers.modbus_meter import ModbusMeter
 from meter_sim.frames import Asked

@@ -12,10 +12,10 @@ from virtual_time import run_virtual
 
 from agent.core.buffer.numbering import Identity
 from agent.core.records import NewEvent, NewReading
+from agent.services.restart import restart_records
 from agent.settings import Settings, parse
 from agent.tasks.metering import Metering
 from agent.tasks.polling import PolledMeter
-from agent.tasks.restart import restart_records
 
 CONFIG = b"""
 [box]

@@ -22,8 +22,8 @@ from virtual_time import LoopClock, VirtualTimeLoop, run_virtual
 from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent, NewReading, NewRecord
 from agent.core.system.watchdog import Watchdog
+from agent.services.progress import MeterProgress
 from agent.tasks.polling import LinePoller, PolledMeter
-from agent.tasks.progress import MeterProgress
 from drivers.meter import REASONS, Sample
 from drivers.modbus import ModbusLine
 from drivers.modbus_meter import ModbusMeter

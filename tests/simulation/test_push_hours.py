@@ -14,8 +14,8 @@ from virtual_time import LoopClock, run_virtual
 from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent, NewReading, NewRecord
 from agent.core.system.watchdog import Watchdog
+from agent.services.progress import MeterProgress
 from agent.tasks.polling import LinePoller, PolledMeter
-from agent.tasks.progress import MeterProgress
 from drivers.building import build_line, build_meter
 from drivers.meter import MeterError
 from drivers.profile import find_profile

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.core.truth.plausibility import MeterTruth
-from agent.ratings import ratings
+from agent.services.ratings import ratings
 from drivers.meter import Sample
 from drivers.profile import load_profile, shipped_profiles
 from meter_sim.household import Load, RecordedLoad

@@ -20,8 +20,8 @@ from agent.core.metering.slots import MeterSlots
 from agent.core.records import Layout, NewReading
 from agent.core.system.timekeeper import Timekeeper
 from agent.core.system.watchdog import Watchdog
-from agent.tasks.buffer_thread import BufferThread
-from agent.tasks.progress import Progress
+from agent.services.buffer_thread import BufferThread
+from agent.services.progress import Progress
 from agent.tasks.recording import Policies, Recorder
 from wire.batch import Batch, Column
 from wire.codec import decode

@@ -13,8 +13,8 @@ from virtual_time import LoopClock, VirtualTimeLoop, run_virtual
 from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent, NewReading, NewRecord
 from agent.core.system.watchdog import Watchdog
+from agent.services.progress import MeterProgress
 from agent.tasks.polling import LinePoller, PolledMeter
-from agent.tasks.progress import MeterProgress
 from drivers.meter import MeterError, Notice, Reason, Sample
 from wire.batch import Column
 from wire.resolution import Resolution

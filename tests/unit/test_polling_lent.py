@@ -12,9 +12,9 @@ from agent.core.metering.lease import Lend, LendingBook, Return
 from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent, NewReading, NewRecord
 from agent.core.system.watchdog import Watchdog
+from agent.services.progress import LineProgress, MeterProgress
 from agent.tasks.lending import Loan
 from agent.tasks.polling import LinePoller, PolledMeter
-from agent.tasks.progress import LineProgress, MeterProgress
 from drivers.meter import Sample
 from wire.batch import Column
 from wire.resolution import Resolution

@@ -13,8 +13,8 @@ from virtual_time import LoopClock, run_virtual
 from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent, NewReading, NewRecord
 from agent.core.system.watchdog import Watchdog
+from agent.services.progress import MeterProgress
 from agent.tasks.polling import LinePoller, PolledMeter
-from agent.tasks.progress import MeterProgress
 from drivers.modbus_meter import ModbusMeter
 from drivers.profile import find_profile
 from meter_sim.frames import Asked, answer_body, rtu_frame

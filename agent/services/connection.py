@@ -11,8 +11,8 @@ from agent.adapters.mqtt.uplink import Connected, CredentialError, Disconnected,
 from agent.adapters.system.clock import Clock
 from agent.adapters.system.logs import Changes
 from agent.core.delivery.reconnect import Reconnect as ReconnectDelays
+from agent.services.progress import Progress
 from agent.settings import Uplink
-from agent.tasks.progress import Progress
 
 CREDENTIAL_RETRY_MS = 30_000
 RENEW_MS = 10 * 60_000  # how soon a subscription that was not granted is tried again

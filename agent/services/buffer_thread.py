@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from agent.adapters.buffer.buffer import Buffer
-from agent.tasks.progress import Progress
+from agent.services.progress import Progress
 from drivers.prompt import Prompt
 
 T = TypeVar("T")

@@ -9,11 +9,11 @@ from agent.core.metering.meter_memory import MeterMemory, remembered
 from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent
 from agent.core.truth.plausibility import MeterTruth
-from agent.meters import ConfiguredMeter
+from agent.services.meters import ConfiguredMeter
+from agent.services.progress import MeterProgress
+from agent.services.serial_number import SerialNumber
 from agent.tasks.polling import PolledMeter
-from agent.tasks.progress import MeterProgress
 from agent.tasks.recording import Recorder
-from agent.tasks.serial_number import SerialNumber
 
 log = logging.getLogger(__name__)
 
