@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agent.cli.paths import A_FILE
+from agent.cli.shared.paths import A_FILE
 from agent.settings import DEFAULT_PATH, Mistake, Settings, SettingsError, describe, load
 from agent.settings.files import Look, check_files
 from agent.settings.quantities import format_duration, format_size
@@ -78,7 +78,7 @@ def _check(config: Path, *, look_at_files: bool) -> tuple[Settings | None, Seque
 
 def _look_inside(settings: Settings | None) -> Look:
     from agent.adapters.system.clock import SystemClock  # noqa: PLC0415 - as below
-    from agent.cli.credential_files import check_credentials  # noqa: PLC0415 - OpenSSL, for this command alone
+    from agent.checks.credentials import check_credentials  # noqa: PLC0415 - OpenSSL, for this command alone
 
     clock = SystemClock(settings.clock.source if settings is not None else "ntp")
 

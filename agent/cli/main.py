@@ -23,14 +23,14 @@ ENTRY_POINT_GROUP = "wattpost.commands"
 OWN_COMMANDS: Mapping[str, str] = {
     "run": "agent.cli.run",
     "check-config": "agent.cli.check_config",
-    "scan": "agent.cli.scan",
-    "read": "agent.cli.read",
-    "check-profile": "agent.cli.check_profile",
-    "new-profile": "agent.cli.new_profile",
-    "status": "agent.cli.status",
-    "buffer": "agent.cli.buffer",
-    "decode": "agent.cli.decode",
-    "encode": "agent.cli.encode",
+    "scan": "agent.cli.scan.command",
+    "read": "agent.cli.read.command",
+    "check-profile": "agent.cli.profile.check_profile",
+    "new-profile": "agent.cli.profile.new_profile",
+    "status": "agent.cli.status.command",
+    "buffer": "agent.cli.buffer.command",
+    "decode": "agent.cli.batch.decode",
+    "encode": "agent.cli.batch.encode",
 }
 OWN_PACKAGES = frozenset({"agent", "drivers", "wire", "cloud", "demo", "meter_sim"})
 EXTRA_BY_COMMAND = {"cloud": "local", "demo": "local", "receive": "cloud"}

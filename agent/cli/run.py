@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from agent.cli.paths import A_FILE
+from agent.cli.shared.paths import A_FILE
 from agent.settings import DEFAULT_PATH, SettingsError, describe, load
 
 

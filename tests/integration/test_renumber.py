@@ -14,7 +14,7 @@ from boxes import TestBuffer, seqs
 from click.testing import CliRunner
 
 from agent.adapters.buffer.renumbering import renumber
-from agent.cli.buffer import command
+from agent.cli.buffer.command import command
 from agent.core.buffer.renumbering import renumbered
 from agent.core.records import NewEvent
 from cloud.receiver.export import readings

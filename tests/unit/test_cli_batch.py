@@ -11,9 +11,9 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from agent.cli import batchfile
-from agent.cli.decode import command as decode_command
-from agent.cli.encode import command as encode_command
+from agent.cli.batch import files as batchfile
+from agent.cli.batch.decode import command as decode_command
+from agent.cli.batch.encode import command as encode_command
 from agent.cli.main import main
 from wire.codec import encode
 from wire.document import from_document, to_document

@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 
 from agent.adapters.buffer.buffer_reader import BufferReader
 from agent.adapters.system.clock import SystemClock, boot_id
-from agent.cli.buffer import command
-from agent.cli.buffer_view import when
+from agent.cli.buffer.command import command
+from agent.cli.buffer.view import when
 from agent.cli.main import main
 from wire.batch import Anchor, Batch, BatchKey, Event
 from wire.codec import decode, digest, encode

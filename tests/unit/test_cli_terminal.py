@@ -8,8 +8,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from agent.cli import terminal
-from agent.cli.terminal import grid, show
+from agent.cli.shared import terminal
+from agent.cli.shared.terminal import grid, show
 
 COLUMNS = 40
 

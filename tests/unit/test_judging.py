@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agent.cli.judging import Judges
+from agent.cli.shared.judging import Judges
 from drivers.building import build_line, build_meter
 from drivers.meter import Sample
 from drivers.profile import find_profile

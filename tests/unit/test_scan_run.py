@@ -10,8 +10,8 @@ import pytest
 from virtual_time import run_virtual
 
 from agent.adapters.system.lending_fifo import LendError
-from agent.cli import scan_run
-from agent.cli.scan_run import Found, Line, scan
+from agent.cli.scan import run as scan_run
+from agent.cli.scan.run import Found, Line, scan
 from agent.core.metering.scan_plan import ALL_UNITS, COMMON, Setting, Step, expected_ms, serial_steps, tcp_steps
 from drivers.identify import Candidate, Identified
 from drivers.meter import MeterError

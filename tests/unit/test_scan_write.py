@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.cli import scan_write
-from agent.cli.scan_run import Found
-from agent.cli.scan_write import WriteError, add_to, check, tables
+from agent.cli.scan import write as scan_write
+from agent.cli.scan.run import Found
+from agent.cli.scan.write import WriteError, add_to, check, tables
 from agent.core.metering.scan_plan import Setting
 from agent.settings import Bus, load
 from drivers.identify import Candidate, Identified

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from agent.cli.targets import Line, Wanted, described
+from agent.cli.shared.targets import Line, Wanted, described
 
 
 def test_an_address_without_tcp_is_told_from_a_device(tmp_path: Path) -> None:

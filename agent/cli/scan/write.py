@@ -12,7 +12,7 @@ from pathlib import Path
 from shlex import quote
 
 from agent.adapters.system.lending_fifo import same_port
-from agent.cli.scan_run import Found
+from agent.cli.scan.run import Found
 from agent.settings import Bus, Mistake, Settings, SettingsError
 from agent.settings.load import parse, unreadable_step
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agent.cli.paths import A_FILE
+from agent.cli.shared.paths import A_FILE
 from agent.settings import DEFAULT_PATH, SettingsError, describe, load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.cli.status_view import View
+    from agent.cli.status.view import View
 
 DEFAULT_STATUS = Path("/run/wattpost/status.json")
 ATTENTION = 1
@@ -52,13 +52,13 @@ def command(config: Path, file: Path | None, *, values: bool, as_json: bool) -> 
       watch -n 2 wattpost status
     """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
     path, mistakes = (file, []) if file is not None else _path(config)
-    from agent.cli.status_view import look  # noqa: PLC0415 - keeps `--help` fast
+    from agent.cli.status.view import look  # noqa: PLC0415 - keeps `--help` fast
 
     view = look(path, mistakes)
     if as_json:
         click.echo(json.dumps(_as_document(view), indent=2))
     else:
-        from agent.cli.status_screen import show_status  # noqa: PLC0415 - only a person pays for rich
+        from agent.cli.status.screen import show_status  # noqa: PLC0415 - only a person pays for rich
 
         show_status(view, values=values)
     if not view.running:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from agent.cli.batchfile import STDIN, CannotCreate, DataError, data_error, name_of, read_input
+from agent.cli.batch.files import STDIN, CannotCreate, DataError, data_error, name_of, read_input
 from wire.batch import EPOCH_BYTES
 from wire.codec import encode
 from wire.document import from_document
@@ -86,7 +86,7 @@ def _from_json(text: str) -> Any:
 
 
 def _from_csv(text: str, device: str, epoch: str) -> dict[str, Any]:
-    from agent.cli.batch_csv import read_csv  # noqa: PLC0415 - only where it is asked for
+    from agent.cli.batch.csv_text import read_csv  # noqa: PLC0415 - only where it is asked for
 
     return read_csv(text, device, epoch)
 

@@ -12,9 +12,9 @@ import click
 from agent.adapters.buffer.batch_files import Written, file_name, is_sound, write_batch
 from agent.adapters.buffer.buffer_reader import BatchRow, BufferReader
 from agent.adapters.system.durable import sync
-from agent.cli.batchfile import CannotCreate, DataError
-from agent.cli.terminal import console, show
-from agent.cli.texts import count, size
+from agent.cli.batch.files import CannotCreate, DataError
+from agent.cli.shared.terminal import console, show
+from agent.cli.shared.texts import count, size
 
 
 def export(reader: BufferReader, folder: Path, *, as_json: bool) -> None:

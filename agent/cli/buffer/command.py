@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from agent.cli.batchfile import CannotCreate, DataError, NoInput
-from agent.cli.paths import A_FILE
+from agent.cli.batch.files import CannotCreate, DataError, NoInput
+from agent.cli.shared.paths import A_FILE
 from agent.settings import DEFAULT_PATH, Settings, SettingsError, describe, load
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def list_command(
       wattpost buffer list --json | jq 'map(select(.held)) | .[].id'
       wattpost buffer list --json | jq -r '.[] | [.id, .oldest.at, .newest.at] | @tsv'
     """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
-    from agent.cli.buffer_view import row_document, when  # noqa: PLC0415 - keeps `--help` fast
+    from agent.cli.buffer.view import row_document, when  # noqa: PLC0415 - keeps `--help` fast
 
     with _opened(context, config, file) as (reader, _settings):
         rows = reader.batches()
@@ -104,7 +104,7 @@ def list_command(
         if as_json:
             click.echo(json.dumps([row_document(row, times) for row, times in dated], indent=2))
             return
-        from agent.cli.buffer_screen import show_list  # noqa: PLC0415 - only a person pays for rich
+        from agent.cli.buffer.screen import show_list  # noqa: PLC0415 - only a person pays for rich
 
         show_list(dated, older=len(rows) - len(shown), epochs=len({row.epoch for row in rows}))
 
@@ -129,7 +129,7 @@ def export_command(
       wattpost buffer export ./kept --file /mnt/card/var/lib/wattpost/buffer.db
       wattpost decode /media/usb/apt-0123-46b59376a9cab6c4-1-22-0.wpb
     """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
-    from agent.cli.buffer_export import export  # noqa: PLC0415 - keeps `--help` fast
+    from agent.cli.buffer.export import export  # noqa: PLC0415 - keeps `--help` fast
 
     try:
         is_folder = folder.is_dir()
@@ -190,20 +190,20 @@ def renumber_command(context: click.Context, config: Path | None, file: Path | N
 
     Exit codes: as `wattpost buffer`; 69 the agent has the buffer open, 74 it cannot be written.
     """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
-    from agent.cli.buffer_renumber import renumber_at  # noqa: PLC0415 - keeps `--help` fast
+    from agent.cli.buffer.renumber import renumber_at  # noqa: PLC0415 - keeps `--help` fast
 
     renumber_at(_source(context, config, file)[0], as_json=as_json)
 
 
 def _show(context: click.Context, config: Path | None, file: Path | None, *, as_json: bool) -> None:
-    from agent.cli.buffer_view import sum_up, summary_document  # noqa: PLC0415 - keeps `--help` fast
+    from agent.cli.buffer.view import sum_up, summary_document  # noqa: PLC0415 - keeps `--help` fast
 
     with _opened(context, config, file) as (reader, settings):
         summary = sum_up(reader, settings)
         if as_json:
             click.echo(json.dumps(summary_document(summary, reader), indent=2))
             return
-        from agent.cli.buffer_screen import show_summary  # noqa: PLC0415 - only a person pays for rich
+        from agent.cli.buffer.screen import show_summary  # noqa: PLC0415 - only a person pays for rich
 
         show_summary(summary, reader.path)
 
@@ -251,8 +251,8 @@ def _source(context: click.Context, config: Path | None, file: Path | None) -> t
 
 def _in_use(settings: Settings, config: Path) -> Path | None:
     """The file that a daemon with this configuration has open, where that is not the one that the file names by now."""
-    from agent.cli.status import DEFAULT_STATUS  # noqa: PLC0415 - keeps `--help` fast
-    from agent.cli.status_view import running_status  # noqa: PLC0415 - as above
+    from agent.cli.status.command import DEFAULT_STATUS  # noqa: PLC0415 - keeps `--help` fast
+    from agent.cli.status.view import running_status  # noqa: PLC0415 - as above
 
     for place in dict.fromkeys((settings.status_path, DEFAULT_STATUS)):
         status = running_status(place)

@@ -8,9 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from agent.cli.status_view import View
-from agent.cli.terminal import grid, show
-from agent.cli.texts import count, size, span, unit_of
+from agent.cli.shared.terminal import grid, show
+from agent.cli.shared.texts import count, size, span, unit_of
+from agent.cli.status.view import View
 from agent.core.system.health import MeterStatus, Status
 
 VERDICT_STYLE = {"good": "bold green", "attention": "bold yellow", "not running": "bold red"}

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from agent.cli.profile_source import Finding, Source
-from agent.cli.profile_trial import GOOD, Trial
-from agent.cli.terminal import listing, show
-from agent.cli.texts import count, unit_of
+from agent.cli.profile.source import Finding, Source
+from agent.cli.profile.trial import GOOD, Trial
+from agent.cli.shared.terminal import listing, show
+from agent.cli.shared.texts import count, unit_of
 from drivers.plan import WireCost, plan_reads
 from drivers.profile_model import Field, Profile, Register
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from agent.cli.paths import A_FILE
-from agent.cli.texts import cause_of, count, unit_of
+from agent.cli.shared.paths import A_FILE
+from agent.cli.shared.texts import cause_of, count, unit_of
 from agent.settings import DEFAULT_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.cli.profile_source import Finding, Source
-    from agent.cli.profile_trial import Trial
+    from agent.cli.profile.source import Finding, Source
+    from agent.cli.profile.trial import Trial
     from drivers.profile_model import Profile
 
 SOMETHING_TO_LOOK_AT = 1
@@ -88,9 +88,9 @@ def command(
     remarks = [] if good is None else _remarks(good, source)
     trial = None
     if good is not None and against is not None:
-        from agent.cli import targets  # noqa: PLC0415 - keeps `--help` fast
-        from agent.cli.borrow import status_path  # noqa: PLC0415
-        from agent.cli.profile_trial import try_profile  # noqa: PLC0415
+        from agent.cli.profile.trial import try_profile  # noqa: PLC0415
+        from agent.cli.shared import targets  # noqa: PLC0415 - keeps `--help` fast
+        from agent.cli.shared.borrow import status_path  # noqa: PLC0415
 
         line = targets.Line(against, baudrate, parity, STOPBITS.get(stopbits or ""))
         targets.check_unit(line, unit)
@@ -103,7 +103,7 @@ def command(
 
 
 def _source(given: str, config: Path) -> Source:
-    from agent.cli.profile_source import locate, read_source  # noqa: PLC0415 - keeps `--help` fast
+    from agent.cli.profile.source import locate, read_source  # noqa: PLC0415 - keeps `--help` fast
     from drivers.profile_model import ProfileError  # noqa: PLC0415
 
     try:
@@ -117,7 +117,7 @@ def _source(given: str, config: Path) -> Source:
 
 
 def _list_models(config: Path, *, as_json: bool) -> None:
-    from agent.cli.profile_source import all_models  # noqa: PLC0415 - keeps `--help` fast
+    from agent.cli.profile.source import all_models  # noqa: PLC0415 - keeps `--help` fast
 
     models = all_models(config.parent / "profiles")
     if as_json:
@@ -126,13 +126,13 @@ def _list_models(config: Path, *, as_json: bool) -> None:
         ]
         click.echo(json.dumps(said, indent=2))
         return
-    from agent.cli.profile_screen import show_models  # noqa: PLC0415 - only a person pays for rich
+    from agent.cli.profile.screen import show_models  # noqa: PLC0415 - only a person pays for rich
 
     show_models(models)
 
 
 def _remarks(profile: Profile, source: Source) -> list[Finding]:
-    from agent.cli.profile_source import Finding  # noqa: PLC0415 - keeps `--help` fast
+    from agent.cli.profile.source import Finding  # noqa: PLC0415 - keeps `--help` fast
     from drivers.profile_review import remarks  # noqa: PLC0415
 
     return [
@@ -141,7 +141,7 @@ def _remarks(profile: Profile, source: Source) -> list[Finding]:
 
 
 def _show(source: Source, remarks: Sequence[Finding], trial: Trial | None) -> None:
-    from agent.cli.profile_screen import show_profile, show_trial  # noqa: PLC0415 - only a person pays for rich
+    from agent.cli.profile.screen import show_profile, show_trial  # noqa: PLC0415 - only a person pays for rich
 
     for mistake in source.mistakes:
         click.echo(mistake.describe(source.file), err=True)
@@ -164,7 +164,7 @@ def _exit_code(source: Source, trial: Trial | None) -> int:
 
 
 def _as_document(source: Source, remarks: Sequence[Finding], trial: Trial | None) -> dict[str, Any]:
-    from agent.cli.profile_source import as_document  # noqa: PLC0415 - keeps `--help` fast
+    from agent.cli.profile.source import as_document  # noqa: PLC0415 - keeps `--help` fast
 
     profile = source.profile
     document: dict[str, Any] = {
@@ -182,7 +182,7 @@ def _as_document(source: Source, remarks: Sequence[Finding], trial: Trial | None
             for name in profile.measurands
         ]
     if trial is not None:
-        from agent.cli.profile_trial import as_document as trial_document  # noqa: PLC0415
+        from agent.cli.profile.trial import as_document as trial_document  # noqa: PLC0415
 
         document["against"] = trial_document(trial)
     return document

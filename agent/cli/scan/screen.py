@@ -12,9 +12,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from agent.cli.scan_run import Found, Line
-from agent.cli.terminal import console, listing, show
-from agent.cli.texts import MS_PER_S, span
+from agent.cli.scan.run import Found, Line
+from agent.cli.shared.terminal import console, listing, show
+from agent.cli.shared.texts import MS_PER_S, span
 from agent.core.metering.scan_plan import Setting, Step, expected_ms, naive_ms, narrowed
 
 SURE, RATHER_SURE = 0.9, 0.6

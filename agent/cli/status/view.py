@@ -12,8 +12,8 @@ import msgspec
 from agent.adapters.system.clock import SystemClock, boot_id
 from agent.adapters.system.process import is_running
 from agent.adapters.system.status_file import read_status
-from agent.cli.batchfile import DataError, NoInput
-from agent.cli.texts import span
+from agent.cli.batch.files import DataError, NoInput
+from agent.cli.shared.texts import span
 from agent.core.system.health import Finding, Status, judge, parse_status
 
 START = "start it: sudo systemctl start wattpost"

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from agent.cli import targets
-from agent.cli.borrow import borrowed
-from agent.cli.reading import BUDGET_MS, Taken, take_all
-from agent.cli.terminal import waiting
-from agent.cli.texts import count
+from agent.cli.shared import targets
+from agent.cli.shared.borrow import borrowed
+from agent.cli.shared.reading import BUDGET_MS, Taken, take_all
+from agent.cli.shared.terminal import waiting
+from agent.cli.shared.texts import count
 from drivers.building import BuiltMeter, build_meter
 from drivers.meter import MeterError
 from drivers.profile_model import Identity, Profile, TextRegister, TextType

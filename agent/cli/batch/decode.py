@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from agent.cli.batchfile import STDIN, batch_bytes, data_error, read_input
+from agent.cli.batch.files import STDIN, batch_bytes, data_error, read_input
 from wire.codec import decode
 from wire.document import to_document
 from wire.errors import WireError
@@ -41,7 +41,7 @@ def command(file: str, *, as_json: bool, as_csv: bool) -> None:
     except WireError as error:
         raise data_error(file, error, NEXT_STEP) from error
     if as_csv:
-        from agent.cli.batch_csv import write_csv  # noqa: PLC0415 - only where it is asked for
+        from agent.cli.batch.csv_text import write_csv  # noqa: PLC0415 - only where it is asked for
 
         write_csv(document, sys.stdout)
     else:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from agent.adapters.system.lending_fifo import Lender, LendError, find_lender
-from agent.cli.terminal import waiting
+from agent.cli.shared.terminal import waiting
 from agent.settings import SettingsError, load
 from drivers.meter import MeterError
 

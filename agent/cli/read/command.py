@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 import click
 
-from agent.cli.paths import A_FILE
-from agent.cli.texts import count
+from agent.cli.shared.paths import A_FILE
+from agent.cli.shared.texts import count
 from agent.settings import DEFAULT_PATH, Settings, SettingsError, describe, load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent.cli.reading import Taken
+    from agent.cli.shared.reading import Taken
     from drivers.building import BuiltMeter
 
 SOME_SILENT = 1
@@ -119,8 +119,8 @@ def command(
     """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
     if measurands and everything:
         raise click.UsageError("--measurand and --all exclude each other")
-    from agent.cli import targets  # noqa: PLC0415 - keeps `--help` fast
-    from agent.cli.borrow import status_path as status_path_of  # noqa: PLC0415
+    from agent.cli.shared import targets  # noqa: PLC0415 - keeps `--help` fast
+    from agent.cli.shared.borrow import status_path as status_path_of  # noqa: PLC0415
 
     wanted = targets.Wanted(measurands, everything)
     if port is None:
@@ -137,7 +137,7 @@ def command(
         drivers = [targets.described(line, model, unit, wanted, config.parent / "profiles")]
         status_path = status_path_of(config)
     if watch_s is not None:
-        from agent.cli.read_watch import follow  # noqa: PLC0415
+        from agent.cli.read.watch import follow  # noqa: PLC0415
 
         follow(drivers, status_path, watch_s, as_json=as_json, raw=raw)
         return
@@ -145,9 +145,9 @@ def command(
 
 
 def _take(drivers: Sequence[BuiltMeter], status_path: Path) -> Sequence[Taken]:
-    from agent.cli.borrow import borrowed  # noqa: PLC0415 - keeps `--help` fast
-    from agent.cli.reading import take_all  # noqa: PLC0415
-    from agent.cli.terminal import waiting  # noqa: PLC0415
+    from agent.cli.shared.borrow import borrowed  # noqa: PLC0415 - keeps `--help` fast
+    from agent.cli.shared.reading import take_all  # noqa: PLC0415
+    from agent.cli.shared.terminal import waiting  # noqa: PLC0415
 
     with (
         borrowed([driver.line.port for driver in drivers], status_path) as refused,
@@ -177,14 +177,14 @@ def _settings(config: Path) -> Settings:
 
 
 def _report(taken: Sequence[Taken], status_path: Path, *, as_json: bool, raw: bool) -> NoReturn:
-    from agent.cli.reading import failures  # noqa: PLC0415 - keeps `--help` fast
+    from agent.cli.shared.reading import failures  # noqa: PLC0415 - keeps `--help` fast
 
     if as_json:
-        from agent.cli.reading import as_document  # noqa: PLC0415
+        from agent.cli.shared.reading import as_document  # noqa: PLC0415
 
         click.echo(json.dumps([as_document(one, raw=raw) for one in taken], indent=2))
     else:
-        from agent.cli.read_table import show_readings  # noqa: PLC0415 - only a person pays for rich
+        from agent.cli.read.table import show_readings  # noqa: PLC0415 - only a person pays for rich
 
         show_readings(taken, raw=raw)
     for text in failures(taken, status_path):

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.adapters.system.clock import SystemClock
-from agent.cli.judging import Judges
-from agent.cli.status_view import running_pid
+from agent.cli.shared.judging import Judges
+from agent.cli.status.view import running_pid
 from drivers.building import BuiltMeter, HasOrigin
 from drivers.meter import MeterError, RawBlock, Sample
 from drivers.profile_model import Register

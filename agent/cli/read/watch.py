@@ -13,12 +13,12 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from agent.cli.borrow import borrowed
-from agent.cli.judging import Judges
-from agent.cli.read_table import table, title
-from agent.cli.reading import Taken, as_document, failures, take_all
-from agent.cli.terminal import console
-from agent.cli.texts import count, unit_of
+from agent.cli.read.table import table, title
+from agent.cli.shared.borrow import borrowed
+from agent.cli.shared.judging import Judges
+from agent.cli.shared.reading import Taken, as_document, failures, take_all
+from agent.cli.shared.terminal import console
+from agent.cli.shared.texts import count, unit_of
 from drivers.building import BuiltMeter
 from wire.utc import format_utc
 

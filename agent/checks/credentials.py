@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-from agent.cli.texts import count
+from agent.cli.shared.texts import count
 from agent.core.system.certificate_validity import CertificateError, Validity, validities
 from agent.core.system.timekeeper import ClockReading
 from agent.settings import Mistake

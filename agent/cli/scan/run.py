@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from agent.adapters.system.lending_fifo import Lender, LendError, find_lender
-from agent.cli.scan_listen import recognise, setting_of, talkers
+from agent.cli.scan.listen import recognise, setting_of, talkers
 from agent.core.metering.scan_plan import Setting, Step, again, expected_ms, narrowed, promoted
 from drivers.identify import Identified, identify
 from drivers.meter import MeterError

@@ -12,14 +12,14 @@ from urllib.parse import urlsplit
 
 import click
 
-from agent.cli.paths import A_FILE
-from agent.cli.texts import count
+from agent.cli.shared.paths import A_FILE
+from agent.cli.shared.texts import count
 from agent.settings import DEFAULT_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from agent.cli.scan_run import Found, Line
+    from agent.cli.scan.run import Found, Line
     from agent.core.metering.scan_plan import Setting
     from drivers.profile_model import Profile
 
@@ -118,11 +118,11 @@ def command(
     """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
     if quick and full:
         raise click.UsageError("--quick and --full exclude each other")
-    from agent.cli.scan_run import LISTEN_LAST_S, LISTEN_S, scan  # noqa: PLC0415 - keeps `--help` fast
-    from agent.cli.scan_screen import Screen, as_document, failures, outlook, show_found  # noqa: PLC0415
+    from agent.cli.scan.run import LISTEN_LAST_S, LISTEN_S, scan  # noqa: PLC0415 - keeps `--help` fast
+    from agent.cli.scan.screen import Screen, as_document, failures, outlook, show_found  # noqa: PLC0415
 
     if write:
-        from agent.cli.scan_write import check  # noqa: PLC0415
+        from agent.cli.scan.write import check  # noqa: PLC0415
 
         with _writing():
             check(config)
@@ -135,7 +135,7 @@ def command(
     with suppress(KeyboardInterrupt), Screen(quiet=as_json) as screen:
         for line in lines:
             screen.say(outlook(line))
-        from agent.cli.borrow import status_path  # noqa: PLC0415
+        from agent.cli.shared.borrow import status_path  # noqa: PLC0415
 
         asyncio.run(scan(lines, profiles, screen, status_path(config)))
         complete = True
@@ -167,7 +167,7 @@ def _end(
 
 
 def _write(config: Path, found: Sequence[Found], *, as_json: bool) -> None:
-    from agent.cli.scan_write import add_to  # noqa: PLC0415 - only with --write
+    from agent.cli.scan.write import add_to  # noqa: PLC0415 - only with --write
 
     with _writing():
         for text in add_to(config, found):
@@ -177,7 +177,7 @@ def _write(config: Path, found: Sequence[Found], *, as_json: bool) -> None:
 @contextmanager
 def _writing() -> Iterator[None]:
     """Ends the command with what the configuration lacks."""
-    from agent.cli.scan_write import WriteError  # noqa: PLC0415 - only with --write
+    from agent.cli.scan.write import WriteError  # noqa: PLC0415 - only with --write
 
     try:
         yield
@@ -213,7 +213,7 @@ def _lines(
     quick: bool,
     full: bool,
 ) -> list[Line]:
-    from agent.cli.scan_run import Line  # noqa: PLC0415
+    from agent.cli.scan.run import Line  # noqa: PLC0415
     from agent.core.metering.scan_plan import (  # noqa: PLC0415
         Setting,
         factory_settings,

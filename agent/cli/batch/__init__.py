@@ -1,0 +1,1 @@
+"""`wattpost decode` and `wattpost encode`."""

@@ -1,0 +1,1 @@
+"""`wattpost check-profile` and `wattpost new-profile`."""

@@ -1,0 +1,1 @@
+"""`wattpost scan`."""
