@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agent.checks.files import Look, check_files
 from agent.cli.shared.paths import A_FILE
 from agent.settings import DEFAULT_PATH, Mistake, Settings, SettingsError, describe, load
-from agent.settings.files import Look, check_files
 from agent.settings.quantities import format_duration, format_size
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from agent.settings.checks import check_together
+from agent.settings.cross_checks import check_together
+from agent.settings.key_positions import scan
 from agent.settings.keys import CREDENTIAL_PREFIX
-from agent.settings.lines import scan
 from agent.settings.mistake import Mistake, Named, SettingsError
 from agent.settings.settings import BatchSettings, Box, Buffer, Bus, Clock, Meter, Settings, Uplink
 from agent.settings.tables import Report, Table, Tables, check_tables, dotted

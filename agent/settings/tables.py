@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import FieldInfo
 
-from agent.settings.lines import KeyPath, line_of
+from agent.settings.key_positions import KeyPath, line_of
 from agent.settings.mistake import Mistake
 from agent.settings.model import ARRAY_TABLES, SINGLE_TABLES, AgentFile, meta_of
 from agent.settings.quantities import parse_duration_ms, parse_size_bytes

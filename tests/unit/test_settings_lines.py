@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.settings.lines import KeyPath, line_of, scan
+from agent.settings.key_positions import KeyPath, line_of, scan
 
 DOCUMENT = '''# comment with [brackets] and = signs
 title = "a # b"   # comment

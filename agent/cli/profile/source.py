@@ -9,7 +9,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from agent.settings.lines import line_of, scan
+from agent.settings.key_positions import line_of, scan
 from drivers.decode import decode
 from drivers.plan import Block
 from drivers.profile import find_profile, parse_profile, shipped_profiles

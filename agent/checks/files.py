@@ -6,8 +6,8 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from agent.settings.key_positions import line_of, scan
 from agent.settings.keys import CREDENTIAL_PREFIX, KeyReferenceError, key_file
-from agent.settings.lines import line_of, scan
 from agent.settings.mistake import Mistake, Named
 
 PEM_BEGIN = b"-----BEGIN "
