@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from drivers.line_modes import Rs485
 from drivers.meter import Meter
-from drivers.profile_model import Parity, Profile
+from drivers.profile.model import Parity, Profile
 
 if TYPE_CHECKING:
-    from drivers.modbus import ModbusLine
+    from drivers.modbus.line import ModbusLine
     from drivers.telegrams.stream_line import StreamLine
 
 MODBUS = "modbus"
@@ -64,10 +64,10 @@ def build_line(
         stopbits=stopbits or profile.serial.stopbits,
     )
     if profile.protocol == MODBUS:
-        from drivers.modbus import ModbusLine  # noqa: PLC0415 - only where there is one
+        from drivers.modbus.line import ModbusLine  # noqa: PLC0415 - only where there is one
 
         return ModbusLine(name, port, serial.baudrate, serial.parity, serial.stopbits, rs485)
-    from drivers.telegrams.lines import telegram_line  # noqa: PLC0415
+    from drivers.telegrams.protocols import telegram_line  # noqa: PLC0415
 
     return telegram_line(name, port, serial, profile)
 
@@ -83,10 +83,10 @@ def build_meter(
 ) -> BuiltMeter:
     """A meter on a line that `build_line` made for the same protocol."""
     if profile.protocol == MODBUS:
-        from drivers.sunspec_meter import modbus_meter  # noqa: PLC0415
+        from drivers.modbus.sunspec_meter import modbus_meter  # noqa: PLC0415
 
         return modbus_meter(cast("ModbusLine", line), unit, profile, name, measurands, ct_ratio, vt_ratio)
-    from drivers.telegrams.lines import telegram_meter  # noqa: PLC0415
+    from drivers.telegrams.protocols import telegram_meter  # noqa: PLC0415
 
     return telegram_meter(cast("StreamLine", line), unit, profile, name, measurands, ct_ratio)
 

@@ -20,7 +20,7 @@ from drivers.line_modes import Rs485, set_low_latency, set_rs485
 from drivers.lookup import Address, Lookup
 from drivers.meter import MeterError, Reason
 from drivers.port_holder import holder_of
-from drivers.profile_model import Parity
+from drivers.profile.model import Parity
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from agent.core.truth.plausibility_events import Place, Places
 from drivers.building import BuiltMeter, HasOrigin
 from drivers.meter import RawBlock
-from drivers.profile_model import Profile
+from drivers.profile.model import Profile
 
 TEXT_MAX = 80
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from agent.core.truth.bounds import Ratings
-from drivers.profile_model import Profile
+from drivers.profile.model import Profile
 
 SINGLE = frozenset({"voltage_l1_n", "current_l1", "power_active_l1"})
 OTHER_PHASES = ("_l2", "_l3", "_l2_n", "_l3_n", "_l2_l3")

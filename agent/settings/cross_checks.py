@@ -11,7 +11,7 @@ from wire import topics
 from wire.errors import WireError
 
 if TYPE_CHECKING:
-    from drivers.profile import CtAppliedBy, Profile
+    from drivers.profile.parse import CtAppliedBy, Profile
 
 PORT_MAX = 65_535
 ONE_BILLING_UNIT_BYTES = 3600
@@ -133,7 +133,7 @@ def _check_address(
 
 
 def _profile(meter: Table, profile_folders: Sequence[Path], report: Report) -> Profile | None:
-    from drivers.profile import ProfileError, find_profile  # noqa: PLC0415 - not needed for a file without meters
+    from drivers.profile.parse import ProfileError, find_profile  # noqa: PLC0415 - not needed for a file without meters
 
     try:
         return find_profile(meter["model"], profile_folders)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from drivers.profile_model import CT_UNITS, Field
+from drivers.profile.model import CT_UNITS, Field
 from drivers.telegrams.telegram import Item, Telegram, TelegramError
 from wire.batch import Quality
 from wire.resolution import INTEGER_MAX, INTEGER_MIN

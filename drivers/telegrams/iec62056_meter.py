@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from drivers.meter import Sample
-from drivers.profile_model import Profile
+from drivers.profile.model import Profile
 from drivers.telegrams.meter import TelegramMeter
 from drivers.telegrams.obis_text import STX, TextFramer, decode_iec62056
 from drivers.telegrams.stream_line import OPEN_TIMEOUT_S, StreamLine

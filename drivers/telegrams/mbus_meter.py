@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from drivers.meter import MeterError, Reason, Sample
-from drivers.profile_model import Profile
+from drivers.profile.model import Profile
 from drivers.telegrams.mbus import ACK, FCB, REQ_UD2, SND_NKE, LongFrame, MbusFramer, long_frame, short_frame
 from drivers.telegrams.mbus_records import decode_mbus
 from drivers.telegrams.meter import TelegramMeter

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
 from drivers.meter import MeterError, Reason, Sample
-from drivers.profile_model import Profile
+from drivers.profile.model import Profile
 from drivers.telegrams.fields import FieldReader
 from drivers.telegrams.stream_line import StreamLine
 from drivers.telegrams.telegram import Telegram, TelegramError

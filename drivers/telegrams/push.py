@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from drivers.meter import MeterError, Sample
-from drivers.profile_model import Profile, SerialDefaults
+from drivers.profile.model import Profile, SerialDefaults
 from drivers.telegrams.meter import TelegramMeter
 from drivers.telegrams.stream_line import OPEN_TIMEOUT_S, StreamLine
 from drivers.telegrams.telegram import Decode, StreamFramer, Telegram, TelegramError, shown

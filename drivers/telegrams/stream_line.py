@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from drivers.meter import MeterError
 from drivers.port import Port, SerialPort, TcpPort, subject_of
-from drivers.profile_model import SerialDefaults
+from drivers.profile.model import SerialDefaults
 from drivers.turns import Turn, Turns
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, suppress
 from typing import TextIO
 
-from drivers.profile import Profile, ProfileError
+from drivers.profile.parse import Profile, ProfileError
 from meter_sim.condition import Condition
 from meter_sim.control import Control, Lines, Unpluggable
 from meter_sim.faults import Dice, parse_faults

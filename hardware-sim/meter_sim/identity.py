@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from drivers.profile_model import DeviceId, Mark, Profile, TextRegister
+from drivers.profile.model import DeviceId, Mark, Profile, TextRegister
 from meter_sim.words import swap_words
 
 READ_DEVICE_ID = 0x0E

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from drivers.profile import Profile, find_profile, shipped_profiles
+from drivers.profile.parse import Profile, find_profile, shipped_profiles
 from meter_sim.faults import DEFAULT_TIME_S, LINE, METER, UNIT_MAX, WIRE
 from meter_sim.scenarios import SCENARIOS
 from meter_sim.telegram_meter import telegram_models

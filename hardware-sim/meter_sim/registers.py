@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from drivers.profile import Profile, Register
+from drivers.profile.parse import Profile, Register
 from meter_sim.condition import is_counter
 from meter_sim.identity import Constant, constants, device_id_body, sunspec_constants, sunspec_header, sunspec_length
 from meter_sim.words import encode, reading

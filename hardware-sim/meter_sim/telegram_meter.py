@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TextIO
 
-from drivers.profile import Profile
+from drivers.profile.parse import Profile
 from meter_sim.condition import Condition
 from meter_sim.faults import LINE, METER, Dice, Fault
 from meter_sim.instrument import Instrument

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 
-from drivers.profile import Profile
-from drivers.profile_model import Field
+from drivers.profile.model import Field
+from drivers.profile.parse import Profile
 from meter_sim.telegrams import aidon, hdlc, kaifa, kamstrup, mbus, mbus_answer, mbus_record, mode_c, mode_d, p1, sml
 
 Values = Mapping[str, float]

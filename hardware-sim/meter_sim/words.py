@@ -1,11 +1,11 @@
-"""Values to words and back, as the profile lays them out; written without `drivers.decode`."""
+"""Values to words and back, as the profile lays them out; written without `drivers.modbus.decode`."""
 
 from __future__ import annotations
 
 import math
 import struct
 
-from drivers.profile import Register
+from drivers.profile.parse import Register
 
 PER_CENT = 100
 

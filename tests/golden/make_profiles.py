@@ -1,7 +1,7 @@
 """Write tests/golden/profiles anew, for profiles that were changed on purpose: PYTHONPATH=. .venv/bin/python FILE.
 
 One file for each Modbus profile: where each value lies and what it is, and examples of registers with their value. The
-examples are packed and multiplied here, without drivers.decode.
+examples are packed and multiplied here, without drivers.modbus.decode.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from drivers.profile import Profile, Register, find_profile, shipped_profiles
+from drivers.profile.parse import Profile, Register, find_profile, shipped_profiles
 
 FOLDER = Path(__file__).with_name("profiles")
 FORMAT = {

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from drivers.decode import decode
-from drivers.plan import Block
-from drivers.profile import Profile, find_profile
+from drivers.modbus.block_plan import Block
+from drivers.modbus.decode import decode
+from drivers.profile.parse import Profile, find_profile
 
 FOLDER = Path(__file__).with_name("profiles")
 

@@ -18,8 +18,8 @@ from agent.core.records import NewEvent, NewReading, NewRecord
 from agent.core.system.watchdog import Watchdog
 from agent.services.progress import MeterProgress
 from agent.tasks.polling import LinePoller, PolledMeter
-from drivers.modbus import ModbusLine
-from drivers.modbus_meter import ModbusMeter
+from drivers.modbus.line import ModbusLine
+from drivers.modbus.meter import ModbusMeter
 from meter_sim.frames import Asked
 
 INTERVAL_MS = 300

@@ -26,9 +26,9 @@ from modbus_peers import (
     works,
 )
 
-from drivers.modbus import ModbusLine
-from drivers.modbus_meter import ModbusMeter
-from drivers.profile import find_profile, parse_profile
+from drivers.modbus.line import ModbusLine
+from drivers.modbus.meter import ModbusMeter
+from drivers.profile.parse import find_profile, parse_profile
 from meter_sim.frames import rtu_frame, tcp_frame
 
 

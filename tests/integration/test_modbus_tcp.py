@@ -27,9 +27,9 @@ from name_server import answer_names
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
-from drivers.modbus import ModbusLine, Request
-from drivers.plan import Block
-from drivers.profile import find_profile, parse_profile
+from drivers.modbus.block_plan import Block
+from drivers.modbus.line import ModbusLine, Request
+from drivers.profile.parse import find_profile, parse_profile
 from meter_sim.frames import tcp_frame
 
 

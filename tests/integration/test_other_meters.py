@@ -22,7 +22,7 @@ import pytest
 from agent.cli.main import main
 from drivers.building import BuiltMeter, build_line, build_meter
 from drivers.meter import MeterError
-from drivers.profile import find_profile, shipped_profiles
+from drivers.profile.parse import find_profile, shipped_profiles
 from drivers.telegrams.stream_line import StreamLine
 from meter_sim.telegrams import aidon, hdlc, kaifa, kamstrup, mbus, mbus_answer, mbus_record, mode_c, mode_d, p1, sml
 
@@ -242,7 +242,7 @@ print(*sorted(name for name in sys.modules if name.startswith(("drivers", "pymod
 TELEGRAMS = {
     "drivers.telegrams.push",
     "drivers.telegrams.telegram",
-    "drivers.telegrams.lines",
+    "drivers.telegrams.protocols",
     "drivers.telegrams.stream_line",
     "drivers.telegrams.fields",
 }
@@ -253,13 +253,13 @@ TELEGRAMS = {
     [
         (
             "eastron-sdm630",
-            {"drivers.modbus", "pymodbus"},
+            {"drivers.modbus.line", "pymodbus"},
             TELEGRAMS | {"drivers.telegrams.obis_text", "drivers.telegrams.sml"},
         ),
         (
             "dsmr-p1",
             TELEGRAMS | {"drivers.telegrams.obis_text"},
-            {"drivers.modbus", "pymodbus", "drivers.telegrams.sml", "drivers.telegrams.mbus"},
+            {"drivers.modbus.line", "pymodbus", "drivers.telegrams.sml", "drivers.telegrams.mbus"},
         ),
         (
             "sml",

@@ -16,12 +16,12 @@ from functools import cache
 import pytest
 from register_table import SUNS_BASES, TABLE, Registers, Row, put, read_table, serving, some_raw, sunspec_device
 
-from drivers.decode import Decoder
 from drivers.meter import MeterError, Sample
-from drivers.modbus import ModbusLine
-from drivers.plan import WireCost, plan_reads
-from drivers.profile import find_profile, shipped_profiles
-from drivers.sunspec_meter import SunSpecMeter, modbus_meter
+from drivers.modbus.block_plan import WireCost, plan_reads
+from drivers.modbus.decode import Decoder
+from drivers.modbus.line import ModbusLine
+from drivers.modbus.sunspec_meter import SunSpecMeter, modbus_meter
+from drivers.profile.parse import find_profile, shipped_profiles
 from wire.batch import Quality
 
 pytestmark = pytest.mark.skipif(not TABLE.exists(), reason="needs ../shared/meters/registers.csv beside the checkout")

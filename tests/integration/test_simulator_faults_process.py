@@ -16,9 +16,9 @@ import pytest
 from simulator_process import Say, simulator
 
 from drivers.meter import MeterError, Sample
-from drivers.modbus import ModbusLine
-from drivers.modbus_meter import ModbusMeter
-from drivers.profile import find_profile
+from drivers.modbus.line import ModbusLine
+from drivers.modbus.meter import ModbusMeter
+from drivers.profile.parse import find_profile
 from meter_sim.frames import rtu_frame
 
 

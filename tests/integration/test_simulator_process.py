@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from drivers.meter import MeterError, Sample
-from drivers.modbus import ModbusLine
-from drivers.modbus_meter import ModbusMeter
-from drivers.plan import WireCost
-from drivers.profile import Profile, find_profile, load_profile, shipped_profiles
-from drivers.sunspec_meter import modbus_meter
+from drivers.modbus.block_plan import WireCost
+from drivers.modbus.line import ModbusLine
+from drivers.modbus.meter import ModbusMeter
+from drivers.modbus.sunspec_meter import modbus_meter
+from drivers.profile.parse import Profile, find_profile, load_profile, shipped_profiles
 from meter_sim.condition import Condition
 from meter_sim.frames import Asked, rtu_frame, take_rtu
 from meter_sim.ports import Pace

@@ -26,9 +26,9 @@ from agent.core.records import NewEvent, NewReading, NewRecord
 from agent.core.system.watchdog import Watchdog
 from agent.services.progress import MeterProgress
 from agent.tasks.polling import LinePoller, PolledMeter
-from drivers.modbus import ModbusLine
-from drivers.modbus_meter import ModbusMeter
-from drivers.profile import find_profile
+from drivers.modbus.line import ModbusLine
+from drivers.modbus.meter import ModbusMeter
+from drivers.profile.parse import find_profile
 
 UNITS = (1, 2, 3, 4)
 SECONDS = 16

@@ -27,9 +27,9 @@ from fault_port import FaultyPort, Meters, Tally, words
 from virtual_time import run_virtual
 
 from drivers.meter import REASONS, MeterError, Sample
-from drivers.modbus import ModbusLine
-from drivers.modbus_meter import ModbusMeter
-from drivers.profile_model import Limits, Profile, Register, Timing
+from drivers.modbus.line import ModbusLine
+from drivers.modbus.meter import ModbusMeter
+from drivers.profile.model import Limits, Profile, Register, Timing
 from meter_sim.faults import DEFAULT_TIME_S, WIRE, Dice, Fault
 from meter_sim.frames import Asked
 from wire.measurand import VOCABULARY

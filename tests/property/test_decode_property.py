@@ -9,9 +9,9 @@ from fractions import Fraction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drivers.decode import FORMATS, converter, decode
-from drivers.plan import Block
-from drivers.profile_model import DATA_TYPES, DataType, Register
+from drivers.modbus.block_plan import Block
+from drivers.modbus.decode import FORMATS, converter, decode
+from drivers.profile.model import DATA_TYPES, DataType, Register
 from meter_sim.registers import encode, reading
 from wire.batch import Quality
 from wire.resolution import INTEGER_MAX, INTEGER_MIN, Resolution

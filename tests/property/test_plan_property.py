@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from drivers.plan import Block, Taught, WireCost, plan_reads
-from drivers.profile_model import DATA_TYPES, WORDS, Limits, Register
+from drivers.modbus.block_plan import Block, Taught, WireCost, plan_reads
+from drivers.profile.model import DATA_TYPES, WORDS, Limits, Register
 from wire.resolution import Resolution
 
 COSTS = st.one_of(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.profile import parse_profile
-from drivers.profile_model import DATA_TYPES, ProfileError, SerialDefaults
-from drivers.profile_write import NewProfile, examples_json, profile_toml
-from drivers.register_csv import COLUMNS, read_csv
+from drivers.profile.model import DATA_TYPES, ProfileError, SerialDefaults
+from drivers.profile.parse import parse_profile
+from drivers.profile.register_csv import COLUMNS, read_csv
+from drivers.profile.write import NewProfile, examples_json, profile_toml
 from wire.measurand import VOCABULARY
 
 NEW = NewProfile("acme-one", "Acme", "One", ("its manual",), SerialDefaults())

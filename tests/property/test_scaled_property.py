@@ -8,9 +8,9 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.decode import Decoder
-from drivers.plan import plan_reads
-from drivers.profile_model import Limits, Register
+from drivers.modbus.block_plan import plan_reads
+from drivers.modbus.decode import Decoder
+from drivers.profile.model import Limits, Register
 from wire.batch import Quality
 from wire.measurand import VOCABULARY
 from wire.resolution import Resolution

@@ -19,10 +19,10 @@ from agent.core.truth.plausibility import MeterTruth
 from agent.services.origins import DriverOrigins
 from agent.services.ratings import ratings
 from drivers.meter import MeterError
-from drivers.modbus import ModbusLine
+from drivers.modbus.line import ModbusLine
+from drivers.modbus.sunspec_meter import modbus_meter
 from drivers.port import Sink
-from drivers.profile import find_profile
-from drivers.sunspec_meter import modbus_meter
+from drivers.profile.parse import find_profile
 from meter_sim.condition import Condition
 from meter_sim.faults import Dice, Fault, parse_faults
 from meter_sim.frames import take_rtu
@@ -34,7 +34,7 @@ from meter_sim.spoil import Piece, RtuWire
 from wire.batch import Quality
 
 SEED = os.environ.get("WATTPOST_SEED", "1")
-INTERVAL_S = 5  # of virtual time, below the 10 s after which drivers.late expects no answer any more
+INTERVAL_S = 5  # of virtual time, below the 10 s after which drivers.modbus.late_answers expects no answer any more
 STALE_S = 10 * 60
 MODELS = [
     "eastron-sdm630", "eastron-sdm120", "schneider-iem3155", "carlo-gavazzi-em24", "abb-b23", "sunspec-203",

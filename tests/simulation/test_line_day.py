@@ -25,9 +25,9 @@ from agent.core.system.watchdog import Watchdog
 from agent.services.progress import MeterProgress
 from agent.tasks.polling import LinePoller, PolledMeter
 from drivers.meter import REASONS, Sample
-from drivers.modbus import ModbusLine
-from drivers.modbus_meter import ModbusMeter
-from drivers.profile import parse_profile
+from drivers.modbus.line import ModbusLine
+from drivers.modbus.meter import ModbusMeter
+from drivers.profile.parse import parse_profile
 from meter_sim.frames import Asked, answer_body, refusal_body, rtu_frame
 from wire.batch import Column, Quality
 

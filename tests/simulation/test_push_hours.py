@@ -18,7 +18,7 @@ from agent.services.progress import MeterProgress
 from agent.tasks.polling import LinePoller, PolledMeter
 from drivers.building import build_line, build_meter
 from drivers.meter import MeterError
-from drivers.profile import find_profile
+from drivers.profile.parse import find_profile
 from drivers.telegrams.push import PushLine
 from meter_sim.telegrams import p1
 

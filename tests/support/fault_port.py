@@ -21,7 +21,7 @@ from meter_sim.spoil import Piece, RtuWire, TcpWire, Wire, spoil
 MIX = 0x9E3779B1
 GATEWAY_TARGET_SILENT = 11
 APART_S = 1e-6  # timers of the same moment run in any order
-OLDEST_S = 9.0  # no answer comes later than this after its request: what drivers.late relies on
+OLDEST_S = 9.0  # no answer comes later than this after its request: what drivers.modbus.late_answers relies on
 
 
 def word(unit: int, function_code: int, address: int, number: int) -> int:

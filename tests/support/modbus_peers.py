@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 import pytest
 
 from drivers.meter import MeterError, Sample
-from drivers.modbus import ModbusLine
-from drivers.modbus_meter import ModbusMeter
-from drivers.profile import Profile, parse_profile
+from drivers.modbus.line import ModbusLine
+from drivers.modbus.meter import ModbusMeter
+from drivers.profile.parse import Profile, parse_profile
 from meter_sim.frames import Asked, rtu_frame, take_rtu, take_tcp, tcp_frame
 
 PROFILE = parse_profile("""

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
-from drivers.modbus import ModbusLine
-from drivers.modbus_meter import ModbusMeter
+from drivers.modbus.line import ModbusLine
+from drivers.modbus.meter import ModbusMeter
 from drivers.port import Sink, open_error
-from drivers.profile import Profile
+from drivers.profile.parse import Profile
 from meter_sim.frames import Asked, take_rtu
 
 Sends = Iterable[tuple[float, bytes]]  # how many seconds after the request which bytes come

@@ -9,9 +9,9 @@ from fractions import Fraction
 
 import pytest
 
-from drivers.decode import Decoder, converter, decode
-from drivers.plan import Block, plan_reads
-from drivers.profile_model import DataType, Limits, Register, WordOrder
+from drivers.modbus.block_plan import Block, plan_reads
+from drivers.modbus.decode import Decoder, converter, decode
+from drivers.profile.model import DataType, Limits, Register, WordOrder
 from wire.batch import Quality
 from wire.resolution import Resolution
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from drivers.profile import parse_profile
+from drivers.profile.parse import parse_profile
 from drivers.telegrams.fields import FieldReader
 from drivers.telegrams.telegram import Item, Telegram, TelegramError
 from wire.batch import Quality

@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from drivers.evidence import device_id_objects
-from drivers.identify import Identified, identify
-from drivers.probe import rtu_frame, understood
-from drivers.profile import load_profile, shipped_profiles
+from drivers.modbus.evidence import device_id_objects
+from drivers.modbus.identify import Identified, identify
+from drivers.modbus.probe import rtu_frame, understood
+from drivers.profile.parse import load_profile, shipped_profiles
 from meter_sim.cli import make_line
 from meter_sim.frames import take_rtu
 from meter_sim.options import parser, wanted_meters

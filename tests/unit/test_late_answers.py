@@ -6,9 +6,9 @@ import pytest
 from scripted_port import Sends, scripted_meter
 from virtual_time import run_virtual
 
-from drivers.late import DECAY, FORGET_S, PATIENCE, LateAnswers
 from drivers.meter import MeterError
-from drivers.profile import parse_profile
+from drivers.modbus.late_answers import DECAY, FORGET_S, PATIENCE, LateAnswers
+from drivers.profile.parse import parse_profile
 from meter_sim.frames import Asked, answer_body, refusal_body, rtu_frame
 
 ONE, TWO, LONGER = (1, 4, 2), (1, 4, 6), (1, 4, 3)

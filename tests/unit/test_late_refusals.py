@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drivers.late import LateAnswers
+from drivers.modbus.late_answers import LateAnswers
 
 LONG, SHORT, OTHER = (7, 3, 4), (7, 3, 2), (8, 3, 2)
 

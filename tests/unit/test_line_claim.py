@@ -8,7 +8,7 @@ import pytest
 from virtual_time import run_virtual
 
 from drivers.meter import MeterError
-from drivers.modbus import ModbusLine
+from drivers.modbus.line import ModbusLine
 
 
 def test_who_comes_as_the_line_goes_to_a_waiting_one_waits_no_longer_than_its_deadline() -> None:

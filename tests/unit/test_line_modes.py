@@ -25,7 +25,7 @@ from drivers.line_modes import (
     set_low_latency,
     set_rs485,
 )
-from drivers.modbus import ModbusLine
+from drivers.modbus.line import ModbusLine
 
 
 class Device:

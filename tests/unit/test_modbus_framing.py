@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from drivers.modbus_framing import RtuFraming, TcpFraming
-from drivers.plan import Block
+from drivers.modbus.block_plan import Block
+from drivers.modbus.framing import RtuFraming, TcpFraming
 from meter_sim.frames import Asked, answer_body, crc16, refusal_body, rtu_frame, take_rtu, take_tcp, tcp_frame
 
 BLOCK = Block(4, 0, 2)

@@ -16,9 +16,9 @@ from scripted_port import ScriptedPort, Sends, scripted_meter
 from virtual_time import run_virtual
 
 from drivers.meter import MeterError
-from drivers.modbus import ModbusLine
-from drivers.modbus_meter import ModbusMeter
-from drivers.profile import Profile, parse_profile
+from drivers.modbus.line import ModbusLine
+from drivers.modbus.meter import ModbusMeter
+from drivers.profile.parse import Profile, parse_profile
 from meter_sim.frames import Asked, answer_body, refusal_body, rtu_frame
 
 HEAD = """

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from drivers.modbus_framing import RTU_OVERHEAD, Answer, RtuFraming
-from drivers.plan import Block
+from drivers.modbus.block_plan import Block
+from drivers.modbus.framing import RTU_OVERHEAD, Answer, RtuFraming
 from meter_sim.frames import crc16, refusal_body, rtu_frame, take_rtu
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "meters" / "telegrams" / "modbus_rtu"

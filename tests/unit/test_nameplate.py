@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from drivers.nameplate import nameplate_text
+from drivers.modbus.nameplate import nameplate_text
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from agent.services.origins import TEXT_MAX, DriverOrigins
 from drivers.meter import Meter, RawBlock, Sample
-from drivers.profile_model import Profile, Register
+from drivers.profile.model import Profile, Register
 from wire.batch import Column
 from wire.resolution import Resolution
 

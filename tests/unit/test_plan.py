@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from drivers.plan import DEFAULT_COST, Block, WireCost, plan_reads
-from drivers.profile import find_profile
-from drivers.profile_model import DataType, Limits, Register
+from drivers.modbus.block_plan import DEFAULT_COST, Block, WireCost, plan_reads
+from drivers.profile.model import DataType, Limits, Register
+from drivers.profile.parse import find_profile
 from wire.resolution import Resolution
 
 TCP = WireCost.tcp()

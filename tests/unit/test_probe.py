@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.probe import Heard, rtu_frame, tcp_answer, tcp_frame, understood
+from drivers.modbus.probe import Heard, rtu_frame, tcp_answer, tcp_frame, understood
 from drivers.telegrams.crc import crc_modbus
 
 REQUEST = rtu_frame(7, b"\x03\x00\x00\x00\x02")

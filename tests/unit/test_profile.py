@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from drivers.decode import Decoder
-from drivers.plan import plan_reads
-from drivers.profile import (
+from drivers.modbus.block_plan import plan_reads
+from drivers.modbus.decode import Decoder
+from drivers.profile.parse import (
     DeviceId,
     Identity,
     Mark,
@@ -23,7 +23,7 @@ from drivers.profile import (
     parse_profile,
     shipped_profiles,
 )
-from drivers.profile_schema import json_schema
+from drivers.profile.schema import json_schema
 from wire.resolution import Resolution
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from drivers.profile import ProfileError, parse_profile
+from drivers.profile.parse import ProfileError, parse_profile
 from wire.resolution import Resolution
 
 GOOD = """

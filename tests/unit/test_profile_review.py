@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from drivers.profile import Profile, find_profile, parse_profile, shipped_profiles
-from drivers.profile_review import are_all_zero, doubts, remarks
+from drivers.profile.parse import Profile, find_profile, parse_profile, shipped_profiles
+from drivers.profile.review import are_all_zero, doubts, remarks
 
 HEAD = """
 model = "acme-one"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from drivers.profile import parse_profile, shipped_profiles
-from drivers.profile_schema import (
+from drivers.profile.parse import parse_profile, shipped_profiles
+from drivers.profile.schema import (
     DefaultsTable,
     DeviceIdTable,
     FallbackTable,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from drivers.profile_model import Limits, Register
-from drivers.read_plan import RETRY_FIRST_S, ReadPlan
+from drivers.modbus.read_plan import RETRY_FIRST_S, ReadPlan
+from drivers.profile.model import Limits, Register
 from wire.resolution import Resolution
 
 REGISTERS = [Register(name, 3, 4 * index, "uint32", Resolution(1, 0)) for index, name in enumerate(("a", "b", "c"))]

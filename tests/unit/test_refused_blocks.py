@@ -13,8 +13,8 @@ from scripted_port import ScriptedPort, Sends, scripted_meter
 from virtual_time import run_virtual
 
 from drivers.meter import MeterError, Sample
-from drivers.modbus_meter import ModbusMeter
-from drivers.profile import Profile, find_profile, parse_profile
+from drivers.modbus.meter import ModbusMeter
+from drivers.profile.parse import Profile, find_profile, parse_profile
 from meter_sim.frames import Asked, answer_body, refusal_body, rtu_frame
 from wire.batch import Quality
 

@@ -6,10 +6,10 @@ from fractions import Fraction
 
 import pytest
 
-from drivers.profile import parse_profile
-from drivers.profile_model import SerialDefaults
-from drivers.profile_write import NewProfile, default_set, examples_json, profile_toml
-from drivers.register_csv import Addresses, TableRead, read_csv
+from drivers.profile.model import SerialDefaults
+from drivers.profile.parse import parse_profile
+from drivers.profile.register_csv import Addresses, TableRead, read_csv
+from drivers.profile.write import NewProfile, default_set, examples_json, profile_toml
 
 HEAD = "measurand,address,type,function,word_order,scale,unit,resolution,not_available\n"
 

@@ -13,9 +13,9 @@ from agent.adapters.system.lending_fifo import LendError
 from agent.cli.scan import run as scan_run
 from agent.cli.scan.run import Found, Line, scan
 from agent.core.metering.scan_plan import ALL_UNITS, COMMON, Setting, Step, expected_ms, serial_steps, tcp_steps
-from drivers.identify import Candidate, Identified
 from drivers.meter import MeterError
-from drivers.probe import Heard
+from drivers.modbus.identify import Candidate, Identified
+from drivers.modbus.probe import Heard
 
 NINE_EVEN = Setting(9600, "E", 1)
 REFUSAL = b"\x83\x02"

@@ -11,7 +11,7 @@ from agent.cli.scan.run import Found
 from agent.cli.scan.write import WriteError, add_to, check, tables
 from agent.core.metering.scan_plan import Setting
 from agent.settings import Bus, load
-from drivers.identify import Candidate, Identified
+from drivers.modbus.identify import Candidate, Identified
 
 NINE = Setting(9600, "N", 1)
 MINIMAL = '# mine\n[box]\nid = "apt-1"\n[uplink]\nendpoint = "broker.example"  # the broker'

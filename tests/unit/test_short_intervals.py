@@ -15,8 +15,8 @@ from agent.core.records import NewEvent, NewReading, NewRecord
 from agent.core.system.watchdog import Watchdog
 from agent.services.progress import MeterProgress
 from agent.tasks.polling import LinePoller, PolledMeter
-from drivers.modbus_meter import ModbusMeter
-from drivers.profile import find_profile
+from drivers.modbus.meter import ModbusMeter
+from drivers.profile.parse import find_profile
 from meter_sim.frames import Asked, answer_body, rtu_frame
 
 

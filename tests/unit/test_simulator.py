@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from drivers.profile import find_profile, shipped_profiles
+from drivers.profile.parse import find_profile, shipped_profiles
 from meter_sim.cli import main
 from meter_sim.frames import Asked, rtu_frame
 from meter_sim.household import Household, RecordedLoad

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from agent.cli.profile.source import Finding, Source
     from agent.cli.profile.trial import Trial
-    from drivers.profile_model import Profile
+    from drivers.profile.model import Profile
 
 SOMETHING_TO_LOOK_AT = 1
 UNIT_MAX = 255  # beyond 247 over TCP alone, as 0
@@ -104,7 +104,7 @@ def command(
 
 def _source(given: str, config: Path) -> Source:
     from agent.cli.profile.source import locate, read_source  # noqa: PLC0415 - keeps `--help` fast
-    from drivers.profile_model import ProfileError  # noqa: PLC0415
+    from drivers.profile.model import ProfileError  # noqa: PLC0415
 
     try:
         return read_source(locate(given, config.parent / "profiles"))
@@ -133,7 +133,7 @@ def _list_models(config: Path, *, as_json: bool) -> None:
 
 def _remarks(profile: Profile, source: Source) -> list[Finding]:
     from agent.cli.profile.source import Finding  # noqa: PLC0415 - keeps `--help` fast
-    from drivers.profile_review import remarks  # noqa: PLC0415
+    from drivers.profile.review import remarks  # noqa: PLC0415
 
     return [
         Finding(each.path, source.line(each.path), each.problem, each.advice, each.is_hint) for each in remarks(profile)

@@ -16,8 +16,8 @@ from agent.cli.shared.texts import cause_of, count
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from drivers.profile_model import Register
-    from drivers.register_csv import TableRead
+    from drivers.profile.model import Register
+    from drivers.profile.register_csv import TableRead
 
 MODEL = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 STOPBITS: dict[str, Literal[1, 2]] = {"1": 1, "2": 2}
@@ -87,8 +87,8 @@ def command(
     if not MODEL.fullmatch(name):
         raise click.UsageError(f"--model {name!r}: small letters, digits and dashes, such as acme-one")
     registers = _read(table, addresses, function)
-    from drivers.profile_model import SerialDefaults  # noqa: PLC0415 - keeps `--help` fast
-    from drivers.profile_write import NewProfile, examples_json, profile_toml  # noqa: PLC0415
+    from drivers.profile.model import SerialDefaults  # noqa: PLC0415 - keeps `--help` fast
+    from drivers.profile.write import NewProfile, examples_json, profile_toml  # noqa: PLC0415
 
     serial = SerialDefaults(baudrate, parity, STOPBITS[stopbits], unit)
     said = sources or (f"{table.name}: say which manual, which edition, which page",)
@@ -100,7 +100,7 @@ def command(
 
 
 def _read(table: Path, addresses: Literal["wire", "one", "modicon"], function: str | None) -> Sequence[Register]:
-    from drivers.register_csv import read_csv  # noqa: PLC0415 - keeps `--help` fast
+    from drivers.profile.register_csv import read_csv  # noqa: PLC0415 - keeps `--help` fast
 
     try:
         text = table.read_text(encoding="utf-8-sig")
@@ -124,8 +124,8 @@ def _refuse(table: Path, found: TableRead) -> None:
 
 def _check(text: str) -> None:
     """Registers that are right one by one may still lie inside each other."""
-    from drivers.profile import parse_profile  # noqa: PLC0415 - keeps `--help` fast
-    from drivers.profile_model import ProfileError  # noqa: PLC0415
+    from drivers.profile.model import ProfileError  # noqa: PLC0415
+    from drivers.profile.parse import parse_profile  # noqa: PLC0415 - keeps `--help` fast
 
     try:
         parse_profile(text)

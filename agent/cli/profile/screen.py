@@ -11,8 +11,8 @@ from agent.cli.profile.source import Finding, Source
 from agent.cli.profile.trial import GOOD, Trial
 from agent.cli.shared.terminal import listing, show
 from agent.cli.shared.texts import count, unit_of
-from drivers.plan import WireCost, plan_reads
-from drivers.profile_model import Field, Profile, Register
+from drivers.modbus.block_plan import WireCost, plan_reads
+from drivers.profile.model import Field, Profile, Register
 
 MARKS = {True: "yes", False: ""}
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from agent.settings.key_positions import line_of, scan
-from drivers.decode import decode
-from drivers.plan import Block
-from drivers.profile import find_profile, parse_profile, shipped_profiles
-from drivers.profile_model import Mistake, Profile, ProfileError, Register
+from drivers.modbus.block_plan import Block
+from drivers.modbus.decode import decode
+from drivers.profile.model import Mistake, Profile, ProfileError, Register
+from drivers.profile.parse import find_profile, parse_profile, shipped_profiles
 
 EXAMPLES_SUFFIX = ".test.json"
 NOT_TOML = re.compile(r"at line (\d+), column \d+")

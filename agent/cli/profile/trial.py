@@ -15,8 +15,8 @@ from agent.cli.shared.terminal import waiting
 from agent.cli.shared.texts import count
 from drivers.building import BuiltMeter, build_meter
 from drivers.meter import MeterError
-from drivers.profile_model import Identity, Profile, TextRegister, TextType
-from drivers.profile_review import are_all_zero, doubts
+from drivers.profile.model import Identity, Profile, TextRegister, TextType
+from drivers.profile.review import are_all_zero, doubts
 from wire.document import flag_names
 
 GOOD = "good"

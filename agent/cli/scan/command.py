@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from agent.cli.scan.run import Found, Line
     from agent.core.metering.scan_plan import Setting
-    from drivers.profile_model import Profile
+    from drivers.profile.model import Profile
 
 BY_ID = Path("/dev/serial/by-id")
 TCP = "tcp://"
@@ -189,7 +189,7 @@ def _writing() -> Iterator[None]:
 
 def _profiles(config: Path) -> list[Profile]:
     """All that are known; one with mistakes is left out and named."""
-    from drivers.profile import ProfileError, load_profile, shipped_profiles  # noqa: PLC0415
+    from drivers.profile.parse import ProfileError, load_profile, shipped_profiles  # noqa: PLC0415
 
     paths = dict(shipped_profiles())
     with suppress(OSError):

@@ -8,9 +8,9 @@ from contextlib import suppress
 
 from agent.core.metering.scan_plan import Setting
 from drivers.building import BuiltMeter, build_line, build_meter
-from drivers.identify import Candidate, Identified
 from drivers.meter import MeterError, Sample
-from drivers.profile_model import Profile
+from drivers.modbus.identify import Candidate, Identified
+from drivers.profile.model import Profile
 from drivers.telegrams.push import PushLine
 
 RECOGNISED = 0.9

@@ -12,10 +12,10 @@ from typing import Protocol
 from agent.adapters.system.lending_fifo import Lender, LendError, find_lender
 from agent.cli.scan.listen import recognise, setting_of, talkers
 from agent.core.metering.scan_plan import Setting, Step, again, expected_ms, narrowed, promoted
-from drivers.identify import Identified, identify
 from drivers.meter import MeterError
-from drivers.probe import Heard, SerialProbe, TcpProbe
-from drivers.profile_model import Profile
+from drivers.modbus.identify import Identified, identify
+from drivers.modbus.probe import Heard, SerialProbe, TcpProbe
+from drivers.profile.model import Profile
 
 PRESENCE = b"\x03\x00\x00\x00\x02"  # every meter knows function 3; a refusal is as good as registers
 IDENTIFY_WAIT_MS = 600

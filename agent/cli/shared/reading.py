@@ -13,7 +13,7 @@ from agent.cli.shared.judging import Judges
 from agent.cli.status.view import running_pid
 from drivers.building import BuiltMeter, HasOrigin
 from drivers.meter import MeterError, RawBlock, Sample
-from drivers.profile_model import Register
+from drivers.profile.model import Register
 from wire.document import flag_names
 from wire.measurand import BY_NAME
 from wire.utc import format_utc

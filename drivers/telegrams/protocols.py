@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from drivers.profile_model import Profile, SerialDefaults
+from drivers.profile.model import Profile, SerialDefaults
 from drivers.telegrams.push import PushLine, PushMeter
 from drivers.telegrams.stream_line import StreamLine
 from drivers.telegrams.telegram import Decode, StreamFramer

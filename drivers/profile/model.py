@@ -41,7 +41,7 @@ class Register:
     not_available: tuple[int, ...] = ()  # raw codes as unsigned numbers; NaN always is one
     rollover: Fraction | None = None  # of a counter: the value, in the vocabulary's unit, at which it is 0 again
     scale_register: int | None = None  # where an int16 lies whose power of ten multiplies too (SunSpec's sunssf)
-    encoding: Encoding = "plain"  # how a power factor hides its meaning, see drivers.decode
+    encoding: Encoding = "plain"  # how a power factor hides its meaning, see drivers.modbus.decode
     relative: bool = False  # `address` and `scale_register` count from the header of a SunSpec model
 
     @property

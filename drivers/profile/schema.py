@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-from drivers.profile_model import (
+from drivers.profile.model import (
     REGISTERS_MAX,
     CtAppliedBy,
     DataType,

@@ -9,7 +9,7 @@ from msgspec import Struct
 from pymodbus.framer import FramerRTU, FramerSocket
 from pymodbus.pdu import DecodePDU
 
-from drivers.plan import Block
+from drivers.modbus.block_plan import Block
 
 TRANSACTION_MAX = 0xFFFF
 RTU_OVERHEAD = 5  # unit, function, byte count, CRC

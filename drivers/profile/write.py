@@ -11,7 +11,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from drivers.profile_model import Register, SerialDefaults
+from drivers.profile.model import Register, SerialDefaults
 
 FORMAT = {
     "uint16": "H", "int16": "h", "uint32": "I", "int32": "i", "uint64": "Q", "int64": "q", "float32": "f",

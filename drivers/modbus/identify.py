@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from drivers.evidence import DEVICE_ID_REQUEST, LINE_TO_LINE, Ask, Registers, device_id_objects, judge
-from drivers.nameplate import nameplate_text
-from drivers.plan import Block
-from drivers.profile_model import DeviceId, Mark, Profile, Register, SunSpec
-from drivers.sunspec import Found, NotFoundError, common_block, nameplate, placed, search
+from drivers.modbus.block_plan import Block
+from drivers.modbus.evidence import DEVICE_ID_REQUEST, LINE_TO_LINE, Ask, Registers, device_id_objects, judge
+from drivers.modbus.nameplate import nameplate_text
+from drivers.modbus.sunspec import Found, NotFoundError, common_block, nameplate, placed, search
+from drivers.profile.model import DeviceId, Mark, Profile, Register, SunSpec
 
 DISTINGUISHING_MAX = 8
 CANDIDATES_MAX = 4

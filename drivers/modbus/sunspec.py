@@ -10,9 +10,9 @@ import struct
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 
-from drivers.nameplate import nameplate_text
-from drivers.plan import Block
-from drivers.profile_model import ADDRESS_MAX, Identity, Profile, Register, SunSpec
+from drivers.modbus.block_plan import Block
+from drivers.modbus.nameplate import nameplate_text
+from drivers.profile.model import ADDRESS_MAX, Identity, Profile, Register, SunSpec
 
 SUNS = b"SunS"
 FUNCTION_CODE = 3

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from drivers.plan import UNTAUGHT, Block, Taught, WireCost, plan_reads
-from drivers.profile_model import ADDRESS_MAX, REGISTERS_MAX, Limits, Register, scale_registers
+from drivers.modbus.block_plan import UNTAUGHT, Block, Taught, WireCost, plan_reads
+from drivers.profile.model import ADDRESS_MAX, REGISTERS_MAX, Limits, Register, scale_registers
 
 RETRY_FIRST_S = 60.0
 RETRY_GROWTH = 4

@@ -1,8 +1,8 @@
 """A line as `wattpost scan` uses it: any request to any unit, an answer or what was heard instead, and no second try.
 
-Other than `drivers.modbus` it waits for the first byte only as long as it is told, understands answers of other units
+Other than `drivers.modbus.line` it waits for the first byte only as long as it is told, understands answers of other units
 than the one just asked (late ones), and can change the settings of its line. It sends what it is given: reading
-functions only, see `drivers.identify`.
+functions only, see `drivers.modbus.identify`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol
 
 from drivers.meter import MeterError
 from drivers.port import SerialPort, TcpPort
-from drivers.profile_model import Parity
+from drivers.profile.model import Parity
 from drivers.telegrams.crc import crc_modbus
 
 REQUEST_CHARACTERS = 8

@@ -15,8 +15,8 @@ from decimal import Decimal
 from fractions import Fraction
 from functools import partial
 
-from drivers.plan import Block
-from drivers.profile_model import DataType, Register, scale_registers
+from drivers.modbus.block_plan import Block
+from drivers.profile.model import DataType, Register, scale_registers
 from wire.batch import Quality
 from wire.resolution import INTEGER_MAX, INTEGER_MIN
 

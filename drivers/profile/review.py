@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import inf, sqrt
 
-from drivers.profile_model import Profile, Register
+from drivers.profile.model import Profile, Register
 from wire.measurand import BY_NAME
 
 TOTALS = ("energy_active_import_total", "energy_active_sum_total", "volume_total", "energy_heat_total")

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
 
-from drivers.profile_model import Field, Mistake, Protocol
-from drivers.profile_schema import FieldTable
+from drivers.profile.model import Field, Mistake, Protocol
+from drivers.profile.schema import FieldTable
 from wire.errors import WireError
 from wire.measurand import BY_NAME
 from wire.resolution import Resolution

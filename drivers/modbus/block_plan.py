@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from drivers.profile_model import Limits, Register, scale_registers
+from drivers.profile.model import Limits, Register, scale_registers
 
 CHARACTERS_BESIDE_DATA = 13  # request 8, answer 5
 CHARACTERS_PER_REGISTER = 2

@@ -11,8 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
-from drivers.profile_fields import fields_of
-from drivers.profile_model import (
+from drivers.profile.fields import fields_of
+from drivers.profile.model import (
     ADDRESS_MAX,
     WORDS,
     CtAppliedBy,
@@ -36,7 +36,7 @@ from drivers.profile_model import (
     WordOrder,
     scale_registers,
 )
-from drivers.profile_schema import (
+from drivers.profile.schema import (
     DefaultsTable,
     IdentityTable,
     LimitsTable,

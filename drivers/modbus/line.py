@@ -11,13 +11,13 @@ import asyncio
 from dataclasses import dataclass
 from math import inf
 
-from drivers.late import FORGET_S, LateAnswers, Shape
 from drivers.line_modes import Rs485
 from drivers.meter import MeterError, Reason
-from drivers.modbus_framing import Answer, Framing, RtuFraming, TcpFraming, rtu_end
-from drivers.plan import Block, WireCost
+from drivers.modbus.block_plan import Block, WireCost
+from drivers.modbus.framing import Answer, Framing, RtuFraming, TcpFraming, rtu_end
+from drivers.modbus.late_answers import FORGET_S, LateAnswers, Shape
 from drivers.port import Port, SerialPort, TcpPort, subject_of
-from drivers.profile_model import Parity
+from drivers.profile.model import Parity
 from drivers.prompt import Prompt
 from drivers.turns import Turn, Turns
 

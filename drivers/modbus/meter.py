@@ -10,13 +10,13 @@ from math import inf
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 from tenacity.stop import stop_base
 
-from drivers.decode import NOT_AVAILABLE, Decoder
 from drivers.meter import MeterError, Notice, RawBlock, Sample
-from drivers.modbus import EXCEPTIONS, ModbusLine, ModbusRefusalError, Request
-from drivers.nameplate import nameplate_text
-from drivers.plan import Block, WireCost
-from drivers.profile_model import Profile, Register
-from drivers.read_plan import RETRY_FIRST_S, RETRY_GROWTH, RETRY_MAX_S, LeftOut, ReadPlan
+from drivers.modbus.block_plan import Block, WireCost
+from drivers.modbus.decode import NOT_AVAILABLE, Decoder
+from drivers.modbus.line import EXCEPTIONS, ModbusLine, ModbusRefusalError, Request
+from drivers.modbus.nameplate import nameplate_text
+from drivers.modbus.read_plan import RETRY_FIRST_S, RETRY_GROWTH, RETRY_MAX_S, LeftOut, ReadPlan
+from drivers.profile.model import Profile, Register
 from wire.batch import Column
 
 READ_MAX_MS = 5000

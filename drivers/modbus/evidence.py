@@ -1,4 +1,4 @@
-"""What a meter's registers say, and whether a meter may say so: the evidence that `drivers.identify` weighs."""
+"""What a meter's registers say, and whether a meter may say so: the evidence that `drivers.modbus.identify` weighs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Literal
 
-from drivers.decode import decode
-from drivers.plan import Block, plan_reads
-from drivers.profile_model import Limits, Profile, Register
+from drivers.modbus.block_plan import Block, plan_reads
+from drivers.modbus.decode import decode
+from drivers.profile.model import Limits, Profile, Register
 
 Ask = Callable[[bytes], Awaitable[bytes | None]]
 Verdict = Literal["good", "nothing", "wrong", "refused"]

@@ -14,9 +14,9 @@ from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Literal, Protocol, TypeVar, get_args
 
-from drivers.profile_model import ADDRESS_MAX, DATA_TYPES, WORDS, DataType, Register, WordOrder
-from drivers.profile_review import usual_step
-from drivers.profile_schema import did_you_mean
+from drivers.profile.model import ADDRESS_MAX, DATA_TYPES, WORDS, DataType, Register, WordOrder
+from drivers.profile.review import usual_step
+from drivers.profile.schema import did_you_mean
 from wire.errors import WireError
 from wire.measurand import BY_NAME, Measurand
 from wire.resolution import Resolution

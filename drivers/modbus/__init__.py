@@ -1,0 +1,1 @@
+"""Modbus RTU and TCP: frames, lines, meters, block reads, identification."""

@@ -1,0 +1,1 @@
+"""The format of a meter profile: parsed, checked, reviewed, written."""
