@@ -12,19 +12,19 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, s
 from typing import TextIO
 
 from drivers.profile.parse import Profile, ProfileError
-from meter_sim.condition import Condition
 from meter_sim.control import Control, Lines, Unpluggable
-from meter_sim.faults import Dice, parse_faults
-from meter_sim.gateway import serve_tcp
-from meter_sim.household import Load, RecordedLoad
-from meter_sim.instrument import Instrument
-from meter_sim.line import Line, SimulatedMeter
+from meter_sim.faults.condition import Condition
+from meter_sim.faults.schedule import Dice, parse_faults
+from meter_sim.modbus.gateway import serve_tcp
+from meter_sim.modbus.line import Line, SimulatedMeter
+from meter_sim.modbus.registers import RegisterMap
 from meter_sim.options import SERIAL_UNITS, TCP_UNITS, Wanted, answer_delays, check, parser, wanted_meters
 from meter_sim.ports import Pace, serve_pty
-from meter_sim.registers import RegisterMap
-from meter_sim.scenarios import SCENARIOS
-from meter_sim.telegram_meter import TelegramLine, TelegramMeter, interval_of
-from meter_sim.telegram_ports import TelegramPort, serve_telegrams
+from meter_sim.telegrams.telegram_meter import TelegramLine, TelegramMeter, interval_of
+from meter_sim.telegrams.telegram_ports import TelegramPort, serve_telegrams
+from meter_sim.world.household import Load, RecordedLoad
+from meter_sim.world.instrument import Instrument
+from meter_sim.world.scenarios import SCENARIOS
 
 USAGE_ERROR = 64
 CANNOT_SERVE = 69

@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from meter_sim.faults import DEFAULT_TIME_S, METER, Fault, parse_faults, parse_time_s
-from meter_sim.line import Line
-from meter_sim.telegram_meter import TelegramLine
+from meter_sim.faults.schedule import DEFAULT_TIME_S, METER, Fault, parse_faults, parse_time_s
+from meter_sim.modbus.line import Line
+from meter_sim.telegrams.telegram_meter import TelegramLine
 
 HELP = (
     "fault ENTRY[, ENTRY ...] | fault off | faults | unplug [TIME] | stuck UNIT [TIME] | zeros UNIT [TIME] | "

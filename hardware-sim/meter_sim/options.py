@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drivers.profile.parse import Profile, find_profile, shipped_profiles
-from meter_sim.faults import DEFAULT_TIME_S, LINE, METER, UNIT_MAX, WIRE
-from meter_sim.scenarios import SCENARIOS
-from meter_sim.telegram_meter import telegram_models
+from meter_sim.faults.schedule import DEFAULT_TIME_S, LINE, METER, UNIT_MAX, WIRE
+from meter_sim.telegrams.telegram_meter import telegram_models
+from meter_sim.world.scenarios import SCENARIOS
 
 LEAST, MOST = 0.001, 86_400  # of seconds between new values, and of how much faster time passes
 DELAY_MAX_MS = 60_000

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from meter_sim.frames import Asked, take_rtu
-from meter_sim.line import Line, Outcome
-from meter_sim.spoil import Piece, RtuWire
+from meter_sim.faults.spoil import Piece, RtuWire
+from meter_sim.modbus.frames import Asked, take_rtu
+from meter_sim.modbus.line import Line, Outcome
 
 SILENCE_CHARACTERS = 3.5
 FRAME_GAP_S = 0.02  # without pacing: bytes of one request come closer together than this

@@ -8,7 +8,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from meter_sim.telegrams import aidon, hdlc, kaifa, kamstrup, mbus, mbus_answer, mbus_record, mode_c, mode_d, p1, sml
+from meter_sim.telegrams.encoders import (
+    aidon,
+    hdlc,
+    kaifa,
+    kamstrup,
+    mbus,
+    mbus_answer,
+    mbus_record,
+    mode_c,
+    mode_d,
+    p1,
+    sml,
+)
 
 FOLDER = Path(__file__).with_name("telegrams")
 Values = dict[str, str | None]

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from foreign_cloud import ForeignCloud
 from modbus_peers import scripted_server
 
-from meter_sim.frames import Asked, tcp_frame
+from meter_sim.modbus.frames import Asked, tcp_frame
 
 Make = Callable[..., AgentProcess]
 

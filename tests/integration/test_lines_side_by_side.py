@@ -20,7 +20,7 @@ from agent.services.progress import MeterProgress
 from agent.tasks.polling import LinePoller, PolledMeter
 from drivers.modbus.line import ModbusLine
 from drivers.modbus.meter import ModbusMeter
-from meter_sim.frames import Asked
+from meter_sim.modbus.frames import Asked
 
 INTERVAL_MS = 300
 

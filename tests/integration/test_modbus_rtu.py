@@ -29,7 +29,7 @@ from modbus_peers import (
 from drivers.modbus.line import ModbusLine
 from drivers.modbus.meter import ModbusMeter
 from drivers.profile.parse import find_profile, parse_profile
-from meter_sim.frames import rtu_frame, tcp_frame
+from meter_sim.modbus.frames import rtu_frame, tcp_frame
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 from drivers.modbus.block_plan import Block
 from drivers.modbus.line import ModbusLine, Request
 from drivers.profile.parse import find_profile, parse_profile
-from meter_sim.frames import tcp_frame
+from meter_sim.modbus.frames import tcp_frame
 
 
 @pytest.mark.parametrize(

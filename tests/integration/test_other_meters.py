@@ -24,7 +24,19 @@ from drivers.building import BuiltMeter, build_line, build_meter
 from drivers.meter import MeterError
 from drivers.profile.parse import find_profile, shipped_profiles
 from drivers.telegrams.stream_line import StreamLine
-from meter_sim.telegrams import aidon, hdlc, kaifa, kamstrup, mbus, mbus_answer, mbus_record, mode_c, mode_d, p1, sml
+from meter_sim.telegrams.encoders import (
+    aidon,
+    hdlc,
+    kaifa,
+    kamstrup,
+    mbus,
+    mbus_answer,
+    mbus_record,
+    mode_c,
+    mode_d,
+    p1,
+    sml,
+)
 
 Say = Callable[[bytes], list[bytes]]
 SERVER = bytes.fromhex("0a01454d480000a1b2c3")

@@ -19,7 +19,7 @@ from drivers.meter import MeterError, Sample
 from drivers.modbus.line import ModbusLine
 from drivers.modbus.meter import ModbusMeter
 from drivers.profile.parse import find_profile
-from meter_sim.frames import rtu_frame
+from meter_sim.modbus.frames import rtu_frame
 
 
 def served(path: Path) -> list[dict[str, Any]]:

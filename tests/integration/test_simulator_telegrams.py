@@ -16,8 +16,8 @@ import pytest
 from drivers.building import BuiltMeter, build_line, build_meter
 from drivers.meter import MeterError, Sample
 from drivers.profile.parse import find_profile, load_profile, shipped_profiles
-from meter_sim.condition import Condition
-from meter_sim.telegram_meter import telegram_models
+from meter_sim.faults.condition import Condition
+from meter_sim.telegrams.telegram_meter import telegram_models
 from wire.batch import Quality
 
 MODELS = telegram_models()

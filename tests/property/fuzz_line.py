@@ -30,8 +30,8 @@ from drivers.meter import REASONS, MeterError, Sample
 from drivers.modbus.line import ModbusLine
 from drivers.modbus.meter import ModbusMeter
 from drivers.profile.model import Limits, Profile, Register, Timing
-from meter_sim.faults import DEFAULT_TIME_S, WIRE, Dice, Fault
-from meter_sim.frames import Asked
+from meter_sim.faults.schedule import DEFAULT_TIME_S, WIRE, Dice, Fault
+from meter_sim.modbus.frames import Asked
 from wire.measurand import VOCABULARY
 from wire.resolution import Resolution
 

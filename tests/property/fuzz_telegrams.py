@@ -31,13 +31,13 @@ from drivers.telegrams.mbus_records import decode_mbus
 from drivers.telegrams.obis_text import TextFramer, decode_iec62056, decode_p1
 from drivers.telegrams.sml import SmlFramer, decode_sml
 from drivers.telegrams.telegram import TELEGRAM_REASONS, Decode, StreamFramer, Telegram, TelegramError
-from meter_sim.faults import DEFAULT_TIME_S, Fault
-from meter_sim.household import Household
-from meter_sim.instrument import Instrument
-from meter_sim.scenarios import Solar
-from meter_sim.telegram_meter import CHECKED, spoil_telegram
-from meter_sim.telegrams import mode_c
-from meter_sim.tellers import MBUS_RECORDS, TELLERS, Numbers, tell_mbus
+from meter_sim.faults.schedule import DEFAULT_TIME_S, Fault
+from meter_sim.telegrams.encoders import mode_c
+from meter_sim.telegrams.telegram_meter import CHECKED, spoil_telegram
+from meter_sim.telegrams.tellers import MBUS_RECORDS, TELLERS, Numbers, tell_mbus
+from meter_sim.world.household import Household
+from meter_sim.world.instrument import Instrument
+from meter_sim.world.scenarios import Solar
 
 SPOILED, CLEAN = 20, 3
 WILD_SHARE = 0.25

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from drivers.modbus.block_plan import Block
 from drivers.modbus.decode import FORMATS, converter, decode
 from drivers.profile.model import DATA_TYPES, DataType, Register
-from meter_sim.registers import encode, reading
+from meter_sim.modbus.registers import encode, reading
 from wire.batch import Quality
 from wire.resolution import INTEGER_MAX, INTEGER_MIN, Resolution
 

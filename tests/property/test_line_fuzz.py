@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from meter_sim.faults import WIRE
+from meter_sim.faults.schedule import WIRE
 
 SCRIPT = Path(__file__).with_name("fuzz_line.py")
 

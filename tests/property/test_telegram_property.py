@@ -16,7 +16,7 @@ from drivers.telegrams.mbus_records import decode_mbus
 from drivers.telegrams.obis_text import TextFramer, decode_iec62056, decode_p1
 from drivers.telegrams.sml import SmlFramer, decode_sml
 from drivers.telegrams.telegram import Decode, StreamFramer, Telegram, TelegramError
-from meter_sim.telegrams import aidon, hdlc, kaifa, kamstrup, mbus, mbus_answer, mbus_record, mode_c, p1, sml
+from meter_sim.telegrams.encoders import aidon, hdlc, kaifa, kamstrup, mbus, mbus_answer, mbus_record, mode_c, p1, sml
 
 SERVER = bytes.fromhex("0a01454d480000a1b2c3")
 RECORDS = mbus_record("04", "03", 1364, 4) + mbus_record("02", "FD48", 2301, 2)

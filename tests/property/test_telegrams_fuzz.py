@@ -13,7 +13,7 @@ from drivers.building import build_line, build_meter
 from drivers.profile.parse import find_profile
 from drivers.telegrams.hdlc import HdlcFramer
 from drivers.telegrams.push import PushLine
-from meter_sim.telegrams import aidon, hdlc
+from meter_sim.telegrams.encoders import aidon, hdlc
 
 SCRIPT = Path(__file__).with_name("fuzz_telegrams.py")
 

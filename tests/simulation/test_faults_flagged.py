@@ -23,14 +23,14 @@ from drivers.modbus.line import ModbusLine
 from drivers.modbus.sunspec_meter import modbus_meter
 from drivers.port import Sink
 from drivers.profile.parse import find_profile
-from meter_sim.condition import Condition
-from meter_sim.faults import Dice, Fault, parse_faults
-from meter_sim.frames import take_rtu
-from meter_sim.household import Household
-from meter_sim.instrument import Instrument
-from meter_sim.line import Line, SimulatedMeter
-from meter_sim.registers import RegisterMap
-from meter_sim.spoil import Piece, RtuWire
+from meter_sim.faults.condition import Condition
+from meter_sim.faults.schedule import Dice, Fault, parse_faults
+from meter_sim.faults.spoil import Piece, RtuWire
+from meter_sim.modbus.frames import take_rtu
+from meter_sim.modbus.line import Line, SimulatedMeter
+from meter_sim.modbus.registers import RegisterMap
+from meter_sim.world.household import Household
+from meter_sim.world.instrument import Instrument
 from wire.batch import Quality
 
 SEED = os.environ.get("WATTPOST_SEED", "1")

@@ -28,7 +28,7 @@ from drivers.meter import REASONS, Sample
 from drivers.modbus.line import ModbusLine
 from drivers.modbus.meter import ModbusMeter
 from drivers.profile.parse import parse_profile
-from meter_sim.frames import Asked, answer_body, refusal_body, rtu_frame
+from meter_sim.modbus.frames import Asked, answer_body, refusal_body, rtu_frame
 from wire.batch import Column, Quality
 
 LONG = "SIM_LONG" in os.environ

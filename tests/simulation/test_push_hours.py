@@ -20,7 +20,7 @@ from drivers.building import build_line, build_meter
 from drivers.meter import MeterError
 from drivers.profile.parse import find_profile
 from drivers.telegrams.push import PushLine
-from meter_sim.telegrams import p1
+from meter_sim.telegrams.encoders import p1
 
 HOURS = 6
 INTERVAL_MS = 10_000

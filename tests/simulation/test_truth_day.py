@@ -13,9 +13,9 @@ from agent.core.truth.plausibility import MeterTruth
 from agent.services.ratings import ratings
 from drivers.meter import Sample
 from drivers.profile.parse import load_profile, shipped_profiles
-from meter_sim.household import Load, RecordedLoad
-from meter_sim.instrument import Instrument
-from meter_sim.scenarios import SCENARIOS
+from meter_sim.world.household import Load, RecordedLoad
+from meter_sim.world.instrument import Instrument
+from meter_sim.world.scenarios import SCENARIOS
 from wire.batch import Column
 
 SHARED = Path(__file__).parents[2].parent / "shared/meters/load"

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 from drivers.meter import MeterError
 from drivers.port import Sink
-from meter_sim.faults import Dice, Fault
-from meter_sim.frames import Asked, answer_body, refusal_body, take_rtu, take_tcp
-from meter_sim.spoil import Piece, RtuWire, TcpWire, Wire, spoil
+from meter_sim.faults.schedule import Dice, Fault
+from meter_sim.faults.spoil import Piece, RtuWire, TcpWire, Wire, spoil
+from meter_sim.modbus.frames import Asked, answer_body, refusal_body, take_rtu, take_tcp
 
 MIX = 0x9E3779B1
 GATEWAY_TARGET_SILENT = 11

@@ -14,7 +14,7 @@ from drivers.meter import MeterError, Sample
 from drivers.modbus.line import ModbusLine
 from drivers.modbus.meter import ModbusMeter
 from drivers.profile.parse import Profile, parse_profile
-from meter_sim.frames import Asked, rtu_frame, take_rtu, take_tcp, tcp_frame
+from meter_sim.modbus.frames import Asked, rtu_frame, take_rtu, take_tcp, tcp_frame
 
 PROFILE = parse_profile("""
 model = "test-meter"

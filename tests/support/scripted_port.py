@@ -10,7 +10,7 @@ from drivers.modbus.line import ModbusLine
 from drivers.modbus.meter import ModbusMeter
 from drivers.port import Sink, open_error
 from drivers.profile.parse import Profile
-from meter_sim.frames import Asked, take_rtu
+from meter_sim.modbus.frames import Asked, take_rtu
 
 Sends = Iterable[tuple[float, bytes]]  # how many seconds after the request which bytes come
 Script = Callable[[Asked], Sends]

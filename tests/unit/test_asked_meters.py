@@ -15,7 +15,7 @@ from drivers.profile.parse import find_profile
 from drivers.telegrams.iec62056_meter import Iec62056Meter
 from drivers.telegrams.mbus_meter import MbusMeter
 from drivers.telegrams.stream_line import StreamLine
-from meter_sim.telegrams import mbus, mbus_answer, mbus_record, mode_c
+from meter_sim.telegrams.encoders import mbus, mbus_answer, mbus_record, mode_c
 
 READOUT = mode_c(["C.1.0(13647123)", "1.8.0(061561.289*kWh)", "2.8.0(000010.490*kWh)"], "LGZ4ZMF100AC.M26")
 SIGN_ON, AT_4800, AT_300 = b"/?!\r\n", b"\x06040\r\n", b"\x06000\r\n"

@@ -12,9 +12,9 @@ from drivers.modbus.identify import Identified, identify
 from drivers.modbus.probe import rtu_frame, understood
 from drivers.profile.parse import load_profile, shipped_profiles
 from meter_sim.cli import make_line
-from meter_sim.frames import take_rtu
+from meter_sim.faults.spoil import RtuWire
+from meter_sim.modbus.frames import take_rtu
 from meter_sim.options import parser, wanted_meters
-from meter_sim.spoil import RtuWire
 
 PROFILES = [load_profile(path) for path in shipped_profiles().values()]
 MODBUS = [profile.model for profile in PROFILES if profile.protocol == "modbus"]

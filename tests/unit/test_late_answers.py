@@ -9,7 +9,7 @@ from virtual_time import run_virtual
 from drivers.meter import MeterError
 from drivers.modbus.late_answers import DECAY, FORGET_S, PATIENCE, LateAnswers
 from drivers.profile.parse import parse_profile
-from meter_sim.frames import Asked, answer_body, refusal_body, rtu_frame
+from meter_sim.modbus.frames import Asked, answer_body, refusal_body, rtu_frame
 
 ONE, TWO, LONGER = (1, 4, 2), (1, 4, 6), (1, 4, 3)
 OTHERS = (2, 4, 2)

@@ -6,7 +6,7 @@ import pytest
 
 from drivers.modbus.block_plan import Block
 from drivers.modbus.framing import RtuFraming, TcpFraming
-from meter_sim.frames import Asked, answer_body, crc16, refusal_body, rtu_frame, take_rtu, take_tcp, tcp_frame
+from meter_sim.modbus.frames import Asked, answer_body, crc16, refusal_body, rtu_frame, take_rtu, take_tcp, tcp_frame
 
 BLOCK = Block(4, 0, 2)
 DATA = bytes.fromhex("43663334")

@@ -19,7 +19,7 @@ from drivers.meter import MeterError
 from drivers.modbus.line import ModbusLine
 from drivers.modbus.meter import ModbusMeter
 from drivers.profile.parse import Profile, parse_profile
-from meter_sim.frames import Asked, answer_body, refusal_body, rtu_frame
+from meter_sim.modbus.frames import Asked, answer_body, refusal_body, rtu_frame
 
 HEAD = """
 model = "test-meter"

@@ -11,7 +11,7 @@ import pytest
 
 from drivers.modbus.block_plan import Block
 from drivers.modbus.framing import RTU_OVERHEAD, Answer, RtuFraming
-from meter_sim.frames import crc16, refusal_body, rtu_frame, take_rtu
+from meter_sim.modbus.frames import crc16, refusal_body, rtu_frame, take_rtu
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "meters" / "telegrams" / "modbus_rtu"
 READS = (3, 4)

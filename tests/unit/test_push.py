@@ -13,7 +13,7 @@ from drivers.building import build_line, build_meter, share_a_line
 from drivers.meter import MeterError, Sample
 from drivers.profile.parse import find_profile
 from drivers.telegrams.push import PushLine, PushMeter
-from meter_sim.telegrams import hdlc, kaifa, p1
+from meter_sim.telegrams.encoders import hdlc, kaifa, p1
 
 COLUMNS = ("energy_active_import_total", "power_active_total")
 

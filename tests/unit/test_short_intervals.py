@@ -17,7 +17,7 @@ from agent.services.progress import MeterProgress
 from agent.tasks.polling import LinePoller, PolledMeter
 from drivers.modbus.meter import ModbusMeter
 from drivers.profile.parse import find_profile
-from meter_sim.frames import Asked, answer_body, rtu_frame
+from meter_sim.modbus.frames import Asked, answer_body, rtu_frame
 
 
 class Notebook:

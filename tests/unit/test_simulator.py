@@ -11,12 +11,12 @@ import pytest
 
 from drivers.profile.parse import find_profile, shipped_profiles
 from meter_sim.cli import main
-from meter_sim.frames import Asked, rtu_frame
-from meter_sim.household import Household, RecordedLoad
-from meter_sim.instrument import Instrument
-from meter_sim.line import Line, SimulatedMeter
-from meter_sim.registers import Refusal, RegisterMap, encode, reading
-from meter_sim.spoil import RtuWire
+from meter_sim.faults.spoil import RtuWire
+from meter_sim.modbus.frames import Asked, rtu_frame
+from meter_sim.modbus.line import Line, SimulatedMeter
+from meter_sim.modbus.registers import Refusal, RegisterMap, encode, reading
+from meter_sim.world.household import Household, RecordedLoad
+from meter_sim.world.instrument import Instrument
 from wire.measurand import BY_NAME
 
 HOURS_S = 6 * 3600

@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 
 from drivers.profile.parse import find_profile
-from meter_sim.condition import Condition
 from meter_sim.control import Control
-from meter_sim.faults import DEFAULT_TIME_S, KINDS, METER, WIRE, Dice, Fault, parse_faults
-from meter_sim.frames import Asked, crc16, rtu_frame, tcp_frame
-from meter_sim.household import Household
-from meter_sim.instrument import Instrument
-from meter_sim.line import Line, SimulatedMeter
+from meter_sim.faults.condition import Condition
+from meter_sim.faults.schedule import DEFAULT_TIME_S, KINDS, METER, WIRE, Dice, Fault, parse_faults
+from meter_sim.faults.spoil import RtuWire, Sent, TcpWire, spoil
+from meter_sim.modbus.frames import Asked, crc16, rtu_frame, tcp_frame
+from meter_sim.modbus.line import Line, SimulatedMeter
+from meter_sim.modbus.registers import RegisterMap
 from meter_sim.options import parser
-from meter_sim.registers import RegisterMap
-from meter_sim.spoil import RtuWire, Sent, TcpWire, spoil
+from meter_sim.world.household import Household
+from meter_sim.world.instrument import Instrument
 
 ASKED = Asked(3, 4, 0, 4)
 REQUEST = rtu_frame(3, bytes.fromhex("0400000004"))

@@ -7,13 +7,13 @@ import struct
 import pytest
 
 from drivers.profile.parse import find_profile, load_profile, shipped_profiles
-from meter_sim.condition import Condition
-from meter_sim.faults import Fault
-from meter_sim.frames import Asked, crc16, rtu_frame, take_rtu, take_tcp
-from meter_sim.household import Household
-from meter_sim.instrument import Instrument
-from meter_sim.line import Line, SimulatedMeter
-from meter_sim.registers import Refusal, RegisterMap
+from meter_sim.faults.condition import Condition
+from meter_sim.faults.schedule import Fault
+from meter_sim.modbus.frames import Asked, crc16, rtu_frame, take_rtu, take_tcp
+from meter_sim.modbus.line import Line, SimulatedMeter
+from meter_sim.modbus.registers import Refusal, RegisterMap
+from meter_sim.world.household import Household
+from meter_sim.world.instrument import Instrument
 
 SERIAL = 76543210
 PROFILES = {model: load_profile(path) for model, path in shipped_profiles().items()}

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from meter_sim.instrument import Instrument
 from meter_sim.options import answer_delays, wanted_meters
-from meter_sim.scenarios import SCENARIOS, Solar, sun
+from meter_sim.world.instrument import Instrument
+from meter_sim.world.scenarios import SCENARIOS, Solar, sun
 from wire.measurand import BY_NAME
 
 SEEDS = ["1", "2", "3"]

@@ -15,7 +15,7 @@ from drivers.telegrams.mbus import ACK, MbusFramer, SegmentJoiner, long_frame, s
 from drivers.telegrams.mbus_records import decode_mbus
 from drivers.telegrams.sml import SmlFramer, decode_sml
 from drivers.telegrams.telegram import StreamFramer, Telegram, TelegramError
-from meter_sim.telegrams import aidon, hdlc, kaifa, kamstrup, mbus, mbus_answer, mbus_record, notification, sml
+from meter_sim.telegrams.encoders import aidon, hdlc, kaifa, kamstrup, mbus, mbus_answer, mbus_record, notification, sml
 
 SERVER = bytes.fromhex("0a01454d480000a1b2c3")
 POWER = ("1-0:16.7.0", 27, -1, -12345, 4)

@@ -8,7 +8,7 @@ import pytest
 
 from drivers.telegrams.obis_text import TELEGRAM_BYTES_MAX, TextFramer, decode_iec62056, decode_p1
 from drivers.telegrams.telegram import Telegram, TelegramError
-from meter_sim.telegrams import mode_c, mode_d, p1
+from meter_sim.telegrams.encoders import mode_c, mode_d, p1
 
 LINES = (
     "1-3:0.2.8(50)",

@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Mapping
 
-from meter_sim.household import Appliance, Household, Load, Moment, Phase, Wander
+from meter_sim.world.household import Appliance, Household, Load, Moment, Phase, Wander
 
 SUNRISE_H, SUNSET_H = 5.5, 20.5
 FIRST_HOUR = 11.0  # the day begins late enough for the sun to shine at once

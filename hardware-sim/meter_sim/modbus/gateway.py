@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from meter_sim.frames import ADU_MAX, Asked, refusal_body, take_tcp, tcp_frame
-from meter_sim.line import Line
+from meter_sim.faults.spoil import TcpWire
+from meter_sim.modbus.frames import ADU_MAX, Asked, refusal_body, take_tcp, tcp_frame
+from meter_sim.modbus.line import Line
 from meter_sim.ports import Pace, until
-from meter_sim.spoil import TcpWire
 
 GATEWAY_TARGET_SILENT = 11
 

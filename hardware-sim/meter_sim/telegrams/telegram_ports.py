@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from meter_sim.faults.spoil import Piece
 from meter_sim.ports import Pace, Terminal, until
-from meter_sim.spoil import Piece
-from meter_sim.telegram_meter import TelegramLine
-from meter_sim.telegrams import mode_c
+from meter_sim.telegrams.encoders import mode_c
+from meter_sim.telegrams.telegram_meter import TelegramLine
 
 CHUNK = 64
 READ_BYTES_MAX = 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
-from meter_sim.faults import Fault
+from meter_sim.faults.schedule import Fault
 from wire.measurand import BY_NAME
 
 SHORT_OF_WRAP = 20.0  # of the counter's unit: a household passes it within minutes

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from drivers.profile.model import DeviceId, Mark, Profile, TextRegister
-from meter_sim.words import swap_words
+from meter_sim.modbus.words import swap_words
 
 READ_DEVICE_ID = 0x0E
 BASIC, EXTENDED, INDIVIDUAL = 1, 3, 4

@@ -6,8 +6,8 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 
-from meter_sim.household import Load, Moment, Phase
-from meter_sim.quantities import Building, beside, instant
+from meter_sim.world.household import Load, Moment, Phase
+from meter_sim.world.quantities import Building, beside, instant
 
 SECONDS_PER_HOUR = 3600
 DEMAND_S = 900

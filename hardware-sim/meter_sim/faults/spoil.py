@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from meter_sim.faults import Fault
-from meter_sim.frames import Asked, answer_body, refusal_body, rtu_frame, tcp_frame
+from meter_sim.faults.schedule import Fault
+from meter_sim.modbus.frames import Asked, answer_body, refusal_body, rtu_frame, tcp_frame
 
 EXCEPTIONS = (1, 2, 3, 4, 5, 6, 8, 10, 11)
 GATEWAY_TARGET_SILENT = 11

@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 
-from meter_sim.household import Moment, Phase, Wander
+from meter_sim.world.household import Moment, Phase, Wander
 
 ACROSS = ((0, 1), (1, 2), (2, 0))
 HEAT_WH_PER_M3_K = 1160.0

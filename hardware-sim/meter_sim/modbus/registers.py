@@ -8,9 +8,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from drivers.profile.parse import Profile, Register
-from meter_sim.condition import is_counter
-from meter_sim.identity import Constant, constants, device_id_body, sunspec_constants, sunspec_header, sunspec_length
-from meter_sim.words import encode, reading
+from meter_sim.faults.condition import is_counter
+from meter_sim.modbus.identity import (
+    Constant,
+    constants,
+    device_id_body,
+    sunspec_constants,
+    sunspec_header,
+    sunspec_length,
+)
+from meter_sim.modbus.words import encode, reading
 
 __all__ = ["Refusal", "RegisterMap", "Served", "encode", "reading"]
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from meter_sim.condition import Condition
-from meter_sim.faults import LINE, METER, Dice, Fault
-from meter_sim.frames import READ_DEVICE_ID, Asked, answer_body, refusal_body
-from meter_sim.instrument import Instrument
-from meter_sim.registers import Refusal, RegisterMap, Served
-from meter_sim.spoil import Sent, Wire, spoil
+from meter_sim.faults.condition import Condition
+from meter_sim.faults.schedule import LINE, METER, Dice, Fault
+from meter_sim.faults.spoil import Sent, Wire, spoil
+from meter_sim.modbus.frames import READ_DEVICE_ID, Asked, answer_body, refusal_body
+from meter_sim.modbus.registers import Refusal, RegisterMap, Served
+from meter_sim.world.instrument import Instrument
 
 Clock = Callable[[], float]
 

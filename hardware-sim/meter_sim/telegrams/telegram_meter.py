@@ -10,11 +10,11 @@ from fractions import Fraction
 from typing import TextIO
 
 from drivers.profile.parse import Profile
-from meter_sim.condition import Condition
-from meter_sim.faults import LINE, METER, Dice, Fault
-from meter_sim.instrument import Instrument
-from meter_sim.spoil import Piece, babble, noise
-from meter_sim.tellers import MBUS_RECORDS, TELLERS, Numbers, tell_mbus, told_values
+from meter_sim.faults.condition import Condition
+from meter_sim.faults.schedule import LINE, METER, Dice, Fault
+from meter_sim.faults.spoil import Piece, babble, noise
+from meter_sim.telegrams.tellers import MBUS_RECORDS, TELLERS, Numbers, tell_mbus, told_values
+from meter_sim.world.instrument import Instrument
 
 CHECKED = {"dsmr-p1-v3": False, "iec62056-21-push": False}  # without a check sum a wrong bit is a wrong value
 Clock = Callable[[], float]

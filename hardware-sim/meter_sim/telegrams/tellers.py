@@ -1,4 +1,4 @@
-"""From what a meter measures to its telegram, worded as the meters do. `meter_sim.telegrams` does the framing.
+"""From what a meter measures to its telegram, worded as the meters do. `meter_sim.telegrams.encoders` does the framing.
 
 A number goes out in steps, as on the real meters; `Numbers.codes` has it back in the vocabulary's unit, exactly.
 """
@@ -13,7 +13,19 @@ from fractions import Fraction
 
 from drivers.profile.model import Field
 from drivers.profile.parse import Profile
-from meter_sim.telegrams import aidon, hdlc, kaifa, kamstrup, mbus, mbus_answer, mbus_record, mode_c, mode_d, p1, sml
+from meter_sim.telegrams.encoders import (
+    aidon,
+    hdlc,
+    kaifa,
+    kamstrup,
+    mbus,
+    mbus_answer,
+    mbus_record,
+    mode_c,
+    mode_d,
+    p1,
+    sml,
+)
 
 Values = Mapping[str, float]
 HOURLY_EVERY = 6  # lists with counters, which real HAN meters send once an hour, so that nobody waits for them

@@ -1,0 +1,1 @@
+"""Modbus meters: registers, frames, lines, gateways."""

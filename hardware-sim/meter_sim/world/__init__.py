@@ -1,0 +1,1 @@
+"""What there is to measure: a household, its scenarios, its quantities."""
