@@ -24,7 +24,7 @@ from typing import Any
 from rig import BOX, Rig, wait_until
 
 from agent.core.records import NewReading, unpack_group
-from cloud.receiver.sqlite_folder import open_to_read
+from cloud.stores.sqlite.folder import open_to_read
 from wire.batch import Batch
 from wire.codec import decode
 

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from cloud.cli.extra import is_there, refuse
-from cloud.receiver.export import readings
-from cloud.receiver.ports import Readings, StoreError
+from cloud.ports import Readings, StoreError
+from cloud.stores.export import readings
 
 QUANTITIES_SHOWN = 4
 
@@ -52,7 +52,7 @@ def command(store: Path | None, local: Path | None, device: str | None, *, as_js
 
 def _open(store: Path | None, local: Path | None) -> Readings:
     if store is not None:
-        from cloud.receiver.sqlite_folder import open_to_read  # noqa: PLC0415 - one of the two is needed
+        from cloud.stores.sqlite.folder import open_to_read  # noqa: PLC0415 - one of the two is needed
 
         return open_to_read(store)
     if not is_there("boto3"):

@@ -17,12 +17,12 @@ import click
 
 from cloud.cli.receive_report import Report
 from cloud.cli.stopping import stop_signals
+from cloud.core.answer import AddressedReceipt
 from cloud.doors.mqtt import Broker, DoorError, Message, MqttDoor
 from cloud.doors.topic_pattern import TopicPattern
-from cloud.receiver.answer import AddressedReceipt
-from cloud.receiver.ingest import Status, ingest
-from cloud.receiver.ports import StoreError, Stores
-from cloud.receiver.sqlite_folder import StoreInUseError, StoreLock, open_stores
+from cloud.ingest.ingest import Status, ingest
+from cloud.ports import StoreError, Stores
+from cloud.stores.sqlite.folder import StoreInUseError, StoreLock, open_stores
 from wire.errors import WireError
 from wire.topics import check_publish_topic, expand
 

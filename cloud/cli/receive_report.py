@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from cloud.receiver.ingest import Outcome, Status
+from cloud.ingest.ingest import Outcome, Status
 
 SUMMARY_S = 300.0
 BOXES_NAMED_MAX = 100  # of a larger fleet only the summary speaks

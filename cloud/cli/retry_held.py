@@ -13,8 +13,8 @@ from pathlib import Path
 import click
 
 from cloud.cli.extra import is_there, refuse
-from cloud.receiver.ingest import Status, ingest
-from cloud.receiver.ports import StoreError, Stores
+from cloud.ingest.ingest import Status, ingest
+from cloud.ports import StoreError, Stores
 
 AT_ONCE = 50
 WORDS = {
@@ -75,7 +75,7 @@ def _opened(store: Path | None, local: Path | None, table: str | None, bucket: s
     if (store is not None) + (local is not None) + on_aws != 1 or (table is None) != (bucket is None):
         raise click.UsageError("give one of --store DIR, --local DIR, and --table with --bucket")
     if store is not None:
-        from cloud.receiver.sqlite_folder import StoreInUseError, StoreLock, open_stores  # noqa: PLC0415 - one of three
+        from cloud.stores.sqlite.folder import StoreInUseError, StoreLock, open_stores  # noqa: PLC0415 - one of three
 
         try:
             lock = StoreLock(store)
@@ -87,7 +87,7 @@ def _opened(store: Path | None, local: Path | None, table: str | None, bucket: s
         return
     if not is_there("boto3"):
         refuse("cloud retry-held")
-    from cloud.receiver.aws import aws_stores  # noqa: PLC0415 - botocore is only there with an extra
+    from cloud.stores.aws.dynamodb import aws_stores  # noqa: PLC0415 - botocore is only there with an extra
 
     if local is not None:
         from cloud.local.bring_up import Connection  # noqa: PLC0415 - as above

@@ -19,7 +19,7 @@ from typing import Any
 from awscrt import exceptions, io, mqtt5
 
 from cloud.doors.topic_pattern import TopicPattern
-from cloud.receiver.ports import Delivery, StoreError
+from cloud.ports import Delivery, StoreError
 from wire.errors import WireError
 from wire.topics import check_publish_topic, expand
 

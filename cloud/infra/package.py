@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("core", "doors", "ingest", "stores")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say
 
 
 def lambda_zip() -> bytes:
-    """`cloud/receiver` and `wire`, as the function imports them."""
+    """`wire`, and the folders of `cloud` that the function imports."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(_sources()):
@@ -25,9 +26,10 @@ def lambda_zip() -> bytes:
 
 
 def _sources() -> Iterator[Path]:
-    yield ROOT / "cloud" / "__init__.py"
-    yield from (ROOT / "cloud" / "receiver").glob("*.py")
+    yield from (ROOT / "cloud").glob("*.py")
     yield from (ROOT / "wire").glob("*.py")
+    for folder in FOLDERS:
+        yield from (ROOT / "cloud" / folder).rglob("*.py")
 
 
 if __name__ == "__main__":

@@ -190,7 +190,7 @@ def _receiver(
         stack,
         "Receiver",
         code=code,
-        handler="cloud.receiver.lambda_handler.handler",
+        handler="cloud.doors.sqs.handler",
         runtime=aws_lambda.Runtime.PYTHON_3_14,
         architecture=aws_lambda.Architecture.ARM_64,
         memory_size=256,

@@ -18,7 +18,7 @@ from cloud.local.deploy import deploy
 from cloud.local.errors import LocalCloudError
 from cloud.local.launcher import LOOPBACK
 from cloud.local.register import register, write_private
-from cloud.receiver.aws import DynamoReadings
+from cloud.stores.aws.dynamodb import DynamoReadings
 
 CONNECTION = "connection.json"
 

@@ -14,9 +14,9 @@ import pytest
 from awscrt import io, mqtt5
 
 from cloud.local.bring_up import Connection, LocalCloud, local_cloud
-from cloud.receiver.aws import aws_stores
-from cloud.receiver.ports import Delivery, Stores
-from cloud.receiver.sqlite_folder import open_stores
+from cloud.ports import Delivery, Stores
+from cloud.stores.aws.dynamodb import aws_stores
+from cloud.stores.sqlite.folder import open_stores
 from wire.batch import Anchor, Batch, BatchKey, Column, Event, Reading, Series
 from wire.codec import encode
 from wire.receipt import Receipt, parse_receipt

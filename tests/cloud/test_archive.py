@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.receiver.archive import ArchiveError, name_of, pack, unpack
-from cloud.receiver.ports import Delivery
+from cloud.ingest.archive import ArchiveError, name_of, pack, unpack
+from cloud.ports import Delivery
 
 TEXT = st.text(max_size=10)
 DELIVERIES = st.lists(

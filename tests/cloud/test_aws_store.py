@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from cloud.receiver import aws, aws_objects
-from cloud.receiver.ledger import Ledger
-from cloud.receiver.ports import BatchItem, LedgerKey, Put, Quarantined, StoreError
+from cloud.core.ledger import Ledger
+from cloud.ports import BatchItem, LedgerKey, Put, Quarantined, StoreError
+from cloud.stores.aws import dynamodb as aws
+from cloud.stores.aws import s3 as aws_objects
 from wire.batch import Anchor
 from wire.codec import encode
 

@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 
 from agent.cli.main import cli
 from cloud.doors.topic_pattern import TopicPattern
-from cloud.receiver.ingest import ingest
-from cloud.receiver.ports import Stores
+from cloud.ingest.ingest import ingest
+from cloud.ports import Stores
 from wire.batch import Reading
 from wire.codec import encode
 from wire.errors import WireError

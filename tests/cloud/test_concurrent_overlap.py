@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from cloud.receiver.export import readings
-from cloud.receiver.ingest import Status, ingest
-from cloud.receiver.ports import Delivery, StoreError, Stores
+from cloud.ingest.ingest import Status, ingest
+from cloud.ports import Delivery, StoreError, Stores
+from cloud.stores.export import readings
 from wire.codec import digest
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from cloud.receiver.conflicts import proven
-from cloud.receiver.ingest import Status, ingest
-from cloud.receiver.ports import BESIDE_MAX, Stores
+from cloud.core.conflicts import proven
+from cloud.ingest.ingest import Status, ingest
+from cloud.ports import BESIDE_MAX, Stores
 from wire.batch import Batch, Event
 from wire.codec import encode
 from wire.receipt import APART

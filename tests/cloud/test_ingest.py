@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from cloud.receiver.export import readings
-from cloud.receiver.ingest import Status, ingest
-from cloud.receiver.ledger import HELD_MAX, RANGES_MAX
-from cloud.receiver.ports import Delivery, LedgerKey, StoreError, Stores
+from cloud.core.ledger import HELD_MAX, RANGES_MAX
+from cloud.ingest.ingest import Status, ingest
+from cloud.ports import Delivery, LedgerKey, StoreError, Stores
+from cloud.stores.export import readings
 from wire.batch import Anchor, Batch, Event, Reading
 from wire.codec import digest, encode
 from wire.receipt import Receipt

@@ -14,10 +14,10 @@ from typing import Any
 import boto3
 import pytest
 
+from cloud.doors.sqs import IngestError, delivery_of, handle
 from cloud.infra.package import lambda_zip
-from cloud.receiver.export import readings
-from cloud.receiver.lambda_handler import IngestError, delivery_of, handle
-from cloud.receiver.ports import Delivery, StoreError, Stores
+from cloud.ports import Delivery, StoreError, Stores
+from cloud.stores.export import readings
 from wire.receipt import parse_receipt
 
 
@@ -145,13 +145,13 @@ def test_the_zip_holds_all_that_the_function_imports(tmp_path: Path) -> None:
     program = (
         f"import sys; sys.path = [p for p in sys.path if 'site-packages' not in p]; sys.path.append({str(runtime)!r});"
         f"sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f)]; sys.path.insert(0, {str(packed)!r});"
-        "import cloud.receiver.lambda_handler as h; print(h.__file__);"
+        "import cloud.doors.sqs as h; print(h.__file__);"
         "print(sorted(m for m in ('click', 'msgspec', 'agent', 'drivers', 'sqlite3', 'asyncio') if m in sys.modules))"
     )
     answer = subprocess.run(
         [sys.executable, "-I", "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True
     )
     where, imported = answer.stdout.splitlines()
-    assert where == f"{packed}/cloud/receiver/lambda_handler.py"
+    assert where == f"{packed}/cloud/doors/sqs.py"
     assert imported == "[]"
     assert {name.split("/")[0] for name in zipfile.ZipFile(io.BytesIO(lambda_zip())).namelist()} == {"cloud", "wire"}

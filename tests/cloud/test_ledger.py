@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.receiver.ledger import HELD_MAX, RANGES_MAX, Held, Ledger, Span
+from cloud.core.ledger import HELD_MAX, RANGES_MAX, Held, Ledger, Span
 
 ENDS = st.integers(1, 60)
 

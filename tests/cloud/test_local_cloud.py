@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from cloud.local.bring_up import Connection
-from cloud.receiver.export import readings
+from cloud.stores.export import readings
 from wire.codec import digest
 
 BOX = "apt-test"

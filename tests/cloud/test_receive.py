@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from broker import PROGRAM, Authority, Mosquitto, free_port
 
-from cloud.receiver.export import readings
-from cloud.receiver.sqlite_folder import open_to_read
+from cloud.stores.export import readings
+from cloud.stores.sqlite.folder import open_to_read
 from wire.codec import digest
 
 BOX = "apt-1"

@@ -11,11 +11,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from agent.cli.main import cli
-from cloud.receiver import ingest as ingest_module
-from cloud.receiver.export import readings
-from cloud.receiver.ingest import Status, ingest
-from cloud.receiver.ports import Stores
-from cloud.receiver.sqlite_folder import StoreLock
+from cloud.ingest import ingest as ingest_module
+from cloud.ingest.ingest import Status, ingest
+from cloud.ports import Stores
+from cloud.stores.export import readings
+from cloud.stores.sqlite.folder import StoreLock
 from wire.batch import Batch
 from wire.errors import WireError
 

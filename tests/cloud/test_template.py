@@ -87,7 +87,7 @@ def test_the_function_reports_partial_failures_and_keeps_within_its_time() -> No
     parameters = TEMPLATE["Parameters"]
     assert parameters["QueueConcurrency"]["Default"] < parameters["ReservedConcurrency"]["Default"]
     assert function["Architectures"] == ["arm64"]
-    assert function["Handler"] == "cloud.receiver.lambda_handler.handler"
+    assert function["Handler"] == "cloud.doors.sqs.handler"
 
 
 def test_the_code_is_a_parameter_so_that_the_template_does_not_change_with_it() -> None:

@@ -10,10 +10,10 @@ import pytest
 from boxes import ANCHOR, BOOTS, TestBuffer, confirm, receipt
 
 from agent.core.delivery.receipts import DAMAGED
-from cloud.receiver.export import readings
-from cloud.receiver.ingest import ingest
-from cloud.receiver.ports import Delivery
-from cloud.receiver.sqlite_folder import open_stores
+from cloud.ingest.ingest import ingest
+from cloud.ports import Delivery
+from cloud.stores.export import readings
+from cloud.stores.sqlite.folder import open_stores
 from wire.codec import decode, digest
 from wire.receipt import Receipt
 

@@ -17,10 +17,10 @@ from agent.adapters.buffer.renumbering import renumber
 from agent.cli.buffer.command import command
 from agent.core.buffer.renumbering import renumbered
 from agent.core.records import NewEvent
-from cloud.receiver.export import readings
-from cloud.receiver.ingest import ingest
-from cloud.receiver.ports import Delivery, Stores
-from cloud.receiver.sqlite_folder import open_stores
+from cloud.ingest.ingest import ingest
+from cloud.ports import Delivery, Stores
+from cloud.stores.export import readings
+from cloud.stores.sqlite.folder import open_stores
 from wire.batch import Batch, BatchKey, Event
 from wire.codec import decode, encode
 from wire.receipt import parse_receipt

@@ -20,9 +20,9 @@ from agent.core.delivery.actions import Action, Confirmed, Limits, Load, Outcome
 from agent.core.delivery.machine import Delivery
 from agent.core.delivery.reconnect import Reconnect as ReconnectDelays
 from agent.core.records import Group, Layout, NewEvent, NewReading
-from cloud.receiver.ingest import Status, ingest
-from cloud.receiver.ports import Delivery as Arrival
-from cloud.receiver.ports import StoreError, Stores
+from cloud.ingest.ingest import Status, ingest
+from cloud.ports import Delivery as Arrival
+from cloud.ports import StoreError, Stores
 from wire.batch import Anchor, Column
 from wire.codec import decode
 from wire.receipt import Receipt, parse_receipt

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from cloud.cli.receive_report import BOXES_NAMED_MAX, SUMMARY_S, Report
-from cloud.receiver.ingest import Outcome, Status
+from cloud.ingest.ingest import Outcome, Status
 
 log = logging.getLogger("report")
 

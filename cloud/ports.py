@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from cloud.receiver.ledger import Ledger
+from cloud.core.ledger import Ledger
 from wire.batch import Anchor, Batch, BatchKey
 
 BESIDE_MAX = 16

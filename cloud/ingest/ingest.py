@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from cloud.receiver import archive
-from cloud.receiver.answer import AddressedReceipt, receipt_of
-from cloud.receiver.claims import accounted_spans, anchors_of
-from cloud.receiver.conflicts import proven
-from cloud.receiver.ledger import Held, Ledger, Span
-from cloud.receiver.ports import (
+from cloud.core.answer import AddressedReceipt, receipt_of
+from cloud.core.claims import accounted_spans, anchors_of
+from cloud.core.conflicts import proven
+from cloud.core.ledger import Held, Ledger, Span
+from cloud.ingest import archive
+from cloud.ports import (
     BatchItem,
     Delivery,
     LedgerKey,

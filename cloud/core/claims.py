@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cloud.receiver.ledger import Span
+from cloud.core.ledger import Span
 from wire.batch import Anchor, Batch, Event
 from wire.limits import TIME_MS_MAX
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cloud.receiver.ledger import HELD_MAX, RECEIPT_RANGES_MAX, Held, Ledger
+from cloud.core.ledger import HELD_MAX, RECEIPT_RANGES_MAX, Held, Ledger
 from wire.receipt import Receipt
 
 

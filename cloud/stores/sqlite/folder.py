@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from cloud.receiver.archive import delivered, provenance
-from cloud.receiver.claims import better_anchor
-from cloud.receiver.ledger import Ledger
-from cloud.receiver.ports import (
+from cloud.core.claims import better_anchor
+from cloud.core.ledger import Ledger
+from cloud.ingest.archive import delivered, provenance
+from cloud.ports import (
     BESIDE_MAX,
     BatchItem,
     Delivery,

@@ -19,11 +19,11 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from cloud.receiver.answer import AddressedReceipt
-from cloud.receiver.aws import aws_stores
-from cloud.receiver.aws_objects import IotReceiptSender
-from cloud.receiver.ingest import Ingested, Outcome, Status, ingest
-from cloud.receiver.ports import Delivery, ReceiptSender, StoreError, Stores
+from cloud.core.answer import AddressedReceipt
+from cloud.ingest.ingest import Ingested, Outcome, Status, ingest
+from cloud.ports import Delivery, ReceiptSender, StoreError, Stores
+from cloud.stores.aws.dynamodb import aws_stores
+from cloud.stores.aws.s3 import IotReceiptSender
 
 DOOR = "iot"
 _CONFIG = Config(retries={"mode": "standard", "max_attempts": 4}, connect_timeout=3, read_timeout=5)

@@ -14,10 +14,8 @@ from typing import Any, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cloud.receiver.aws_errors import code_of, translated
-from cloud.receiver.aws_objects import S3, S3Archive, S3Quarantine
-from cloud.receiver.ledger import Ledger
-from cloud.receiver.ports import (
+from cloud.core.ledger import Ledger
+from cloud.ports import (
     BESIDE_MAX,
     BatchItem,
     LedgerKey,
@@ -28,6 +26,8 @@ from cloud.receiver.ports import (
     Stores,
     VersionedLedger,
 )
+from cloud.stores.aws.errors import code_of, translated
+from cloud.stores.aws.s3 import S3, S3Archive, S3Quarantine
 from wire.batch import Anchor, BatchKey
 
 ATTEMPTS = 5

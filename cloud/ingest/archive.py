@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cloud.receiver.ports import Delivery
+from cloud.ports import Delivery
 
 MAGIC = b"WPA1\n"
 _PROVENANCE = ("device", "door", "principal", "client_id", "trace")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cloud.receiver.ports import StoreError
+from cloud.ports import StoreError
 
 
 @contextmanager

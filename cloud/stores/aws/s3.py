@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from botocore.exceptions import ClientError
 
-from cloud.receiver.archive import delivered, provenance
-from cloud.receiver.aws_errors import code_of, translated
-from cloud.receiver.ports import Delivery, Quarantined, StoreError
+from cloud.ingest.archive import delivered, provenance
+from cloud.ports import Delivery, Quarantined, StoreError
+from cloud.stores.aws.errors import code_of, translated
 
 ATTEMPTS = 5
 FIRST_DELAY_S = 0.05

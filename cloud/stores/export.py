@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from cloud.receiver.ports import Readings
+from cloud.ports import Readings
 from wire.batch import Anchor, Batch
 from wire.codec import decode
 from wire.document import to_document

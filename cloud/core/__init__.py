@@ -1,0 +1,1 @@
+"""What the cloud decides, pure: ledger, claims, conflicts, answer."""
