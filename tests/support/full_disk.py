@@ -1,6 +1,6 @@
 """Scenarios on a file system of a few megabytes that is full: `python full_disk.py SCENARIO FOLDER`.
 
-Run by tests/integration/test_full_disk.py in a process that has the small file system to itself.
+Run by tests/integration/buffer/test_full_disk.py in a process that has the small file system to itself.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ def test_the_table_with_the_registers_behind_each_value(tcp: str, read: Any) -> 
 
 
 def test_the_example_of_the_manual_is_what_is_printed(tcp: str, read: Any) -> None:
-    manual = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
+    manual = (Path(__file__).parents[3] / "docs" / "commands.md").read_text()
     block = re.findall(r"^    \$ wattpost read (.*)\n((?:    .+\n)+)", manual, re.MULTILINE)[0]
     arguments, printed = block[0].replace("tcp://127.0.0.1:5020", tcp), block[1]
     _, out, _ = read(*arguments.split())

@@ -26,7 +26,7 @@ from meter_sim.modbus.frames import Asked, rtu_frame, take_rtu
 from meter_sim.ports import Pace
 from wire.batch import Quality
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MODELS = [model for model, path in sorted(shipped_profiles().items()) if load_profile(path).protocol == "modbus"]
 METERS = [argument for unit, model in enumerate(MODELS, start=1) for argument in ("--meter", f"{model}:{unit}")]
 

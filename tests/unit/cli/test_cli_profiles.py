@@ -1,4 +1,4 @@
-"""`wattpost check-profile` and `new-profile` with files; tests/integration/test_check_profile.py has meters."""
+"""`wattpost check-profile` and `new-profile` with files; tests/integration/commands/test_check_profile.py has meters."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from wire.header import open_batch
 from wire.measurand import VOCABULARY
 from wire.receipt import parse_receipt
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "wire-format.md").read_text(encoding="utf-8")
 
 

@@ -26,7 +26,7 @@ from drivers.profile.parse import (
 from drivers.profile.schema import json_schema
 from wire.resolution import Resolution
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 GOOD = """
 model = "acme-one"
 vendor = "Acme"

@@ -14,7 +14,7 @@ import pytest
 from agent.settings import parse
 from agent.settings.model import ARRAY_TABLES, SINGLE_TABLES
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "config" / "agent.example.toml"
 TABLES = {**SINGLE_TABLES, **ARRAY_TABLES}
 KEYS = [(table, field) for table, struct in TABLES.items() for field in msgspec.structs.fields(struct)]

@@ -26,7 +26,7 @@ from drivers.profile.schema import (
     TimingTable,
 )
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docs/profiles.md").read_text()
 TABLES = (
     ProfileTable, DefaultsTable, LimitsTable, FallbackTable, SerialTable, TimingTable, RegisterTable, RatingTable,

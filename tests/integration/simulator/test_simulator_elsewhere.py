@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parents[2] / "hardware-sim"
+FOLDER = Path(__file__).parents[3] / "hardware-sim"
 HAS_SOURCES = (FOLDER / "meter_sim").exists()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-SCENARIOS = Path(__file__).parents[1] / "support" / "full_disk.py"
+SCENARIOS = Path(__file__).parents[2] / "support" / "full_disk.py"
 NAMESPACE = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
 
 

@@ -274,7 +274,7 @@ def test_commands() -> None:
 
 
 def test_the_help_and_the_manual_name_every_kind() -> None:
-    manual = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text()
+    manual = (Path(__file__).parents[3] / "docs" / "simulator.md").read_text()
     text = parser().format_help()
     for kind in KINDS:
         assert f"  {kind} " in text

@@ -20,7 +20,7 @@ from agent_process import AgentProcess, meter_tables, until
 
 from agent.settings import load
 
-EXAMPLE = Path(__file__).parents[2] / "config" / "agent.example.toml"
+EXAMPLE = Path(__file__).parents[3] / "config" / "agent.example.toml"
 
 
 @contextmanager

@@ -206,8 +206,8 @@ TestBuffer(folder).open()
 
 
 def test_saving_what_is_whole_may_be_cut_off_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    support, ended = Path(__file__).parents[1] / "support", False
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+    support, ended = Path(__file__).parents[2] / "support", False
     for point in itertools.count(1):
         folder = tmp_path / str(point)
         folder.mkdir()

@@ -13,7 +13,7 @@ from drivers.modbus.block_plan import Block
 from drivers.modbus.framing import RTU_OVERHEAD, Answer, RtuFraming
 from meter_sim.modbus.frames import crc16, refusal_body, rtu_frame, take_rtu
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "meters" / "telegrams" / "modbus_rtu"
+SHARED = Path(__file__).parents[3].parent / "shared" / "meters" / "telegrams" / "modbus_rtu"
 READS = (3, 4)
 VALUES: dict[tuple[str, str], Callable[[bytes], float]] = {  # what the notes and sources of the collection state
     ("et112_voltage", "233.1 V"): lambda data: struct.unpack(">i", data[2:] + data[:2])[0] / 10,

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-MANUAL = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
+MANUAL = (Path(__file__).parents[3] / "docs" / "commands.md").read_text()
 COMMANDS = {point.name: point.load() for point in entry_points(group="wattpost.commands")}
 SECTIONS = dict(re.findall(r"^## `wattpost ([a-z-]+)`\n(.*?)(?=^## |\Z)", MANUAL, re.MULTILINE | re.DOTALL))
 

@@ -18,7 +18,7 @@ import pytest
 
 from drivers.telegrams.crc import crc_arc
 
-TELEGRAMS = Path(__file__).parents[2].parent / "shared" / "meters" / "telegrams"
+TELEGRAMS = Path(__file__).parents[3].parent / "shared" / "meters" / "telegrams"
 BAUDRATES = {2400: termios.B2400, 9600: termios.B9600, 115200: termios.B115200}
 P1 = b"""/XYZ5\\253833635_A\r
 \r

@@ -26,7 +26,7 @@ from drivers.telegrams.obis_text import TextFramer, decode_iec62056, decode_p1
 from drivers.telegrams.sml import SmlFramer, decode_sml
 from drivers.telegrams.telegram import StreamFramer, Telegram, TelegramError
 
-FOLDER = Path(__file__).parents[2].parent / "shared/meters/telegrams"
+FOLDER = Path(__file__).parents[3].parent / "shared/meters/telegrams"
 pytestmark = pytest.mark.skipif(not FOLDER.exists(), reason="needs ../shared/meters/telegrams beside the checkout")
 WAYS: dict[str, tuple[type[StreamFramer], Callable[[bytes], Telegram]]] = {
     "dsmr_p1": (TextFramer, decode_p1),

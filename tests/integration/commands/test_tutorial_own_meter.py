@@ -14,7 +14,7 @@ import pytest
 from agent.cli.main import main
 from agent.settings import parse
 
-TEXT = (Path(__file__).parents[2] / "docs/tutorial-own-meter.md").read_text()
+TEXT = (Path(__file__).parents[3] / "docs/tutorial-own-meter.md").read_text()
 COMMANDS = [
     (block.splitlines()[0].removeprefix("$ wattpost "), block.splitlines()[1:])
     for part in re.findall(r"(?:^    .*\n|^\n(?=    ))+", TEXT, re.MULTILINE)
