@@ -21,10 +21,10 @@ from agent.core.buffer.numbering import Identity
 from agent.core.buffer.sealing import ConfirmPolicy, SealPolicy
 from agent.core.delivery.actions import Sealed
 from agent.core.delivery.machine import Delivery
-from agent.core.plural import count
 from agent.core.records import NewEvent
 from agent.core.system.timekeeper import Timekeeper
 from agent.core.system.watchdog import Watchdog
+from agent.core.texts import count
 from agent.lean import settle_memory
 from agent.services.buffer_thread import BufferThread
 from agent.services.progress import Progress

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-from agent.cli.shared.texts import count
 from agent.core.system.certificate_validity import CertificateError, Validity, validities
 from agent.core.system.timekeeper import ClockReading
+from agent.core.texts import count
 from agent.settings import Mistake
 from agent.settings.keys import without_password
 from wire.utc import format_utc

@@ -10,7 +10,7 @@ from typing import TypeVar
 from agent.adapters.buffer.buffer import ROOM_BYTES, BufferFileError
 from agent.adapters.buffer.space import Thinned
 from agent.adapters.system.logs import Changes
-from agent.core.plural import count
+from agent.core.texts import count
 from agent.services.buffer_thread import BufferThread
 from agent.services.progress import Progress
 

@@ -14,9 +14,9 @@ from agent.adapters.system.clock import Clock
 from agent.adapters.system.logs import Changes
 from agent.adapters.system.notify import Notifier
 from agent.adapters.system.status_file import StatusFile
-from agent.core.plural import count
 from agent.core.system.timekeeper import Timekeeper
 from agent.core.system.watchdog import Watchdog
+from agent.core.texts import count
 from agent.core.truth.plausibility_events import sentence
 from agent.services.bell import Bell
 from agent.services.progress import Progress

@@ -1,6 +1,6 @@
 """A line as `wattpost scan` uses it: any request to any unit, an answer or what was heard instead, and no second try.
 
-Other than `drivers.modbus.line` it waits for the first byte only as long as it is told, understands answers of other units
+Unlike `drivers.modbus.line` it waits for the first byte only as long as it is told, understands answers of other units
 than the one just asked (late ones), and can change the settings of its line. It sends what it is given: reading
 functions only, see `drivers.modbus.identify`.
 """

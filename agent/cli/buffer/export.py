@@ -14,7 +14,7 @@ from agent.adapters.buffer.buffer_reader import BatchRow, BufferReader
 from agent.adapters.system.durable import sync
 from agent.cli.batch.files import CannotCreate, DataError
 from agent.cli.shared.terminal import console, show
-from agent.cli.shared.texts import count, size
+from agent.core.texts import count, size
 
 
 def export(reader: BufferReader, folder: Path, *, as_json: bool) -> None:

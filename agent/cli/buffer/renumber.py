@@ -11,7 +11,7 @@ import click
 
 from agent.adapters.buffer.buffer_file import BufferFileError
 from agent.adapters.buffer.renumbering import renumber
-from agent.cli.shared.texts import count
+from agent.core.texts import count
 
 
 def renumber_at(path: Path, *, as_json: bool) -> None:

@@ -10,7 +10,7 @@ from rich.text import Text
 from agent.adapters.buffer.buffer_reader import BatchRow
 from agent.cli.buffer.view import Summary, Times, When
 from agent.cli.shared.terminal import grid, listing, show
-from agent.cli.shared.texts import MS_PER_D, count, size, span
+from agent.core.texts import MS_PER_D, count, size, span
 from wire.receipt import APART
 from wire.utc import format_utc
 

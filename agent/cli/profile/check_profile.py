@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from agent.cli.shared.paths import A_FILE
-from agent.cli.shared.texts import cause_of, count, unit_of
+from agent.core.texts import cause_of, count, unit_of
 from agent.settings import DEFAULT_PATH
 
 if TYPE_CHECKING:

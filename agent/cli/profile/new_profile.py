@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from agent.cli.shared.paths import A_FILE
-from agent.cli.shared.texts import cause_of, count
+from agent.core.texts import cause_of, count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

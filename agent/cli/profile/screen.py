@@ -10,7 +10,7 @@ from rich.text import Text
 from agent.cli.profile.source import Finding, Source
 from agent.cli.profile.trial import GOOD, Trial
 from agent.cli.shared.terminal import listing, show
-from agent.cli.shared.texts import count, unit_of
+from agent.core.texts import count, unit_of
 from drivers.modbus.block_plan import WireCost, plan_reads
 from drivers.profile.model import Field, Profile, Register
 

@@ -12,7 +12,7 @@ from agent.cli.shared import targets
 from agent.cli.shared.borrow import borrowed
 from agent.cli.shared.reading import BUDGET_MS, Taken, take_all
 from agent.cli.shared.terminal import waiting
-from agent.cli.shared.texts import count
+from agent.core.texts import count
 from drivers.building import BuiltMeter, build_meter
 from drivers.meter import MeterError
 from drivers.profile.model import Identity, Profile, TextRegister, TextType

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 import click
 
 from agent.cli.shared.paths import A_FILE
-from agent.cli.shared.texts import count
+from agent.core.texts import count
 from agent.settings import DEFAULT_PATH, Settings, SettingsError, describe, load
 
 if TYPE_CHECKING:

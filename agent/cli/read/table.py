@@ -9,7 +9,7 @@ from rich.text import Text
 
 from agent.cli.shared.reading import Taken
 from agent.cli.shared.terminal import listing, show
-from agent.cli.shared.texts import unit_of
+from agent.core.texts import unit_of
 from drivers.building import HasOrigin
 from drivers.meter import Sample
 from wire.batch import Column

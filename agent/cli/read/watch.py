@@ -18,7 +18,7 @@ from agent.cli.shared.borrow import borrowed
 from agent.cli.shared.judging import Judges
 from agent.cli.shared.reading import Taken, as_document, failures, take_all
 from agent.cli.shared.terminal import console
-from agent.cli.shared.texts import count, unit_of
+from agent.core.texts import count, unit_of
 from drivers.building import BuiltMeter
 from wire.utc import format_utc
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import click
 
 from agent.cli.shared.paths import A_FILE
-from agent.cli.shared.texts import count
+from agent.core.texts import count
 from agent.settings import DEFAULT_PATH
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from agent.cli.scan.run import Found, Line
 from agent.cli.shared.terminal import console, listing, show
-from agent.cli.shared.texts import MS_PER_S, span
 from agent.core.metering.scan_plan import Setting, Step, expected_ms, naive_ms, narrowed
+from agent.core.texts import MS_PER_S, span
 
 SURE, RATHER_SURE = 0.9, 0.6
 

@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.cli.shared.terminal import grid, show
-from agent.cli.shared.texts import count, size, span, unit_of
 from agent.cli.status.view import View
 from agent.core.system.health import MeterStatus, Status
+from agent.core.texts import count, size, span, unit_of
 
 VERDICT_STYLE = {"good": "bold green", "attention": "bold yellow", "not running": "bold red"}
 HEADLINE = ("power_active_total", "power_active_l1", "energy_active_import_total")

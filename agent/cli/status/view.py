@@ -13,8 +13,8 @@ from agent.adapters.system.clock import SystemClock, boot_id
 from agent.adapters.system.process import is_running
 from agent.adapters.system.status_file import read_status
 from agent.cli.batch.files import DataError, NoInput
-from agent.cli.shared.texts import span
 from agent.core.system.health import Finding, Status, judge, parse_status
+from agent.core.texts import span
 
 START = "start it: sudo systemctl start wattpost"
 WHY = "see why: journalctl -u wattpost -n 50"

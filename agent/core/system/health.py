@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from agent.core.plural import count
+from agent.core.texts import count
 
 NEWCOMER_MS = 15_000  # what a daemon or a connection that has just begun is given before it is blamed
 RECEIPT_FIRST_MS = 120_000  # the first batch after a start asks for a receipt

@@ -1,7 +1,7 @@
 """Whether what a meter says can be true: flags on its values, and events about them. Nothing is ever corrected.
 
-Counters never go back and never grow faster than the meter's maximum current allows (`agent.core.truth.counter`); voltages,
-frequency, currents and powers lie within the rating (`agent.core.truth.bounds`); registers move. See docs/quality.md.
+Counters never go back and never grow faster than the meter's maximum current allows (`counter`); voltages, frequency,
+currents and powers lie within the rating (`bounds`); registers move. See docs/quality.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`wattpost check-profile` and `new-profile` with files; tests/integration/commands/test_check_profile.py has meters."""
+"""`wattpost check-profile` and `new-profile` with files; tests/integration/commands has those with meters."""
 
 from __future__ import annotations
 

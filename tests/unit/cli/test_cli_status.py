@@ -16,9 +16,9 @@ from click.testing import CliRunner, Result
 
 from agent.adapters.system.clock import SystemClock, boot_id
 from agent.adapters.system.process import is_running
-from agent.cli.shared.texts import count, size, span, unit_of
 from agent.cli.status import command as status_module
 from agent.cli.status.command import command
+from agent.core.texts import count, size, span, unit_of
 
 CLOCK = SystemClock("system")
 CONFIG = """[box]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from agent.core.plural import count as count
 from wire.measurand import BY_NAME
 
 MS_PER_S = 1_000
@@ -10,6 +9,11 @@ MS_PER_MIN = 60_000
 MS_PER_H = 3_600_000
 MS_PER_D = 86_400_000
 SIZE_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """(1, "batch", "batches") -> `1 batch`; `many` is `one` with an s unless given."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def span(duration_ms: int) -> str:
