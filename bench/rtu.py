@@ -27,7 +27,7 @@ from pymodbus.client import AsyncModbusSerialClient
 
 from drivers.modbus.line import ModbusLine
 from drivers.modbus.meter import ModbusMeter
-from drivers.profile.parse import find_profile
+from drivers.profile.files import find_profile
 
 UNIT = 1
 BLOCKS = ((0, 18), (52, 26))  # what the planner makes of the 16 values at 9600 baud

@@ -14,7 +14,7 @@ from typing import Any
 
 from demo.compare import Comparison, Outage, compare
 from demo.processes import Child, ChildError, output_of
-from drivers.profile.parse import find_profile
+from drivers.profile.files import find_profile
 
 BOX = "apt-demo"
 MODEL = "eastron-sdm630"

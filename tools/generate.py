@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 
 from agent.settings.model import AgentFile
-from drivers.profile.parse import Profile, find_profile, shipped_profiles
+from drivers.profile.files import find_profile, shipped_profiles
+from drivers.profile.parse import Profile
 from drivers.profile.schema import json_schema as profile_schema
 from wire.document_reader import DEFAULT_RESOLUTIONS, FINEST
 from wire.measurand import VOCABULARY

@@ -133,7 +133,8 @@ def _check_address(
 
 
 def _profile(meter: Table, profile_folders: Sequence[Path], report: Report) -> Profile | None:
-    from drivers.profile.parse import ProfileError, find_profile  # noqa: PLC0415 - not needed for a file without meters
+    from drivers.profile.files import find_profile  # noqa: PLC0415 - not needed for a file without meters
+    from drivers.profile.parse import ProfileError  # noqa: PLC0415 - not needed for a file without meters
 
     try:
         return find_profile(meter["model"], profile_folders)

@@ -15,8 +15,8 @@ from drivers.modbus.block_plan import Block
 from drivers.modbus.line import ModbusLine, ModbusRefusalError
 from drivers.modbus.meter import ModbusMeter
 from drivers.modbus.sunspec import Found, NotFoundError, Search, common_block, is_laid_out_as, nameplate, placed, search
+from drivers.profile.files import find_profile
 from drivers.profile.model import Profile, SunSpec
-from drivers.profile.parse import find_profile
 
 ABSENT = (1, 2, 3)  # exceptions with which a device says that there is nothing at an address
 SILENT = "silent"

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, TypeVar
 
 from drivers.profile.fields import fields_of
@@ -72,14 +71,10 @@ __all__ = [
     "TextRegister",
     "Timing",
     "WordOrder",
-    "find_profile",
-    "load_profile",
     "parse_profile",
-    "shipped_profiles",
 ]
 
 V = TypeVar("V")
-SHIPPED = Path(__file__).parent / "profiles"
 TEXT_WORDS: dict[TextType, int] = {"ascii": 0, "uint16": 1, "uint32": 2, "uint64": 4}  # ascii says its own count
 
 
@@ -312,37 +307,3 @@ def _default(table: ProfileTable, raw: Mapping[str, Any], mistakes: list[Mistake
         elif name in table.default[:index]:
             mistakes.append(Mistake(f"default[{index}]", f"{name!r} is listed twice", "each measurand once"))
     return tuple(table.default)
-
-
-def load_profile(path: Path) -> Profile:
-    """The profile in the file `path`; `ProfileError` also where unreadable or its model is not its name."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ProfileError(str(path), (Mistake("file", f"cannot be read: {error}", "a readable TOML file"),)) from error
-    profile = parse_profile(text, path.name)
-    if profile.model != path.stem:
-        mistake = Mistake("model", f"{profile.model!r} in a file named {path.name}", f"{path.stem!r}, as the file")
-        raise ProfileError(str(path), (mistake,))
-    return profile
-
-
-def shipped_profiles() -> Mapping[str, Path]:
-    """Model -> file of the profiles that come with the package."""
-    return _profiles_in(SHIPPED)
-
-
-def find_profile(model: str, folders: Sequence[Path] = ()) -> Profile:
-    """The profile of `model` from the first of `folders` that has it, else the shipped one."""
-    known: dict[str, Path] = {}
-    for folder in (*folders, SHIPPED):
-        known = {**_profiles_in(folder), **known}
-    if model not in known:
-        near = did_you_mean(model, list(known))
-        expected = "a model that `wattpost check-profile` lists" if near else f"one of {', '.join(sorted(known))}"
-        raise ProfileError(model, (Mistake("model", f"no profile of this name{near}", expected),))
-    return load_profile(known[model])
-
-
-def _profiles_in(folder: Path) -> dict[str, Path]:
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}

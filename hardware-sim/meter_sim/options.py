@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from drivers.profile.parse import Profile, find_profile, shipped_profiles
+from drivers.profile.files import find_profile, shipped_profiles
+from drivers.profile.parse import Profile
 from meter_sim.faults.schedule import DEFAULT_TIME_S, LINE, METER, UNIT_MAX, WIRE
 from meter_sim.telegrams.telegram_meter import telegram_models
 from meter_sim.world.scenarios import SCENARIOS

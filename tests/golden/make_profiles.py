@@ -14,7 +14,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from drivers.profile.parse import Profile, Register, find_profile, shipped_profiles
+from drivers.profile.files import find_profile, shipped_profiles
+from drivers.profile.parse import Profile, Register
 
 FOLDER = Path(__file__).with_name("profiles")
 FORMAT = {

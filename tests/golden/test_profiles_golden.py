@@ -16,7 +16,8 @@ import pytest
 
 from drivers.modbus.block_plan import Block
 from drivers.modbus.decode import decode
-from drivers.profile.parse import Profile, find_profile
+from drivers.profile.files import find_profile
+from drivers.profile.parse import Profile
 
 FOLDER = Path(__file__).with_name("profiles")
 

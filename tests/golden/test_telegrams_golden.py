@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from drivers.profile.files import find_profile, shipped_profiles
 from drivers.profile.model import Protocol
-from drivers.profile.parse import find_profile, shipped_profiles
 from drivers.telegrams.dlms import decode_dlms
 from drivers.telegrams.fields import FieldReader
 from drivers.telegrams.hdlc import HdlcFramer

@@ -12,8 +12,9 @@ from typing import Any
 from agent.settings.key_positions import line_of, scan
 from drivers.modbus.block_plan import Block
 from drivers.modbus.decode import decode
+from drivers.profile.files import find_profile, shipped_profiles
 from drivers.profile.model import Mistake, Profile, ProfileError, Register
-from drivers.profile.parse import find_profile, parse_profile, shipped_profiles
+from drivers.profile.parse import parse_profile
 
 EXAMPLES_SUFFIX = ".test.json"
 NOT_TOML = re.compile(r"at line (\d+), column \d+")

@@ -189,7 +189,8 @@ def _writing() -> Iterator[None]:
 
 def _profiles(config: Path) -> list[Profile]:
     """All that are known; one with mistakes is left out and named."""
-    from drivers.profile.parse import ProfileError, load_profile, shipped_profiles  # noqa: PLC0415
+    from drivers.profile.files import load_profile, shipped_profiles  # noqa: PLC0415
+    from drivers.profile.parse import ProfileError  # noqa: PLC0415
 
     paths = dict(shipped_profiles())
     with suppress(OSError):

@@ -16,8 +16,9 @@ import click
 from agent.services.meters import build_lines
 from agent.settings import Settings
 from drivers.building import BuiltMeter, build_line, build_meter
+from drivers.profile.files import find_profile
 from drivers.profile.model import Mistake, Parity, Profile
-from drivers.profile.parse import ProfileError, find_profile
+from drivers.profile.parse import ProfileError
 
 TCP = "tcp://"
 SERIAL_UNIT_MAX = 247  # Modbus over serial line, 2.2

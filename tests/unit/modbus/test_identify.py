@@ -10,7 +10,7 @@ import pytest
 from drivers.modbus.evidence import device_id_objects
 from drivers.modbus.identify import Identified, identify
 from drivers.modbus.probe import rtu_frame, understood
-from drivers.profile.parse import load_profile, shipped_profiles
+from drivers.profile.files import load_profile, shipped_profiles
 from meter_sim.cli import make_line
 from meter_sim.faults.spoil import RtuWire
 from meter_sim.modbus.frames import take_rtu

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from drivers.modbus.block_plan import DEFAULT_COST, Block, WireCost, plan_reads
+from drivers.profile.files import find_profile
 from drivers.profile.model import DataType, Limits, Register
-from drivers.profile.parse import find_profile
 from wire.resolution import Resolution
 
 TCP = WireCost.tcp()

@@ -14,7 +14,8 @@ from virtual_time import run_virtual
 
 from drivers.meter import MeterError, Sample
 from drivers.modbus.meter import ModbusMeter
-from drivers.profile.parse import Profile, find_profile, parse_profile
+from drivers.profile.files import find_profile
+from drivers.profile.parse import Profile, parse_profile
 from meter_sim.modbus.frames import Asked, answer_body, refusal_body, rtu_frame
 from wire.batch import Quality
 

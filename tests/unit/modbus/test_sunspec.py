@@ -9,8 +9,8 @@ import pytest
 
 from drivers.modbus.block_plan import Block
 from drivers.modbus.sunspec import Found, NotFoundError, is_laid_out_as, nameplate, placed, search
+from drivers.profile.files import find_profile
 from drivers.profile.model import SunSpec
-from drivers.profile.parse import find_profile
 
 SPEC = SunSpec((203, 204))
 SUNS = struct.unpack(">HH", b"SunS")

@@ -10,19 +10,8 @@ import pytest
 
 from drivers.modbus.block_plan import plan_reads
 from drivers.modbus.decode import Decoder
-from drivers.profile.parse import (
-    DeviceId,
-    Identity,
-    Mark,
-    ProfileError,
-    Rating,
-    SunSpec,
-    TextRegister,
-    find_profile,
-    load_profile,
-    parse_profile,
-    shipped_profiles,
-)
+from drivers.profile.files import find_profile, load_profile, shipped_profiles
+from drivers.profile.parse import DeviceId, Identity, Mark, ProfileError, Rating, SunSpec, TextRegister, parse_profile
 from drivers.profile.schema import json_schema
 from wire.resolution import Resolution
 

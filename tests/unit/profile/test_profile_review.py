@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from drivers.profile.parse import Profile, find_profile, parse_profile, shipped_profiles
+from drivers.profile.files import find_profile, shipped_profiles
+from drivers.profile.parse import Profile, parse_profile
 from drivers.profile.review import are_all_zero, doubts, remarks
 
 HEAD = """

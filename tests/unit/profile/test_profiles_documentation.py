@@ -8,7 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from drivers.profile.parse import parse_profile, shipped_profiles
+from drivers.profile.files import shipped_profiles
+from drivers.profile.parse import parse_profile
 from drivers.profile.schema import (
     DefaultsTable,
     DeviceIdTable,

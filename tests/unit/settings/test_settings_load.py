@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.settings import Settings, SettingsError, load, parse
-from drivers.profile.parse import shipped_profiles
+from drivers.profile.files import shipped_profiles
 
 FILE = Path("/etc/wattpost/agent.toml")
 MINIMAL = """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from drivers.profile.parse import find_profile, shipped_profiles
+from drivers.profile.files import find_profile, shipped_profiles
 from meter_sim.cli import main
 from meter_sim.faults.spoil import RtuWire
 from meter_sim.modbus.frames import Asked, rtu_frame

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from drivers.profile.parse import find_profile
+from drivers.profile.files import find_profile
 from meter_sim.control import Control
 from meter_sim.faults.condition import Condition
 from meter_sim.faults.schedule import DEFAULT_TIME_S, KINDS, METER, WIRE, Dice, Fault, parse_faults

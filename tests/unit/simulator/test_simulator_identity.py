@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from drivers.profile.parse import find_profile, load_profile, shipped_profiles
+from drivers.profile.files import find_profile, load_profile, shipped_profiles
 from meter_sim.faults.condition import Condition
 from meter_sim.faults.schedule import Fault
 from meter_sim.modbus.frames import Asked, crc16, rtu_frame, take_rtu, take_tcp

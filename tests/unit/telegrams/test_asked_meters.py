@@ -11,7 +11,7 @@ from virtual_time import run_virtual
 
 from drivers.building import build_line, build_meter
 from drivers.meter import MeterError
-from drivers.profile.parse import find_profile
+from drivers.profile.files import find_profile
 from drivers.telegrams.iec62056_meter import Iec62056Meter
 from drivers.telegrams.mbus_meter import MbusMeter
 from drivers.telegrams.stream_line import StreamLine

@@ -11,7 +11,7 @@ from virtual_time import run_virtual
 
 from drivers.building import build_line, build_meter, share_a_line
 from drivers.meter import MeterError, Sample
-from drivers.profile.parse import find_profile
+from drivers.profile.files import find_profile
 from drivers.telegrams.push import PushLine, PushMeter
 from meter_sim.telegrams.encoders import hdlc, kaifa, p1
 

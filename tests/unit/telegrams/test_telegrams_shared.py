@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from drivers.profile.parse import find_profile
+from drivers.profile.files import find_profile
 from drivers.telegrams.dlms import decode_dlms, decode_notification
 from drivers.telegrams.fields import FieldReader
 from drivers.telegrams.hdlc import HdlcFramer

@@ -7,7 +7,7 @@ from dataclasses import replace
 from agent.cli.shared.judging import Judges
 from drivers.building import build_line, build_meter
 from drivers.meter import Sample
-from drivers.profile.parse import find_profile
+from drivers.profile.files import find_profile
 from wire.batch import Quality
 
 PROFILE = find_profile("eastron-sdm630")

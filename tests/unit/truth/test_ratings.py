@@ -9,8 +9,8 @@ import pytest
 
 from agent.core.truth.bounds import Ratings
 from agent.services.ratings import ratings
+from drivers.profile.files import load_profile, shipped_profiles
 from drivers.profile.model import Profile, Rating, Register
-from drivers.profile.parse import load_profile, shipped_profiles
 from wire.resolution import Resolution
 
 STEP = Resolution(1, 0)

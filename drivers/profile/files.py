@@ -1,0 +1,46 @@
+"""Where profiles are: those that come with the package, and an installer's own folders, which win."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from drivers.profile.model import Mistake, Profile, ProfileError
+from drivers.profile.parse import parse_profile
+from drivers.profile.schema import did_you_mean
+
+SHIPPED = Path(__file__).parents[1] / "profiles"
+
+
+def load_profile(path: Path) -> Profile:
+    """The profile in the file `path`; `ProfileError` also where unreadable or its model is not its name."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProfileError(str(path), (Mistake("file", f"cannot be read: {error}", "a readable TOML file"),)) from error
+    profile = parse_profile(text, path.name)
+    if profile.model != path.stem:
+        mistake = Mistake("model", f"{profile.model!r} in a file named {path.name}", f"{path.stem!r}, as the file")
+        raise ProfileError(str(path), (mistake,))
+    return profile
+
+
+def shipped_profiles() -> Mapping[str, Path]:
+    """Model -> file of the profiles that come with the package."""
+    return _profiles_in(SHIPPED)
+
+
+def find_profile(model: str, folders: Sequence[Path] = ()) -> Profile:
+    """The profile of `model` from the first of `folders` that has it, else the shipped one."""
+    known: dict[str, Path] = {}
+    for folder in (*folders, SHIPPED):
+        known = {**_profiles_in(folder), **known}
+    if model not in known:
+        near = did_you_mean(model, list(known))
+        expected = "a model that `wattpost check-profile` lists" if near else f"one of {', '.join(sorted(known))}"
+        raise ProfileError(model, (Mistake("model", f"no profile of this name{near}", expected),))
+    return load_profile(known[model])
+
+
+def _profiles_in(folder: Path) -> dict[str, Path]:
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
