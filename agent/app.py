@@ -18,23 +18,29 @@ from agent.adapters.system.huge_pages import collapse_memory
 from agent.adapters.system.notify import Notifier
 from agent.adapters.system.status_file import StatusFile
 from agent.core.buffer.numbering import Identity
+from agent.core.buffer.pending import PendingRecords
 from agent.core.buffer.sealing import ConfirmPolicy, SealPolicy
-from agent.core.delivery.actions import Sealed
 from agent.core.delivery.machine import Delivery
 from agent.core.records import NewEvent
 from agent.core.system.timekeeper import Timekeeper
 from agent.core.system.watchdog import Watchdog
 from agent.core.texts import count
 from agent.lean import settle_memory
+from agent.services.buffer_room import BufferRoom
 from agent.services.buffer_thread import BufferThread
+from agent.services.committer import Committer
+from agent.services.delivery_inbox import DeliveryInbox
+from agent.services.journal import Journal
+from agent.services.nap import Nap
 from agent.services.progress import Progress
 from agent.services.restart import restart_records
+from agent.services.sealer import Policies, Sealer
 from agent.settings import Settings, SettingsError, describe, load
 from agent.tasks.delivering import Courier
 from agent.tasks.housekeeping import Housekeeper
 from agent.tasks.lending import LendingDesk
 from agent.tasks.metering import Metering
-from agent.tasks.recording import Policies, Recorder
+from agent.tasks.recording import Recorder
 from agent.version import VERSION
 
 log = logging.getLogger(__name__)
@@ -101,7 +107,7 @@ class App:
         clock_events = self.timekeeper.observe(self.clock.look())
         if self.timekeeper.anchor is not None:
             buffer.note_anchor(self.timekeeper.anchor)  # for the first commit to write
-        self.recorder.add([*self._start_records(opening), *clock_events])
+        self.journal.add([*self._start_records(opening), *clock_events])
         await self.metering.start(self.settings, opening)
         tasks = [
             asyncio.create_task(work)
@@ -131,48 +137,47 @@ class App:
         return Buffer.open(self.settings.buffer.path, identity)
 
     def _compose(self, store: BufferThread) -> None:
-        settings, progress = self.settings, self.progress
-        held = store.buffer.outbox.counts()
-        progress.batches, progress.batch_records = held["batches"], held["batch_records"]
-        progress.held_batches = held["held_batches"]
-        progress.oldest, progress.used_bytes = store.buffer.look()
-        self.recorder = Recorder(
-            store,
-            self.clock,
-            self.timekeeper,
-            policies(settings),
-            progress,
-            self.watchdog,
-            on_sealed=self._on_sealed,
+        """Build what runs on an open buffer: from what waits in memory, through the buffer, to the broker."""
+        settings, progress, clock, watchdog = self.settings, self.progress, self.clock, self.watchdog
+        note_what_is_held(store.buffer, progress)
+        self.store, inbox, nap = store, DeliveryInbox(), Nap(clock)
+        pending = PendingRecords(lambda layout_id: store.buffer.layout(layout_id).meter)
+        self.journal = journal = Journal(pending, clock, progress, watchdog, settings.buffer.durability_ms)
+        room = BufferRoom(store, progress, journal)
+        sealer = Sealer(
+            store, room, journal, clock, self.timekeeper, progress, policies(settings), on_sealed=inbox.sealed
         )
+        committer = Committer(store, room, journal, on_commit=sealer.committed)
+        self.recorder = Recorder(store, journal, committer, sealer, on_round=nap.on_commit)
         self.courier = Courier(
             settings.uplink,
             settings.box.id,
             Delivery(),
             store,
-            self.recorder,
-            self.clock,
+            room,
+            journal,
+            self.recorder.begin_epoch,
+            inbox,
+            clock,
             progress,
-            self.watchdog,
+            watchdog,
         )
-        self.desk = LendingDesk(self.clock, progress, settings.status_path, self._on_lent)
-        self.metering = Metering(self.recorder, self.clock, self.timekeeper, progress, self.watchdog, self.desk)
+        self.desk = LendingDesk(clock, progress, settings.status_path, self._on_lent)
+        self.metering = Metering(store, journal, clock, self.timekeeper, progress, watchdog, self.desk)
         self.housekeeper = Housekeeper(
-            self.clock,
+            clock,
             self.timekeeper,
-            self.recorder,
+            store,
+            journal,
             self.metering,
             progress,
-            self.watchdog,
+            watchdog,
             self.notifier,
             StatusFile(settings.status_path),
             self._about,
             settings.status_interval_ms,
+            nap,
         )
-        self.recorder.on_commit = self.housekeeper.on_commit
-
-    def _on_sealed(self, batch: Sealed) -> None:
-        self.courier.sealed(batch)
 
     def _on_lent(self) -> None:
         self.housekeeper.write_status()  # the borrower waits for it
@@ -212,7 +217,7 @@ class App:
             more = "" if aside.all_whole else "; the disk has no room for more of it"
             log.error("buffer: damaged; kept as %s; %s%s", aside.path, saved, more)
         if opening.start.epoch_reason:
-            log.info("buffer: new epoch %s (%s)", self.recorder.store.buffer.epoch.hex(), opening.start.epoch_reason)
+            log.info("buffer: new epoch %s (%s)", self.store.buffer.epoch.hex(), opening.start.epoch_reason)
         if not opening.clean:
             log.warning("start: the last run did not end cleanly; what it had committed is kept")
         for warning in self.settings.warnings:
@@ -249,9 +254,9 @@ class App:
     async def _apply(self, settings: Settings) -> None:
         self.waiting_for_restart = [name for name, *_ in needing_restart(self.settings, settings)]
         settings = self.settings = _without_restart(self.settings, settings)
-        self.recorder.reconfigure(policies(settings, self.recorder.policies))
+        self.recorder.reconfigure(policies(settings, self.recorder.sealer.policies))
         await self.metering.stop()
-        self.recorder.add([NewEvent(self.clock.mono_ms(), "config", None, {"config_rev": settings.revision})])
+        self.journal.event("config", config_rev=settings.revision)
         await self.metering.start(settings, None)
         self.courier.reconfigure(settings.uplink)
         self.housekeeper.interval_ms = settings.status_interval_ms
@@ -265,7 +270,7 @@ class App:
             # Not where a new one follows, or an error: systemd kills 20 s after this, whatever is said later.
             self.notifier.send("STOPPING=1")
         await self.metering.stop()
-        self.recorder.add([NewEvent(self.clock.mono_ms(), "stop")])
+        self.journal.event("stop")
         flushed = False
         with contextlib.suppress(BufferFileError):  # it has been said
             flushed = await self.recorder.flush()
@@ -285,6 +290,14 @@ class App:
             log.info("stop: everything read is in the buffer")
         else:
             log.error("stop: %s could not be written", count(self.progress.pending_records, "record"))
+
+
+def note_what_is_held(buffer: Buffer, progress: Progress) -> None:
+    """Begin the counters with what an earlier run left in the buffer."""
+    held = buffer.outbox.counts()
+    progress.batches, progress.batch_records = held["batches"], held["batch_records"]
+    progress.held_batches = held["held_batches"]
+    progress.oldest, progress.used_bytes = buffer.look()
 
 
 def needing_restart(old: Settings, new: Settings) -> list[tuple[str, object]]:

@@ -12,6 +12,7 @@ from agent.adapters.buffer.space import Thinned
 from agent.adapters.system.logs import Changes
 from agent.core.texts import count
 from agent.services.buffer_thread import BufferThread
+from agent.services.journal import Journal
 from agent.services.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -22,11 +23,11 @@ KEEP_WITHIN = 0.95  # of the limit, once it was reached: room is made rarely, an
 
 @dataclass(slots=True)
 class BufferRoom:
-    """One per buffer, for all who use it. `on_thinned` is told what old batches had to give up."""
+    """One per buffer, for all who use it. What old batches had to give up is recorded in the journal."""
 
     store: BufferThread
     progress: Progress
-    on_thinned: Callable[[Thinned], None]
+    journal: Journal
     _unread: set[str] = field(default_factory=set)
     _changes: Changes = field(init=False)
 
@@ -72,7 +73,7 @@ class BufferRoom:
             numbers = f"{count(one.batches, 'old batch', 'old batches')} (records {one.first}..{one.last})"
             effect = f"which gives up {count(one.removed, 'reading')} and frees {one.freed_bytes} bytes"
             log.warning("buffer: full; thinned %s to level %d, %s", numbers, one.rev, effect)
-            self.on_thinned(one)
+            self.journal.event("thinned", **one.data())
 
     # What its disk says: once, and as a trouble until it both takes and gives again what it should.
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from agent.adapters.buffer.buffer import Buffer
+from agent.core.records import Layout
 from agent.services.progress import Progress
 from drivers.prompt import Prompt
 
@@ -34,6 +35,10 @@ class BufferThread:
         except asyncio.CancelledError:
             future.cancel()
             raise
+
+    async def layout_id(self, layout: Layout) -> int:
+        """The buffer's id of `layout`."""
+        return await self.run(lambda: self.buffer.layout_id(layout))
 
     async def look(self, progress: Progress) -> None:
         """Note in `progress` what is on the disk, after that has changed."""

@@ -14,8 +14,8 @@ from agent.services.origins import DriverOrigins
 from agent.services.ratings import ratings
 from agent.settings import Bus, Meter, Settings
 from drivers.building import BuiltMeter, Line, build_line, build_meter
+from drivers.profile.files import find_profile
 from drivers.profile.model import Profile
-from drivers.profile.parse import find_profile
 
 COUNTER_TERMS = ("model", "bus", "unit", "ct_ratio", "ct_applied_by", "vt_ratio", "vt_applied_by")
 

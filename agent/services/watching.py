@@ -9,11 +9,12 @@ from agent.core.metering.meter_memory import MeterMemory, remembered
 from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent
 from agent.core.truth.plausibility import MeterTruth
+from agent.services.buffer_thread import BufferThread
+from agent.services.journal import Journal
 from agent.services.meters import ConfiguredMeter
+from agent.services.polled_meter import PolledMeter
 from agent.services.progress import MeterProgress
 from agent.services.serial_number import SerialNumber
-from agent.tasks.polling import PolledMeter
-from agent.tasks.recording import Recorder
 
 log = logging.getLogger(__name__)
 
@@ -24,13 +25,15 @@ class Watch:
     def __init__(
         self,
         meter: ConfiguredMeter,
-        recorder: Recorder,
+        store: BufferThread,
+        journal: Journal,
         clock: Clock,
         memory: MeterMemory | None = None,
         shift_ms: int = 0,
     ) -> None:
         self.meter = meter
-        self._recorder = recorder
+        self._store = store
+        self._journal = journal
         self._clock = clock
         self._truth = MeterTruth(meter.settings.name, meter.driver.columns, meter.ratings, meter.origins)
         if memory is not None:
@@ -41,7 +44,7 @@ class Watch:
     async def polled(self, slots: MeterSlots, progress: MeterProgress) -> PolledMeter:
         """The meter with its schedule, judged and asked from now on."""
         meter = self.meter
-        layout = await self._recorder.layout_id(meter.layout)
+        layout = await self._store.layout_id(meter.layout)
         self._polled = PolledMeter(meter.driver, slots, layout, progress, self._truth)
         self._polled.serial_number = SerialNumber(
             meter.driver, slots.interval_ms, self._heard, number=meter.serial_number
@@ -56,9 +59,9 @@ class Watch:
             log.warning("meter %s: replaced: serial number %s, before %s", event.meter, number, event.data["old"])
         if meter.serial_number != number:
             meter.serial_number = number
-            self._polled.layout = await self._recorder.layout_id(meter.layout)
+            self._polled.layout = await self._store.layout_id(meter.layout)
             events.append(self.descriptor(now_ms))
-        self._recorder.add(events)
+        self._journal.add(events)
 
     def descriptor(self, now_ms: int) -> NewEvent:
         """What the meter's values mean."""

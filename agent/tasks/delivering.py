@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from agent.adapters.buffer.buffer import BufferFileError
-from agent.adapters.mqtt.uplink import Connected, Disconnected, Published, Received, UplinkEvent
+from agent.adapters.mqtt.uplink import Connected, Disconnected, Published, Received
 from agent.adapters.system.clock import Clock
 from agent.adapters.system.logs import Changes
 from agent.core.delivery.actions import Action, Confirmed, Load, Outcome, Publish, Reconnect, Sealed
 from agent.core.delivery.machine import Delivery
 from agent.core.delivery.receipts import DAMAGED, Verdict
-from agent.core.records import NewEvent
 from agent.core.system.watchdog import Watchdog
+from agent.services.buffer_room import BufferRoom
 from agent.services.buffer_thread import BufferThread
 from agent.services.connection import Connection
+from agent.services.delivery_inbox import DeliveryInbox, Event, Reconfigured
+from agent.services.journal import Journal
 from agent.services.progress import Progress
 from agent.settings import Uplink
-from agent.tasks.recording import Recorder
 from wire.codec import peek
 from wire.errors import WireError
 from wire.receipt import Receipt, parse_receipt
@@ -30,18 +31,7 @@ log = logging.getLogger(__name__)
 NAP_MS = 60_000
 STUCK_MS = 180_000
 EPOCH_PAUSE_MS = 60 * 60_000  # a far end that sends nonsense costs one epoch an hour, not one a message
-EVENTS_MAX = 10_000
 BACKLOG = "backlog"
-
-
-@dataclass(frozen=True, slots=True)
-class Reconfigured:
-    """The configuration was read again."""
-
-    settings: Uplink
-
-
-Event = UplinkEvent | Sealed | Reconfigured
 
 
 @dataclass(slots=True)
@@ -52,33 +42,27 @@ class Courier:
     box_id: str
     delivery: Delivery
     store: BufferThread
-    recorder: Recorder
+    room: BufferRoom
+    journal: Journal
+    begin_epoch: Callable[[str], Awaitable[bool]]
+    inbox: DeliveryInbox
     clock: Clock
     progress: Progress
     watchdog: Watchdog
     random: random.Random = field(default_factory=random.Random)
-    _events: asyncio.Queue[Event] = field(default_factory=lambda: asyncio.Queue(EVENTS_MAX))
     _changes: Changes = field(init=False)
     _connection: Connection = field(init=False)
     _epoch_at_ms: int | None = None
-    _news_lost: bool = False
 
     def __post_init__(self) -> None:
         self._changes = Changes(log, self.progress.troubles)
         about = (self.clock, self.progress, self._changes, self.random)
-        self._connection = Connection(self.settings, self.box_id, self._emit, *about)
+        self._connection = Connection(self.settings, self.box_id, self.inbox.emit, *about)
         self._configure_delivery()
-
-    def sealed(self, batch: Sealed) -> None:
-        """A new batch is in the buffer."""
-        if self._events.full():
-            self._news_lost = True
-        else:
-            self._events.put_nowait(batch)
 
     def reconfigure(self, settings: Uplink) -> None:
         """Take new settings. A connection that would be made the same way again is left in peace."""
-        self._emit(Reconfigured(settings))
+        self.inbox.emit(Reconfigured(settings))
 
     async def run(self) -> None:
         """Deliver until cancelled."""
@@ -92,26 +76,20 @@ class Courier:
                     await self._handle(event)
                 except BufferFileError as error:
                     # Nothing is lost: what could not be read or deleted now is still there.
-                    self.recorder.room.failed(error)
+                    self.room.failed(error)
         finally:
             await self._connection.drop()
 
     async def _next_event(self) -> Event | None:
         """The next event, or None when it is time to do something."""
-        if self._news_lost:
-            self._news_lost = False
+        if self.inbox.take_sealed_lost():
             self.delivery.on_news_lost()
-        if not self._events.empty():
-            return self._events.get_nowait()
+        if not self.inbox.is_empty():
+            return await self.inbox.next(0)
         now_ms = self.clock.mono_ms()
         wake_ms, due = self.delivery.wake_ms(now_ms), self._connection.due_ms()
         due += [] if wake_ms is None else [wake_ms]
-        wait_ms = min([max(min(due, default=now_ms + NAP_MS) - now_ms, 0), NAP_MS])
-        try:
-            async with asyncio.timeout(wait_ms / 1000):
-                return await self._events.get()
-        except TimeoutError:
-            return None
+        return await self.inbox.next(min(max(min(due, default=now_ms + NAP_MS) - now_ms, 0), NAP_MS))
 
     async def _handle(self, event: Event | None) -> None:
         now_ms, delivery = self.clock.mono_ms(), self.delivery
@@ -155,11 +133,11 @@ class Courier:
     async def _load(self, asked: Load) -> list[Action]:
         outbox = self.store.buffer.outbox
         try:
-            batches = await self.recorder.room.run(lambda: outbox.load(asked.below_id, asked.limit))
+            batches = await self.room.run(lambda: outbox.load(asked.below_id, asked.limit))
         except BufferFileError as error:
-            self.recorder.room.failed(error, reading=BACKLOG)
+            self.room.failed(error, reading=BACKLOG)
             return self.delivery.on_load_failed(self.clock.mono_ms())
-        self.recorder.room.was_read(BACKLOG)
+        self.room.was_read(BACKLOG)
         return self.delivery.on_loaded(self.clock.mono_ms(), asked, batches)
 
     async def _publish(self, batch_id: int) -> list[Action]:
@@ -167,9 +145,9 @@ class Courier:
         try:
             body = await self.store.run(lambda: self.store.buffer.outbox.body(batch_id))
         except BufferFileError as error:
-            self.recorder.room.failed(error, reading=what)
+            self.room.failed(error, reading=what)
             return self.delivery.on_unreadable(self.clock.mono_ms(), batch_id)
-        self.recorder.room.was_read(what)
+        self.room.was_read(what)
         if body is None:
             return self.delivery.on_withdrawn(self.clock.mono_ms(), batch_id)
         if self._connection.uplink is None:
@@ -186,7 +164,7 @@ class Courier:
         try:
             batch, records = await self.store.run(lambda: outbox.set_aside(batch_id, DAMAGED))
         except BufferFileError as error:
-            self.recorder.room.failed(error)
+            self.room.failed(error)
             return self.delivery.on_unreadable(self.clock.mono_ms(), batch_id)
         numbers = f"{batch.first}..{batch.last}"
         log.error("buffer: the bytes of batch %s are damaged; it is kept, not sent; the card fails: see dmesg", numbers)
@@ -194,7 +172,7 @@ class Courier:
         told: dict[str, object] = {"first": batch.first, "last": batch.last}
         if batch.epoch != self.store.buffer.epoch:  # there, `first` and `last` would account for others' numbers
             told = {"epoch": batch.epoch.hex(), "old_first": batch.first, "old_last": batch.last}
-        self._event("dropped", {**told, "records": records, "reason": DAMAGED})
+        self.journal.event("dropped", **told, records=records, reason=DAMAGED)
         return self.delivery.on_withdrawn(self.clock.mono_ms(), batch_id)
 
     def _say_published(self, event: Published) -> None:
@@ -208,17 +186,6 @@ class Courier:
             )
         elif event.outcome is not Outcome.LOST:
             self._changes.say("publishing", f"{event.detail}; nothing is lost, it is tried again", logging.WARNING)
-
-    def _emit(self, event: Event) -> None:
-        try:
-            self._events.put_nowait(event)
-        except asyncio.QueueFull:
-            # Without one of its events the machine would wait for ever: all are dropped, and it begins anew.
-            dropped = [self._events.get_nowait() for _ in range(self._events.qsize())]
-            for one in (*dropped, event):
-                if isinstance(one, Reconfigured):
-                    self._events.put_nowait(one)
-            self._events.put_nowait(Disconnected(f"{EVENTS_MAX} events waited to be handled"))
 
     async def _disconnected(self, event: Disconnected) -> None:
         self.delivery.on_disconnected()
@@ -241,12 +208,10 @@ class Courier:
             receipt = parse_receipt(payload)
         except WireError as error:
             if self._changes.say("receipt", f"not understood and ignored: {error}", logging.WARNING):
-                self._event("receipt_misfit", {"reason": str(error)[:200], "through": None})
+                self.journal.event("receipt_misfit", reason=str(error)[:200], through=None)
             return
         buffer = self.store.buffer
-        result = await self.recorder.room.run(
-            lambda: buffer.outbox.confirm(receipt, buffer.epoch, buffer.sealed_through)
-        )
+        result = await self.room.run(lambda: buffer.outbox.confirm(receipt, buffer.epoch, buffer.sealed_through))
         if result is None:
             self._changes.say("receipt", f"for epoch {receipt.epoch.hex()}, unknown here, ignored", logging.WARNING)
             return
@@ -280,27 +245,24 @@ class Courier:
     async def _misfit(self, receipt: Receipt, why: str) -> None:
         text = f"does not fit, so its ranges delete nothing: {why}"
         if self._changes.say("receipt", text, logging.ERROR):
-            self._event("receipt_misfit", {"reason": why, "through": receipt.through})
+            self.journal.event("receipt_misfit", reason=why, through=receipt.through)
         now_ms = self.clock.mono_ms()
         rested = self._epoch_at_ms is None or now_ms - self._epoch_at_ms >= EPOCH_PAUSE_MS
         current = receipt.epoch == self.store.buffer.epoch
-        if current and rested and await self.recorder.begin_epoch(f"receipt: {why}"):
+        if current and rested and await self.begin_epoch(f"receipt: {why}"):
             self._epoch_at_ms = now_ms
-
-    def _event(self, kind: str, data: dict[str, object]) -> None:
-        self.recorder.add([NewEvent(self.clock.mono_ms(), kind, None, data)])
 
     async def _delete_by_puback(self, batch_id: int) -> list[Action]:
         try:
-            records = await self.recorder.room.run(lambda: self.store.buffer.outbox.delete([batch_id]))
+            records = await self.room.run(lambda: self.store.buffer.outbox.delete([batch_id]))
         except BufferFileError as error:
-            self.recorder.room.failed(error)
+            self.room.failed(error)
             return self.delivery.on_delete_failed(self.clock.mono_ms(), batch_id)
         self.progress.confirmed_records += records
         try:
             await self._deleted(1, records)
         except BufferFileError as error:  # only what is shown of the buffer is old for it
-            self.recorder.room.failed(error)
+            self.room.failed(error)
         return []
 
 

@@ -18,16 +18,16 @@ from agent.core.system.timekeeper import Timekeeper
 from agent.core.system.watchdog import Watchdog
 from agent.core.texts import count
 from agent.core.truth.plausibility_events import sentence
-from agent.services.bell import Bell
+from agent.services.buffer_thread import BufferThread
+from agent.services.journal import Journal
+from agent.services.nap import Nap
 from agent.services.progress import Progress
 from agent.tasks.metering import Metering
-from agent.tasks.recording import Recorder
 from wire.batch import Anchor
 
 log = logging.getLogger(__name__)
 
 RSS_UNIT_BYTES = 1024
-EARLY, LATE = 0.8, 1.2  # of the interval: within these a round waits for a commit, which wakes the processor anyhow
 
 
 @dataclass(slots=True)
@@ -36,7 +36,8 @@ class Housekeeper:
 
     clock: Clock
     timekeeper: Timekeeper
-    recorder: Recorder
+    store: BufferThread
+    journal: Journal
     metering: Metering
     progress: Progress
     watchdog: Watchdog
@@ -44,11 +45,10 @@ class Housekeeper:
     status_file: StatusFile
     about: Callable[[], dict[str, Any]]
     interval_ms: int
+    nap: Nap
     _changes: Changes = field(init=False)
-    _early_ms: int = 0
     _noted: Anchor | None = None
     _noting: asyncio.Task[None] | None = None
-    _nap: Bell = field(default_factory=Bell)
 
     def __post_init__(self) -> None:
         self._changes = Changes(log, self.progress.troubles)
@@ -67,20 +67,9 @@ class Housekeeper:
                 self._noting.cancel()
 
     async def _rest(self) -> None:
-        """Until a commit when a round is about due, or as long as feeds the watchdog twice in its time."""
-        most_ms = min(LATE * self.interval_ms, (self.notifier.watchdog_ms or self.interval_ms * 4) / 2)
-        self._early_ms = self.clock.mono_ms() + round(most_ms * EARLY / LATE)
-        timer = asyncio.get_running_loop().call_later(most_ms / 1000, self._nap.ring)
-        try:
-            await self._nap.heard()
-        finally:
-            timer.cancel()
-
-    def on_commit(self) -> None:
-        """Begin the next round, if it is about due."""
-        if self.clock.mono_ms() >= self._early_ms:
-            self._early_ms = self.clock.mono_ms() + self.interval_ms
-            self._nap.ring()
+        """Until the next round; not longer than half the watchdog's time, so that it is fed twice in it."""
+        watchdog_ms = self.notifier.watchdog_ms
+        await self.nap.rest(self.interval_ms, self.interval_ms * 2 if watchdog_ms is None else watchdog_ms / 2)
 
     def _look_at_clock(self) -> None:
         before = self.timekeeper.anchor
@@ -91,7 +80,7 @@ class Housekeeper:
             other = 'where the clock is kept right from outside, set [clock] source = "system"'
             self._changes.say("clock", f"not synchronised; {step}; {other}", logging.WARNING)
         elif anchor != before or not self._changes.said("clock"):
-            self.recorder.add(events)
+            self.journal.add(events)
             self.metering.realign(anchor)
             self._changes.say("clock", f"known, within {anchor.uncertainty_ms} ms", key="known")
             for event in events:
@@ -102,7 +91,7 @@ class Housekeeper:
             self._noting = asyncio.create_task(self._note_anchor(anchor))
 
     async def _note_anchor(self, anchor: Anchor) -> None:
-        store = self.recorder.store
+        store = self.store
         try:
             await store.run(lambda: store.buffer.note_anchor(anchor))
         except BufferFileError as error:
@@ -140,7 +129,7 @@ class Housekeeper:
         progress, anchor, now_ms = self.progress, self.timekeeper.anchor, self.clock.mono_ms()
         return {
             **self.about(),
-            "boot": self.recorder.store.buffer.boot.hex(),
+            "boot": self.store.buffer.boot.hex(),
             "mono_ms": now_ms,
             "utc_ms": now_ms + anchor.boot_utc_ms if anchor else None,
             "up_ms": now_ms - progress.started_ms,
@@ -195,7 +184,7 @@ class Housekeeper:
         oldest, anchor = self.progress.oldest, self.timekeeper.anchor
         if oldest is None:
             return None
-        if oldest.boot == self.recorder.store.buffer.boot:
+        if oldest.boot == self.store.buffer.boot:
             return now_ms - oldest.mono_ms
         if oldest.anchor is None or anchor is None:
             return None

@@ -10,19 +10,15 @@ from dataclasses import dataclass, field
 
 from agent.adapters.system.clock import Clock
 from agent.adapters.system.logs import Changes
-from agent.core.metering.backoff import MeterBackoff
 from agent.core.metering.lease import Lease
 from agent.core.metering.sharing import READ_MIN_MS, budget_ms, learnt_ms, turn
-from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent, NewReading
 from agent.core.system.watchdog import Watchdog
-from agent.core.truth.plausibility import MeterTruth
 from agent.core.truth.plausibility_events import sentences
-from agent.services.progress import MeterProgress
-from agent.services.serial_number import SerialNumber
+from agent.services.journal import Journal
+from agent.services.polled_meter import PolledMeter
 from agent.tasks.lending import Loan
-from agent.tasks.recording import Recorder
-from drivers.meter import Meter, MeterError, Sample
+from drivers.meter import MeterError, Sample
 
 log = logging.getLogger(__name__)
 
@@ -34,34 +30,12 @@ LINE_REASONS = frozenset({"line_missing", "line_busy", "line_lost", "lent"})  # 
 
 
 @dataclass(slots=True)
-class PolledMeter:
-    """A meter with its schedule. `layout` is the buffer's id of what its values are; `truth` judges them.
-
-    `need_ms` is what a reading usually takes, by the meter's plan until it is known.
-    """
-
-    meter: Meter
-    slots: MeterSlots
-    layout: int
-    progress: MeterProgress
-    truth: MeterTruth | None = None
-    serial_number: SerialNumber | None = None
-    backoff: MeterBackoff = field(init=False)
-    asked_ms: int = 0
-    need_ms: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.backoff = MeterBackoff(self.slots.interval_ms)
-        self.need_ms = getattr(self.meter, "typical_ms", 0)  # a meter that sends by itself has no plan
-
-
-@dataclass(slots=True)
 class LinePoller:
-    """One loop per line; meters on it are read one after another, by the ends of their slots (`core.sharing`)."""
+    """One loop per line. Its meters are read one after another; `core.metering.sharing` says whose turn it is."""
 
     line: str
     meters: Sequence[PolledMeter]
-    recorder: Recorder
+    journal: Journal
     clock: Clock
     watchdog: Watchdog
     loan: Loan | None = None
@@ -105,7 +79,7 @@ class LinePoller:
 
     def _leave_out(self, polled: PolledMeter, now_ms: int, lease: Lease) -> None:
         start_ms, late = polled.slots.take(now_ms)
-        self.recorder.add(late + polled.slots.explain("lent", start_ms))
+        self.journal.add(late + polled.slots.explain("lent", start_ms))
         progress = polled.progress
         progress.slots_missed += 1
         progress.state = "lent"
@@ -114,20 +88,20 @@ class LinePoller:
 
     def _rest(self, polled: PolledMeter, now_ms: int) -> None:
         start_ms, late = polled.slots.take(now_ms)
-        self.recorder.add(late + polled.slots.explain(polled.backoff.reason, start_ms))
+        self.journal.add(late + polled.slots.explain(polled.backoff.reason, start_ms))
         polled.progress.slots_missed += 1
 
     async def _poll(self, polled: PolledMeter, now_ms: int) -> None:
         start_ms, late = polled.slots.take(now_ms)
         if late:
-            self.recorder.add(late)
+            self.journal.add(late)
         polled.asked_ms = now_ms
         try:
             sample = await polled.meter.read(self._budget_ms(polled, now_ms))
         except MeterError as error:
             self._failed(polled, start_ms, error)
         except asyncio.CancelledError:
-            self.recorder.add(polled.slots.explain("not_running", start_ms))
+            self.journal.add(polled.slots.explain("not_running", start_ms))
             raise
         else:
             if polled.need_ms:  # else it is a telegram that was waited for, which costs the line nothing
@@ -157,15 +131,15 @@ class LinePoller:
         read_ms = asked_ms if sample.taken_s is None else self._arrived_ms(sample.taken_s)
         silent_ms = polled.backoff.answered(read_ms)
         if silent_ms is not None:
-            self.recorder.add([NewEvent(read_ms, "meter_back", polled.meter.name, {"silent_ms": silent_ms})])
+            self.journal.add([NewEvent(read_ms, "meter_back", polled.meter.name, {"silent_ms": silent_ms})])
         ended = polled.slots.read()
         flags, events = (sample.flags, ()) if polled.truth is None else polled.truth.judge(read_ms, sample)
         reading = NewReading(polled.layout, read_ms, sample.values, flags, start_ms)
-        self.recorder.add([*ended, reading, *events])
+        self.journal.add([*ended, reading, *events])
         self._changes.say(f"line {self.line}", "works", logging.DEBUG)
         self._changes.say(f"meter {polled.meter.name}", "answers")
         for notice in sample.notices:
-            self.recorder.add([NewEvent(read_ms, notice.kind, polled.meter.name, notice.data)])
+            self.journal.add([NewEvent(read_ms, notice.kind, polled.meter.name, notice.data)])
             log.warning("meter %s: %s", polled.meter.name, notice.text)
         for event, text in sentences(events):
             level = logging.INFO if event.kind == "plausible" else logging.WARNING
@@ -183,7 +157,7 @@ class LinePoller:
 
     def _failed(self, polled: PolledMeter, start_ms: int, error: MeterError) -> None:
         now_ms = self.clock.mono_ms()
-        self.recorder.add(polled.slots.explain(error.reason, start_ms))
+        self.journal.add(polled.slots.explain(error.reason, start_ms))
         polled.progress.slots_missed += 1
         if error.reason == PENDING:  # it works; one sentence on its interval is enough
             self._changes.say(f"interval of {polled.meter.name}", str(error), logging.WARNING, key=PENDING)
@@ -198,4 +172,4 @@ class LinePoller:
         self._changes.say(f"line {self.line}", "works", logging.DEBUG)
         if polled.backoff.failed(now_ms, error.reason):
             self._changes.say(f"meter {polled.meter.name}", str(error), logging.WARNING)
-            self.recorder.add([NewEvent(now_ms, "meter_silent", polled.meter.name, {"reason": error.reason})])
+            self.journal.add([NewEvent(now_ms, "meter_silent", polled.meter.name, {"reason": error.reason})])

@@ -10,7 +10,7 @@ import pytest
 from virtual_time import run_virtual
 
 from drivers.building import build_line, build_meter
-from drivers.profile.parse import find_profile
+from drivers.profile.files import find_profile
 from drivers.telegrams.hdlc import HdlcFramer
 from drivers.telegrams.push import PushLine
 from meter_sim.telegrams.encoders import aidon, hdlc

@@ -22,7 +22,7 @@ from drivers.meter import MeterError
 from drivers.modbus.line import ModbusLine
 from drivers.modbus.sunspec_meter import modbus_meter
 from drivers.port import Sink
-from drivers.profile.parse import find_profile
+from drivers.profile.files import find_profile
 from meter_sim.faults.condition import Condition
 from meter_sim.faults.schedule import Dice, Fault, parse_faults
 from meter_sim.faults.spoil import Piece, RtuWire

@@ -22,8 +22,9 @@ from virtual_time import LoopClock, VirtualTimeLoop, run_virtual
 from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent, NewReading, NewRecord
 from agent.core.system.watchdog import Watchdog
+from agent.services.polled_meter import PolledMeter
 from agent.services.progress import MeterProgress
-from agent.tasks.polling import LinePoller, PolledMeter
+from agent.tasks.polling import LinePoller
 from drivers.meter import REASONS, Sample
 from drivers.modbus.line import ModbusLine
 from drivers.modbus.meter import ModbusMeter
@@ -218,8 +219,8 @@ class Day:
             self.first_ms.append(slots.next_ms)
             self.checked.append(meter)
             self.polled.append(PolledMeter(meter, slots, number, MeterProgress()))
-        recorder: Any = self.notebook
-        poller = asyncio.create_task(LinePoller("rs485", self.polled, recorder, clock, self.watchdog).run())
+        journal: Any = self.notebook
+        poller = asyncio.create_task(LinePoller("rs485", self.polled, journal, clock, self.watchdog).run())
         weather = asyncio.create_task(self._weather())
         while clock.mono_ms() < (self.seconds - MENDED_S) * 1000:
             await asyncio.sleep(30)

@@ -14,11 +14,12 @@ from virtual_time import LoopClock, run_virtual
 from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent, NewReading, NewRecord
 from agent.core.system.watchdog import Watchdog
+from agent.services.polled_meter import PolledMeter
 from agent.services.progress import MeterProgress
-from agent.tasks.polling import LinePoller, PolledMeter
+from agent.tasks.polling import LinePoller
 from drivers.building import build_line, build_meter
 from drivers.meter import MeterError
-from drivers.profile.parse import find_profile
+from drivers.profile.files import find_profile
 from drivers.telegrams.push import PushLine
 from meter_sim.telegrams.encoders import p1
 
@@ -28,7 +29,7 @@ GONE = MeterError("line_missing", operation="open", subject="line p1", cause="no
 
 
 class Notebook:
-    """What the recorder was given."""
+    """What the journal was given."""
 
     def __init__(self) -> None:
         self.records: list[NewRecord] = []
@@ -86,8 +87,8 @@ def test_hours_of_a_customer_port(seed: int) -> None:
         meter = build_meter(line, 1, profile, "grid", ("energy_active_import_total", "power_active_total"))
         port = on_fake_port(line, FakePort())
         polled = PolledMeter(meter, MeterSlots("grid", INTERVAL_MS, 1), 0, MeterProgress())
-        recorder: Any = notebook
-        poller = asyncio.create_task(LinePoller("p1", [polled], recorder, LoopClock(), Watchdog()).run())
+        journal: Any = notebook
+        poller = asyncio.create_task(LinePoller("p1", [polled], journal, LoopClock(), Watchdog()).run())
         away_s = await meter_at_work(port, dice, HOURS * 3600)
         poller.cancel()
         await asyncio.gather(poller, return_exceptions=True)
@@ -123,8 +124,8 @@ def test_an_interval_shorter_than_the_meters_costs_no_reading(caplog: pytest.Log
         meter = build_meter(line, 1, profile, "grid", ("energy_active_import_total", "power_active_total"))
         port = on_fake_port(line, FakePort())
         polled = PolledMeter(meter, MeterSlots("grid", 1_000, 1), 0, MeterProgress())
-        recorder: Any = notebook
-        poller = asyncio.create_task(LinePoller("p1", [polled], recorder, LoopClock(), Watchdog()).run())
+        journal: Any = notebook
+        poller = asyncio.create_task(LinePoller("p1", [polled], journal, LoopClock(), Watchdog()).run())
         for second in range(10, 610, 10):
             await asyncio.sleep(10)
             port.arrive(telegram(second))

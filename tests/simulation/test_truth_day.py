@@ -12,7 +12,7 @@ import pytest
 from agent.core.truth.plausibility import MeterTruth
 from agent.services.ratings import ratings
 from drivers.meter import Sample
-from drivers.profile.parse import load_profile, shipped_profiles
+from drivers.profile.files import load_profile, shipped_profiles
 from meter_sim.world.household import Load, RecordedLoad
 from meter_sim.world.instrument import Instrument
 from meter_sim.world.scenarios import SCENARIOS

@@ -14,6 +14,7 @@ from agent.adapters.mqtt.uplink import Connected, CredentialError, Disconnected,
 from agent.core.delivery.actions import Outcome
 from agent.core.delivery.machine import Delivery
 from agent.services import connection as connecting
+from agent.services.delivery_inbox import DeliveryInbox
 from agent.settings import Uplink
 from agent.tasks.delivering import Courier
 from wire.batch import Batch
@@ -97,17 +98,21 @@ class CourierRig:
         )
         self.rig = Rig(path)
         self.rig.add_meter()
+        self.inbox = DeliveryInbox()
         self.courier = Courier(
             settings,
             "apt-1",
             Delivery(),
-            self.rig.recorder.store,
-            self.rig.recorder,
+            self.rig.store,
+            self.rig.room,
+            self.rig.journal,
+            self.rig.recorder.begin_epoch,
+            self.inbox,
             self.rig.clock,
             self.rig.progress,
             self.rig.watchdog,
         )
-        self.rig.recorder.on_sealed = self.courier.sealed
+        self.rig.on_sealed = self.inbox.sealed
 
     @property
     def waiting(self) -> int:

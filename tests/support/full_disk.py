@@ -191,9 +191,7 @@ def deletes_when_full(folder: Path) -> None:
             batches = buffer.outbox.counts()["batches"]
             _send_all(buffer)
             receipt = Receipt(buffer.epoch, buffer.sealed_through)
-            result = await rig.recorder.room.run(
-                lambda: buffer.outbox.confirm(receipt, buffer.epoch, buffer.sealed_through)
-            )
+            result = await rig.room.run(lambda: buffer.outbox.confirm(receipt, buffer.epoch, buffer.sealed_through))
             assert result is not None
             assert len(result[0].delete) == batches > 200
             assert buffer.outbox.counts()["batches"] == 0

@@ -14,15 +14,20 @@ from virtual_time import InlineExecutor, LoopClock
 
 from agent.adapters.buffer.buffer import Buffer, BufferFileError, Opening
 from agent.core.buffer.numbering import Identity
+from agent.core.buffer.pending import PendingRecords
 from agent.core.buffer.sealing import ConfirmPolicy, SealPolicy
 from agent.core.delivery.actions import Sealed
 from agent.core.metering.slots import MeterSlots
 from agent.core.records import Layout, NewReading
 from agent.core.system.timekeeper import Timekeeper
 from agent.core.system.watchdog import Watchdog
+from agent.services.buffer_room import BufferRoom
 from agent.services.buffer_thread import BufferThread
+from agent.services.committer import Committer
+from agent.services.journal import Journal
 from agent.services.progress import Progress
-from agent.tasks.recording import Policies, Recorder
+from agent.services.sealer import Policies, Sealer
+from agent.tasks.recording import Recorder
 from wire.batch import Batch, Column
 from wire.codec import decode
 from wire.resolution import Resolution
@@ -44,7 +49,7 @@ def policies(
 
 
 class Meter:
-    """Reads itself into the recorder, or fails, in the slots of its schedule."""
+    """Reads itself into the journal, or fails, in the slots of its schedule."""
 
     def __init__(self, rig: Rig, name: str, interval_ms: int) -> None:
         self.rig = rig
@@ -56,18 +61,18 @@ class Meter:
         self._random = random.Random(1)
 
     async def run(self) -> None:
-        clock, recorder = self.rig.clock, self.rig.recorder
+        clock, journal = self.rig.clock, self.rig.journal
         while True:
             await asyncio.sleep(max(self.slots.next_ms - clock.mono_ms(), 0) / 1000)
             now_ms = clock.mono_ms()
             start_ms, late = self.slots.take(now_ms)
             self.polled += 1
-            recorder.add(late)
+            journal.add(late)
             if self.silent:
-                recorder.add(self.slots.explain("silent", start_ms))
+                journal.add(self.slots.explain("silent", start_ms))
             else:
                 values = (now_ms // 10, *self._random.randbytes(NOISY))
-                recorder.add([*self.slots.read(), NewReading(self.layout, now_ms, values)])
+                journal.add([*self.slots.read(), NewReading(self.layout, now_ms, values)])
 
 
 class Rig:
@@ -84,19 +89,29 @@ class Rig:
         self.sealed: list[Sealed] = []
         self.meters: list[Meter] = []
         self.overdue: list[str] = []
-        self.recorder = Recorder(
-            BufferThread(self.buffer, InlineExecutor()),
+        self.on_sealed: Callable[[Sealed], None] = self.sealed.append
+        self.on_round: Callable[[], None] = lambda: None
+        chosen = given or policies()
+        self.store = store = BufferThread(self.buffer, InlineExecutor())
+        pending = PendingRecords(lambda layout_id: self.buffer.layout(layout_id).meter)
+        self.journal = journal = Journal(pending, self.clock, self.progress, self.watchdog, chosen.durability_ms)
+        self.room = room = BufferRoom(store, self.progress, journal)
+        self.sealer = sealer = Sealer(
+            store,
+            room,
+            journal,
             self.clock,
             self.timekeeper,
-            given or policies(),
             self.progress,
-            self.watchdog,
-            on_sealed=self.sealed.append,
+            chosen,
+            on_sealed=lambda batch: self.on_sealed(batch),  # noqa: PLW0108 - a test may replace it
         )
+        committer = Committer(store, room, journal, on_commit=sealer.committed)
+        self.recorder = Recorder(store, journal, committer, sealer, on_round=lambda: self.on_round())  # noqa: PLW0108
 
     def add_meter(self, name: str = "main", interval_ms: int = 1_000) -> Meter:
         self.meters.append(Meter(self, name, interval_ms))
-        self.recorder.meters = [meter.slots for meter in self.meters]
+        self.journal.meters = [meter.slots for meter in self.meters]
         return self.meters[-1]
 
     @asynccontextmanager
@@ -112,7 +127,7 @@ class Rig:
                 task.cancel()
             ended = await asyncio.gather(*tasks, return_exceptions=True)
             self.failed = [one for one in ended if not isinstance(one, asyncio.CancelledError)]
-            self.recorder.retire_meters(self.clock.mono_ms())
+            self.journal.retire_meters(self.clock.mono_ms())
             self.flushed = await self.recorder.flush()
             with suppress(BufferFileError):  # the mark of a clean end may not fit on a full disk
                 self.buffer.close()

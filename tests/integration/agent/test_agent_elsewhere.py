@@ -15,7 +15,7 @@ from agent_process import BOX, MODEL, TOLD, AgentProcess, uncovered_slots, until
 from broker import Mosquitto
 from foreign_cloud import ForeignCloud
 
-from drivers.profile.parse import find_profile
+from drivers.profile.files import find_profile
 
 
 def test_readings_arrive_with_the_values_that_were_served(box: AgentProcess, cloud: ForeignCloud) -> None:

@@ -140,14 +140,14 @@ def test_damage_while_it_runs_is_repaired_without_a_restart_of_the_process(
         monkeypatch.setattr(Notifier, "send", lambda _self, *lines: said.extend(lines))
         main = asyncio.create_task(App.main(settings, Path("agent.toml")))
         first = await asyncio.wait_for(started.get(), 20)
-        buffer = first.recorder.store.buffer
+        buffer = first.store.buffer
 
         def fail(_group: object) -> None:
             with buffer.file.translate("write to"):
                 raise _malformed()
 
         buffer.commit = fail  # type: ignore[method-assign, assignment]
-        first.recorder.add([NewEvent(1, "config")], at_once=True)
+        first.journal.add([NewEvent(1, "config")], at_once=True)
         second = await asyncio.wait_for(started.get(), 20)
         assert "STOPPING=1" not in said, "systemd would kill the second one"
         second._stop.set()

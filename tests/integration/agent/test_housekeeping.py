@@ -17,6 +17,7 @@ from virtual_time import BOOT_UTC_MS, run_virtual
 
 from agent.adapters.buffer.buffer_file import BufferFileError
 from agent.adapters.system.status_file import StatusFile, read_status
+from agent.services.nap import Nap
 from agent.tasks.housekeeping import Housekeeper
 from agent.tasks.metering import Metering
 from wire.batch import Anchor
@@ -40,13 +41,14 @@ class House:
         self.rig.add_meter()
         self.messages = Messages(watchdog_ms)
         metering = Metering(
-            self.rig.recorder, self.rig.clock, self.rig.timekeeper, self.rig.progress, self.rig.watchdog
+            self.rig.store, self.rig.journal, self.rig.clock, self.rig.timekeeper, self.rig.progress, self.rig.watchdog
         )
         notifier: Any = self.messages
         self.keeper = Housekeeper(
             self.rig.clock,
             self.rig.timekeeper,
-            self.rig.recorder,
+            self.rig.store,
+            self.rig.journal,
             metering,
             self.rig.progress,
             self.rig.watchdog,
@@ -54,6 +56,7 @@ class House:
             StatusFile(folder / "run" / "status.json"),
             lambda: {"box": "apt-1"},
             interval_ms=5_000,
+            nap=Nap(self.rig.clock),
         )
         (folder / "run").mkdir()
 
@@ -174,7 +177,7 @@ def test_a_disk_that_fails_as_the_clock_becomes_known_stops_nothing(tmp_path: Pa
 def test_a_disk_that_stalls_as_utc_becomes_better_known_does_not_starve_the_watchdog(tmp_path: Path) -> None:
     async def scenario() -> None:
         house = House(tmp_path)
-        run, stalled = house.rig.recorder.store.run, asyncio.Event()
+        run, stalled = house.rig.store.run, asyncio.Event()
 
         async def stalling(work: Any) -> Any:
             await stalled.wait()
@@ -182,7 +185,7 @@ def test_a_disk_that_stalls_as_utc_becomes_better_known_does_not_starve_the_watc
 
         async with house.running():
             await house.rig.pass_s(20)
-            house.rig.recorder.store.run = stalling  # type: ignore[method-assign]
+            house.rig.store.run = stalling  # type: ignore[method-assign]
             house.rig.clock.uncertainty_ms = 5
             await house.rig.pass_s(100)
             stalled.set()
@@ -212,7 +215,7 @@ def test_a_round_that_is_about_due_goes_with_a_commit(tmp_path: Path) -> None:
 
     async def scenario() -> list[int]:
         house = House(tmp_path)
-        house.rig.recorder.on_commit = house.keeper.on_commit
+        house.rig.on_round = house.keeper.nap.on_commit
         async with house.running():
             await house.rig.pass_s(60)
         return [at_ms for at_ms, line in house.messages.sent if line == "WATCHDOG=1"]

@@ -12,10 +12,10 @@ from virtual_time import run_virtual
 
 from agent.core.buffer.numbering import Identity
 from agent.core.records import NewEvent, NewReading
+from agent.services.polled_meter import PolledMeter
 from agent.services.restart import restart_records
 from agent.settings import Settings, parse
 from agent.tasks.metering import Metering
-from agent.tasks.polling import PolledMeter
 
 CONFIG = b"""
 [box]
@@ -39,20 +39,20 @@ class Boot(Rig):
     def __init__(self, folder: Path, number: int, at_ms: int) -> None:
         super().__init__(folder / "buffer.db", identity=Identity("apt-1", "machine", b"boot---%d" % number))
         self.clock.shift_ms = at_ms
-        self.metering = Metering(self.recorder, self.clock, self.timekeeper, self.progress, self.watchdog)
+        self.metering = Metering(self.store, self.journal, self.clock, self.timekeeper, self.progress, self.watchdog)
 
     async def begin(self, settings: Settings) -> list[NewEvent]:
         """Until the first commit; returns the gaps in it."""
         events = self.timekeeper.observe(self.clock.look())
         assert self.timekeeper.anchor is not None
         self.buffer.note_anchor(self.timekeeper.anchor)
-        self.recorder.add([*restart_records(self.opening, self.clock.mono_ms(), "rev"), *events])
+        self.journal.add([*restart_records(self.opening, self.clock.mono_ms(), "rev"), *events])
         await self.metering.start(settings, self.opening)
-        gaps = [one for one in self.recorder._pending if isinstance(one, NewEvent) and one.kind == "gap"]
+        gaps = [one for one in self.journal.pending if isinstance(one, NewEvent) and one.kind == "gap"]
         for task in self.metering.tasks:
             task.cancel()
         await asyncio.gather(*self.metering.tasks, return_exceptions=True)
-        self.recorder.meters = ()
+        self.journal.meters = ()
         assert await self.recorder.flush()
         return gaps
 
@@ -68,8 +68,8 @@ def test_a_power_cut_soon_after_a_reboot_within_a_slot_leaves_nothing_unexplaine
         first = Boot(tmp_path, 1, 0)
         assert await first.begin(settings) == []
         layout = first.metering._watches["main"].meter.layout
-        id_ = await first.recorder.layout_id(layout)
-        first.recorder.add([NewReading(id_, first.clock.mono_ms(), (1,) * len(layout.columns))])
+        id_ = await first.store.layout_id(layout)
+        first.journal.add([NewReading(id_, first.clock.mono_ms(), (1,) * len(layout.columns))])
         assert await first.recorder.flush()
         first.cut_power()
         second = Boot(tmp_path, 2, 60_000)
@@ -102,7 +102,7 @@ def test_utc_that_becomes_known_while_the_meters_are_set_up_moves_their_slots(
         await boot.metering.start(settings, boot.opening)
         anchor = boot.timekeeper.anchor
         assert anchor is not None
-        (slots,) = boot.recorder.meters
+        (slots,) = boot.journal.meters
         assert (slots.next_ms + anchor.boot_utc_ms) % slots.interval_ms == 0
         await boot.metering.stop()
         boot.cut_power()

@@ -13,9 +13,9 @@ from recording_rig import Rig, batches_in, committed, policies, sick
 from virtual_time import run_virtual
 
 from agent.adapters.buffer.buffer_file import BufferFileError
+from agent.core.buffer import pending as pending_records
 from agent.core.metering.slots import MeterSlots
 from agent.core.records import Group, NewEvent
-from agent.tasks import recording
 
 
 @pytest.fixture
@@ -68,15 +68,15 @@ def test_a_commit_waits_for_a_reading_that_another_line_is_about_to_bring(path: 
     async def scenario() -> None:
         rig = Rig(path)
         async with rig.running():
-            rig.recorder.meters = meters = [MeterSlots(f"meter{at}", 10_000, rig.clock.mono_ms()) for at in range(4)]
+            rig.journal.meters = meters = [MeterSlots(f"meter{at}", 10_000, rig.clock.mono_ms()) for at in range(4)]
             for each in meters:
                 each.take(each.next_ms)
             for each in meters:
                 assert committed(rig) == 0
-                rig.recorder.add([*each.read(), NewEvent(1, "plausible")])
+                rig.journal.add([*each.read(), NewEvent(1, "plausible")])
                 await asyncio.sleep(0.05)
             assert committed(rig) == 4
-            rig.recorder.meters = ()
+            rig.journal.meters = ()
 
     run_virtual(scenario())
 
@@ -87,7 +87,7 @@ def test_a_disk_that_is_slower_than_the_readings_still_gets_few_commits_and_seal
     async def scenario() -> None:
         rig = Rig(path, policies(max_age_ms=60_000))
         commit, commits, disk = rig.buffer.commit, 0, asyncio.Lock()
-        run = rig.recorder.store.run
+        run = rig.store.run
 
         def counted(group: Any) -> Any:
             nonlocal commits
@@ -100,7 +100,7 @@ def test_a_disk_that_is_slower_than_the_readings_still_gets_few_commits_and_seal
                 return await run(work)
 
         rig.buffer.commit = counted  # type: ignore[method-assign]
-        rig.recorder.store.run = slow  # type: ignore[method-assign]
+        rig.store.run = slow  # type: ignore[method-assign]
         for at in range(4):
             rig.add_meter(f"meter{at}").slots.next_ms += 250 * at
         async with rig.running():
@@ -108,7 +108,7 @@ def test_a_disk_that_is_slower_than_the_readings_still_gets_few_commits_and_seal
             assert commits <= 600 / 4
             assert len(rig.sealed) >= 9
             assert rig.progress.pending_records <= 4 * 6
-            rig.recorder.store.run = run  # type: ignore[method-assign]
+            rig.store.run = run  # type: ignore[method-assign]
 
     run_virtual(scenario())
 
@@ -162,21 +162,21 @@ def test_flushing_takes_what_comes_while_it_lasts(path: Path) -> None:
 
     async def scenario() -> None:
         rig = Rig(path)
-        run = rig.recorder.store.run
+        run = rig.store.run
 
         async def slow(work: Callable[[], Any]) -> Any:
             await asyncio.sleep(0.3)
             return await run(work)
 
         async with rig.running():
-            rig.recorder.store.run = slow  # type: ignore[method-assign]
-            rig.recorder.add([NewEvent(1, "stop")])
+            rig.store.run = slow  # type: ignore[method-assign]
+            rig.journal.add([NewEvent(1, "stop")])
             flushing = asyncio.create_task(rig.recorder.flush())
             await asyncio.sleep(0.1)
-            rig.recorder.add([NewEvent(2, "receipt_refused")])
+            rig.journal.add([NewEvent(2, "receipt_refused")])
             assert await flushing
             assert committed(rig) == 2
-            rig.recorder.store.run = run  # type: ignore[method-assign]
+            rig.store.run = run  # type: ignore[method-assign]
 
     run_virtual(scenario())
 
@@ -185,7 +185,7 @@ def test_a_burst_is_committed_in_groups_at_once(path: Path) -> None:
     async def scenario() -> None:
         rig = Rig(path)
         async with rig.running():
-            rig.recorder.add(NewEvent(1, "stop") for _ in range(200))
+            rig.journal.add(NewEvent(1, "stop") for _ in range(200))
             await asyncio.sleep(0.001)
             assert committed(rig) == 200
 
@@ -213,7 +213,7 @@ def test_a_shorter_durability_counts_from_the_reload_on(path: Path) -> None:
 def test_a_slow_disk_that_keeps_up_is_not_taken_for_a_hang(path: Path, meters: int, commit_s: float) -> None:
     async def scenario() -> None:
         rig = Rig(path)
-        run = rig.recorder.store.run
+        run = rig.store.run
 
         async def slow(work: Callable[[], Any]) -> Any:
             await asyncio.sleep(commit_s)
@@ -222,10 +222,10 @@ def test_a_slow_disk_that_keeps_up_is_not_taken_for_a_hang(path: Path, meters: i
         for number in range(meters):
             rig.add_meter(f"meter-{number}")
         async with rig.running():
-            rig.recorder.store.run = slow  # type: ignore[method-assign]
+            rig.store.run = slow  # type: ignore[method-assign]
             await rig.pass_s(300)
             assert committed(rig) > 200 * meters / 2
-            rig.recorder.store.run = run  # type: ignore[method-assign]
+            rig.store.run = run  # type: ignore[method-assign]
         assert rig.overdue == []
 
     run_virtual(scenario())
@@ -233,7 +233,7 @@ def test_a_slow_disk_that_keeps_up_is_not_taken_for_a_hang(path: Path, meters: i
 
 def test_what_was_given_up_is_stated_before_what_came_after_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a power cut in between would leave it unexplained: the later readings account for all before them."""
-    monkeypatch.setattr(recording, "PENDING_MAX", 600)
+    monkeypatch.setattr(pending_records, "PENDING_MAX", 600)
     groups: list[Group] = []
 
     async def scenario() -> None:

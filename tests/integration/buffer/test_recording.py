@@ -13,8 +13,8 @@ from recording_rig import FAILING, Rig, batches_in, committed, policies, sick
 from virtual_time import run_virtual
 
 from agent.adapters.buffer.buffer_file import BufferFileError
+from agent.core.buffer import pending as pending_records
 from agent.core.records import NewEvent, NewReading
-from agent.tasks import recording
 from wire.batch import Batch, Slots
 
 
@@ -42,8 +42,8 @@ def test_what_was_read_is_on_the_disk_within_the_durability_window(
         async with rig.running():
             for _ in range(60_000):
                 await asyncio.sleep(0.001)
-                pending = rig.recorder._pending
-                assert not pending or rig.clock.mono_ms() - pending[0].mono_ms <= window_ms
+                pending = rig.journal.pending
+                assert not pending or rig.clock.mono_ms() - next(iter(pending)).mono_ms <= window_ms
         assert committed(rig) == rig.meters[0].polled
 
     run_virtual(scenario())
@@ -73,7 +73,7 @@ def test_no_record_is_left_unsealed_beyond_its_age(path: Path, durability_ms: in
         async with rig.running():
             for _ in range(1_000):
                 await rig.pass_s(1)
-                oldest_ms = rig.recorder._oldest_ms()
+                oldest_ms = rig.sealer.oldest_ms()
                 assert oldest_ms is None or rig.clock.mono_ms() - oldest_ms <= 61_000
 
     run_virtual(scenario())
@@ -184,7 +184,7 @@ def test_a_seal_that_fails_is_tried_again_without_haste_and_commits_go_on(path: 
 
 
 def test_memory_is_bounded_and_what_it_could_not_hold_is_a_gap(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording, "PENDING_MAX", 500)
+    monkeypatch.setattr(pending_records, "PENDING_MAX", 500)
 
     async def scenario() -> int:
         rig = Rig(path)
@@ -219,7 +219,7 @@ def test_a_damaged_file_ends_the_loop_for_a_new_start(path: Path) -> None:
         rig = Rig(path)
         task = asyncio.create_task(rig.recorder.run())
         sick(rig, "commit", damaged)
-        rig.recorder.add([NewEvent(1, "start")])
+        rig.journal.add([NewEvent(1, "start")])
         await asyncio.sleep(10)
         with pytest.raises(BufferFileError, match="malformed"):
             await task
@@ -233,17 +233,17 @@ def test_a_stuck_disk_starves_the_watchdog(path: Path) -> None:
         rig = Rig(path)
         rig.add_meter()
         hanging = asyncio.Event()
-        healthy = rig.recorder.store.run
+        healthy = rig.store.run
 
         async def hang(_work: object) -> None:
             await hanging.wait()
 
         async with rig.running():
             await rig.pass_s(60)
-            rig.recorder.store.run = hang  # type: ignore[method-assign, assignment]
+            rig.store.run = hang  # type: ignore[method-assign, assignment]
             await rig.pass_s(300)
             assert "recording" in rig.overdue
-            rig.recorder.store.run = healthy  # type: ignore[method-assign]
+            rig.store.run = healthy  # type: ignore[method-assign]
             hanging.set()
 
     run_virtual(scenario())
@@ -324,9 +324,9 @@ def test_slots_counted_elsewhere_are_part_of_the_account(path: Path) -> None:
         meter = rig.add_meter()
         async with rig.running():
             gap = NewEvent(1, "gap", "main", {"reason": "not_running", "from_ms": 0, "to_ms": 5, "slots": 7})
-            rig.recorder.explain("main", [gap], 7)
-            rig.recorder.add([NewReading(meter.layout, 2, (1,) * 21)])
-            rig.recorder.explain("main", [], 1)
+            rig.journal.explain("main", [gap], 7)
+            rig.journal.add([NewReading(meter.layout, 2, (1,) * 21)])
+            rig.journal.explain("main", [], 1)
             await asyncio.sleep(0.1)
 
     run_virtual(scenario())

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from agent.cli.main import main
-from drivers.profile.parse import find_profile
+from drivers.profile.files import find_profile
 
 METERS = ("--meter", "eastron-sdm630:1", "--meter", "schneider-iem3155:2")
 CONFIG = """[box]

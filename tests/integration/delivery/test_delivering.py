@@ -20,7 +20,7 @@ from virtual_time import run_virtual
 from agent.adapters.buffer.buffer_file import BufferFileError
 from agent.adapters.mqtt.uplink import Connected, Disconnected, Received
 from agent.core.delivery.actions import Outcome, Sealed
-from agent.tasks import delivering
+from agent.services import delivery_inbox
 
 FAILING = BufferFileError("read from", Path("buffer.db"), "disk I/O error", sqlite3.SQLITE_IOERR)
 MINUTE_S = 60
@@ -142,7 +142,7 @@ def test_a_flood_of_events_begins_anew_and_stops_nothing(
         rig = make()
         async with rig.running():
             await rig.pass_s(20 * MINUTE_S)
-            for number in range(delivering.EVENTS_MAX + 10):
+            for number in range(delivery_inbox.EVENTS_MAX + 10):
                 rig.network.say(Received(b"%d" % number))
             await rig.pass_s(20 * MINUTE_S)
             assert rig.rig.progress.connected
@@ -158,17 +158,17 @@ def test_a_batch_sealed_while_no_more_events_can_wait_is_sent_soon_all_the_same(
 ) -> None:
     async def scenario() -> None:
         rig = make()
-        monkeypatch.setattr(rig.courier, "_events", asyncio.Queue(10))
+        monkeypatch.setattr(rig.inbox, "_events", asyncio.Queue(10))
         flooded: list[int] = []
 
         def sealed(batch: Sealed) -> None:
-            while len(rig.network.published) > 3 and not flooded and not rig.courier._events.full():
+            while len(rig.network.published) > 3 and not flooded and not rig.inbox._events.full():
                 rig.network.say(Received(b"{}"))  # receipts wait for a slow disk
-            if rig.courier._events.full():
+            if rig.inbox._events.full():
                 flooded.append(batch.id)
-            rig.courier.sealed(batch)
+            rig.inbox.sealed(batch)
 
-        rig.rig.recorder.on_sealed = sealed
+        rig.rig.on_sealed = sealed
         async with rig.running():
             await rig.pass_s(30 * MINUTE_S)
             assert len(flooded) == 1

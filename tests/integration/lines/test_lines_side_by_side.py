@@ -16,8 +16,9 @@ from agent.adapters.system.clock import SystemClock
 from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent, NewReading, NewRecord
 from agent.core.system.watchdog import Watchdog
+from agent.services.polled_meter import PolledMeter
 from agent.services.progress import MeterProgress
-from agent.tasks.polling import LinePoller, PolledMeter
+from agent.tasks.polling import LinePoller
 from drivers.modbus.line import ModbusLine
 from drivers.modbus.meter import ModbusMeter
 from meter_sim.modbus.frames import Asked
@@ -26,7 +27,7 @@ INTERVAL_MS = 300
 
 
 class Notebook(list[NewRecord]):
-    """What the recorder was given."""
+    """What the journal was given."""
 
     add = list.extend
 
@@ -46,9 +47,9 @@ class Polling:
         self.line = ModbusLine(port[-12:], port)
         meter = ModbusMeter(self.line, 1, PROFILE, "main")
         self.slots = MeterSlots("main", interval_ms, self.clock.mono_ms() + 1)
-        recorder: Any = self.notebook
+        journal: Any = self.notebook
         polled = [PolledMeter(meter, self.slots, 0, MeterProgress())]
-        poller = LinePoller(self.line.name, polled, recorder, self.clock, Watchdog())
+        poller = LinePoller(self.line.name, polled, journal, self.clock, Watchdog())
         self.task = asyncio.create_task(poller.run())
 
     async def end(self) -> None:

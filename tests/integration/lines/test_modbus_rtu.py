@@ -28,7 +28,8 @@ from modbus_peers import (
 
 from drivers.modbus.line import ModbusLine
 from drivers.modbus.meter import ModbusMeter
-from drivers.profile.parse import find_profile, parse_profile
+from drivers.profile.files import find_profile
+from drivers.profile.parse import parse_profile
 from meter_sim.modbus.frames import rtu_frame, tcp_frame
 
 

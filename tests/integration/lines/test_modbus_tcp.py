@@ -29,7 +29,8 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 
 from drivers.modbus.block_plan import Block
 from drivers.modbus.line import ModbusLine, Request
-from drivers.profile.parse import find_profile, parse_profile
+from drivers.profile.files import find_profile
+from drivers.profile.parse import parse_profile
 from meter_sim.modbus.frames import tcp_frame
 
 

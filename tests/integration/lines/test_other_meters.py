@@ -22,7 +22,7 @@ import pytest
 from agent.cli.main import main
 from drivers.building import BuiltMeter, build_line, build_meter
 from drivers.meter import MeterError
-from drivers.profile.parse import find_profile, shipped_profiles
+from drivers.profile.files import find_profile, shipped_profiles
 from drivers.telegrams.stream_line import StreamLine
 from meter_sim.telegrams.encoders import (
     aidon,

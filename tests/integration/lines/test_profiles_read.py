@@ -21,7 +21,7 @@ from drivers.modbus.block_plan import WireCost, plan_reads
 from drivers.modbus.decode import Decoder
 from drivers.modbus.line import ModbusLine
 from drivers.modbus.sunspec_meter import SunSpecMeter, modbus_meter
-from drivers.profile.parse import find_profile, shipped_profiles
+from drivers.profile.files import find_profile, shipped_profiles
 from wire.batch import Quality
 
 pytestmark = pytest.mark.skipif(not TABLE.exists(), reason="needs ../shared/meters/registers.csv beside the checkout")

@@ -24,11 +24,12 @@ from agent.adapters.system.clock import SystemClock
 from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent, NewReading, NewRecord
 from agent.core.system.watchdog import Watchdog
+from agent.services.polled_meter import PolledMeter
 from agent.services.progress import MeterProgress
-from agent.tasks.polling import LinePoller, PolledMeter
+from agent.tasks.polling import LinePoller
 from drivers.modbus.line import ModbusLine
 from drivers.modbus.meter import ModbusMeter
-from drivers.profile.parse import find_profile
+from drivers.profile.files import find_profile
 
 UNITS = (1, 2, 3, 4)
 SECONDS = 16
@@ -56,7 +57,7 @@ def meters(folder: Path, units: tuple[int, ...]) -> Iterator[str]:
 
 
 class Notebook(list[NewRecord]):
-    """What the recorder was given."""
+    """What the journal was given."""
 
     add = list.extend
 
@@ -73,12 +74,12 @@ async def poll(port: str, interval_ms: int) -> Polled:
     line = ModbusLine("rs485", port)
     drivers = [ModbusMeter(line, unit, find_profile("eastron-sdm630"), f"meter{unit}") for unit in UNITS]
     notebook, clock = Notebook(), SystemClock("system")
-    recorder: Any = notebook
+    journal: Any = notebook
     polled = [
         PolledMeter(meter, MeterSlots(meter.name, interval_ms, clock.mono_ms() + 1), layout, MeterProgress())
         for layout, meter in enumerate(drivers)
     ]
-    task = asyncio.create_task(LinePoller("rs485", polled, recorder, clock, Watchdog()).run())
+    task = asyncio.create_task(LinePoller("rs485", polled, journal, clock, Watchdog()).run())
     end_ms = polled[0].slots.next_ms + SECONDS * 1_000
     await asyncio.sleep((end_ms - clock.mono_ms() - 50) / 1_000)
     task.cancel()

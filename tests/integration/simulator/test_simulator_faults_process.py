@@ -18,7 +18,7 @@ from simulator_process import Say, simulator
 from drivers.meter import MeterError, Sample
 from drivers.modbus.line import ModbusLine
 from drivers.modbus.meter import ModbusMeter
-from drivers.profile.parse import find_profile
+from drivers.profile.files import find_profile
 from meter_sim.modbus.frames import rtu_frame
 
 

@@ -20,7 +20,8 @@ from drivers.modbus.block_plan import WireCost
 from drivers.modbus.line import ModbusLine
 from drivers.modbus.meter import ModbusMeter
 from drivers.modbus.sunspec_meter import modbus_meter
-from drivers.profile.parse import Profile, find_profile, load_profile, shipped_profiles
+from drivers.profile.files import find_profile, load_profile, shipped_profiles
+from drivers.profile.parse import Profile
 from meter_sim.faults.condition import Condition
 from meter_sim.modbus.frames import Asked, rtu_frame, take_rtu
 from meter_sim.ports import Pace

@@ -15,7 +15,7 @@ import pytest
 
 from drivers.building import BuiltMeter, build_line, build_meter
 from drivers.meter import MeterError, Sample
-from drivers.profile.parse import find_profile, load_profile, shipped_profiles
+from drivers.profile.files import find_profile, load_profile, shipped_profiles
 from meter_sim.faults.condition import Condition
 from meter_sim.telegrams.telegram_meter import telegram_models
 from wire.batch import Quality

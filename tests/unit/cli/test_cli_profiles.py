@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli.main import main
-from drivers.profile.parse import find_profile, shipped_profiles
+from drivers.profile.files import find_profile, shipped_profiles
 
 TABLE = """measurand,address,type,scale,unit
 voltage_l1_n,30001,uint16,0.1,V

@@ -13,8 +13,9 @@ from virtual_time import LoopClock, VirtualTimeLoop, run_virtual
 from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent, NewReading, NewRecord
 from agent.core.system.watchdog import Watchdog
+from agent.services.polled_meter import PolledMeter
 from agent.services.progress import MeterProgress
-from agent.tasks.polling import LinePoller, PolledMeter
+from agent.tasks.polling import LinePoller
 from drivers.meter import MeterError, Notice, Reason, Sample
 from wire.batch import Column
 from wire.resolution import Resolution
@@ -59,7 +60,7 @@ class ScriptedMeter:
 
 
 class Notebook:
-    """What the recorder was given."""
+    """What the journal was given."""
 
     def __init__(self) -> None:
         self.records: list[NewRecord] = []
@@ -92,8 +93,8 @@ class Line:
     def run(self, seconds: float) -> Line:
         async def scenario() -> None:
             clock = LoopClock()
-            recorder: Any = self.notebook
-            task = asyncio.create_task(LinePoller("rs485", self.polled, recorder, clock, self.watchdog).run())
+            journal: Any = self.notebook
+            task = asyncio.create_task(LinePoller("rs485", self.polled, journal, clock, self.watchdog).run())
             await asyncio.sleep(0.5)
             for _ in range(round(seconds)):
                 await asyncio.sleep(1)

@@ -12,9 +12,10 @@ from agent.core.metering.lease import Lend, LendingBook, Return
 from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent, NewReading, NewRecord
 from agent.core.system.watchdog import Watchdog
+from agent.services.polled_meter import PolledMeter
 from agent.services.progress import LineProgress, MeterProgress
 from agent.tasks.lending import Loan
-from agent.tasks.polling import LinePoller, PolledMeter
+from agent.tasks.polling import LinePoller
 from drivers.meter import Sample
 from wire.batch import Column
 from wire.resolution import Resolution
@@ -66,8 +67,8 @@ class LentLine:
             PolledMeter(meter, MeterSlots(meter.name, 1_000, 1), layout, MeterProgress())
             for layout, meter in enumerate(self.meters)
         ]
-        recorder: Any = self.notebook
-        task = asyncio.create_task(LinePoller("rs485", polled, recorder, clock, watchdog, loan=loan).run())
+        journal: Any = self.notebook
+        task = asyncio.create_task(LinePoller("rs485", polled, journal, clock, watchdog, loan=loan).run())
         await asyncio.sleep(10.4)
         book.lend(Lend("rs485", 17, 15), clock.mono_ms())
         loan.wake()

@@ -15,9 +15,10 @@ from agent.core.records import NewEvent, NewReading, NewRecord
 from agent.core.system.watchdog import Watchdog
 from agent.core.truth.bounds import Ratings
 from agent.core.truth.plausibility import MeterTruth
+from agent.services.polled_meter import PolledMeter
 from agent.services.progress import MeterProgress
 from agent.services.serial_number import SerialNumber
-from agent.tasks.polling import LinePoller, PolledMeter
+from agent.tasks.polling import LinePoller
 from drivers.meter import Sample
 from wire.batch import Column, Quality
 from wire.resolution import Resolution
@@ -73,8 +74,8 @@ class Line:
 
     def run(self, seconds: float) -> Line:
         async def scenario() -> None:
-            recorder: Any = self
-            task = asyncio.create_task(LinePoller("rs485", self.polled, recorder, LoopClock(), Watchdog()).run())
+            journal: Any = self
+            task = asyncio.create_task(LinePoller("rs485", self.polled, journal, LoopClock(), Watchdog()).run())
             await asyncio.sleep(seconds)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

@@ -22,7 +22,7 @@ from agent.core.metering.scan_plan import (
     serial_steps,
     tcp_steps,
 )
-from drivers.profile.parse import load_profile, shipped_profiles
+from drivers.profile.files import load_profile, shipped_profiles
 
 SETTINGS = st.builds(
     Setting, st.sampled_from([1200, 9600, 115200]), st.sampled_from(["N", "E", "O"]), st.sampled_from([1, 2])

@@ -13,15 +13,16 @@ from virtual_time import LoopClock, run_virtual
 from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent, NewReading, NewRecord
 from agent.core.system.watchdog import Watchdog
+from agent.services.polled_meter import PolledMeter
 from agent.services.progress import MeterProgress
-from agent.tasks.polling import LinePoller, PolledMeter
+from agent.tasks.polling import LinePoller
 from drivers.modbus.meter import ModbusMeter
-from drivers.profile.parse import find_profile
+from drivers.profile.files import find_profile
 from meter_sim.modbus.frames import Asked, answer_body, rtu_frame
 
 
 class Notebook:
-    """What the recorder was given: how many readings, and why there were no more."""
+    """What the journal was given: how many readings, and why there were no more."""
 
     def __init__(self) -> None:
         self.readings = 0
@@ -52,9 +53,9 @@ def polled_for(seconds: float, model: str, baudrate: int, measurands: list[str] 
         async with scripted_meter(quick(baudrate), profile, baudrate=baudrate) as (default, _port):
             meter = ModbusMeter(default.line, 1, profile, "main", measurands)
             slots = MeterSlots("main", interval_ms, 1)
-            recorder: Any = notebook
+            journal: Any = notebook
             polled = PolledMeter(meter, slots, 0, MeterProgress())
-            task = asyncio.create_task(LinePoller("rs485", [polled], recorder, LoopClock(), Watchdog()).run())
+            task = asyncio.create_task(LinePoller("rs485", [polled], journal, LoopClock(), Watchdog()).run())
             await asyncio.sleep(seconds)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
