@@ -26,15 +26,15 @@ from agent.core.system.timekeeper import Timekeeper
 from agent.core.system.watchdog import Watchdog
 from agent.core.texts import count
 from agent.lean import settle_memory
-from agent.services.buffer_room import BufferRoom
-from agent.services.buffer_thread import BufferThread
-from agent.services.committer import Committer
-from agent.services.delivery_inbox import DeliveryInbox
-from agent.services.journal import Journal
+from agent.services.buffer.committer import Committer
+from agent.services.buffer.journal import Journal
+from agent.services.buffer.restart import restart_records
+from agent.services.buffer.room import BufferRoom
+from agent.services.buffer.sealer import Policies, Sealer
+from agent.services.buffer.thread import BufferThread
+from agent.services.delivery.inbox import DeliveryInbox
 from agent.services.nap import Nap
 from agent.services.progress import Progress
-from agent.services.restart import restart_records
-from agent.services.sealer import Policies, Sealer
 from agent.settings import Settings, SettingsError, describe, load
 from agent.tasks.delivering import Courier
 from agent.tasks.housekeeping import Housekeeper

@@ -15,11 +15,11 @@ from agent.core.delivery.actions import Action, Confirmed, Load, Outcome, Publis
 from agent.core.delivery.machine import Delivery
 from agent.core.delivery.receipts import DAMAGED, Verdict
 from agent.core.system.watchdog import Watchdog
-from agent.services.buffer_room import BufferRoom
-from agent.services.buffer_thread import BufferThread
-from agent.services.connection import Connection
-from agent.services.delivery_inbox import DeliveryInbox, Event, Reconfigured
-from agent.services.journal import Journal
+from agent.services.buffer.journal import Journal
+from agent.services.buffer.room import BufferRoom
+from agent.services.buffer.thread import BufferThread
+from agent.services.delivery.connection import Connection
+from agent.services.delivery.inbox import DeliveryInbox, Event, Reconfigured
 from agent.services.progress import Progress
 from agent.settings import Uplink
 from wire.codec import peek

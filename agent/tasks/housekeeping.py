@@ -18,8 +18,8 @@ from agent.core.system.timekeeper import Timekeeper
 from agent.core.system.watchdog import Watchdog
 from agent.core.texts import count
 from agent.core.truth.plausibility_events import sentence
-from agent.services.buffer_thread import BufferThread
-from agent.services.journal import Journal
+from agent.services.buffer.journal import Journal
+from agent.services.buffer.thread import BufferThread
 from agent.services.nap import Nap
 from agent.services.progress import Progress
 from agent.tasks.metering import Metering

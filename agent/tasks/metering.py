@@ -14,13 +14,13 @@ from agent.core.metering.meter_memory import Memory, pack_memory, unpack_memory
 from agent.core.metering.slots import MeterSlots, slot_start
 from agent.core.system.timekeeper import Timekeeper
 from agent.core.system.watchdog import Watchdog
-from agent.services.buffer_thread import BufferThread
-from agent.services.journal import Journal
-from agent.services.meters import ConfiguredLine, ConfiguredMeter, build_lines
-from agent.services.polled_meter import PolledMeter
+from agent.services.buffer.journal import Journal
+from agent.services.buffer.restart import downtime_gap, gap_since, last_slot_ms, next_slots
+from agent.services.buffer.thread import BufferThread
+from agent.services.metering.meters import ConfiguredLine, ConfiguredMeter, build_lines
+from agent.services.metering.polled_meter import PolledMeter
+from agent.services.metering.watching import Watch
 from agent.services.progress import MeterProgress, Progress
-from agent.services.restart import downtime_gap, gap_since, last_slot_ms, next_slots
-from agent.services.watching import Watch
 from agent.settings import Settings
 from agent.tasks.lending import LendingDesk
 from agent.tasks.polling import LinePoller

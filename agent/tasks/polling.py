@@ -15,8 +15,8 @@ from agent.core.metering.sharing import READ_MIN_MS, budget_ms, learnt_ms, turn
 from agent.core.records import NewEvent, NewReading
 from agent.core.system.watchdog import Watchdog
 from agent.core.truth.plausibility_events import sentences
-from agent.services.journal import Journal
-from agent.services.polled_meter import PolledMeter
+from agent.services.buffer.journal import Journal
+from agent.services.metering.polled_meter import PolledMeter
 from agent.tasks.lending import Loan
 from drivers.meter import MeterError, Sample
 

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from agent.services.buffer_thread import BufferThread
-from agent.services.committer import Committer
-from agent.services.journal import Journal
-from agent.services.sealer import Policies, Sealer
+from agent.services.buffer.committer import Committer
+from agent.services.buffer.journal import Journal
+from agent.services.buffer.sealer import Policies, Sealer
+from agent.services.buffer.thread import BufferThread
 
 
 @dataclass(slots=True)

@@ -16,8 +16,8 @@ from virtual_time import run_virtual
 
 from agent.core.records import NewEvent
 from agent.core.truth.plausibility import MeterTruth
-from agent.services.origins import DriverOrigins
-from agent.services.ratings import ratings
+from agent.services.metering.origins import DriverOrigins
+from agent.services.metering.ratings import ratings
 from drivers.meter import MeterError
 from drivers.modbus.line import ModbusLine
 from drivers.modbus.sunspec_meter import modbus_meter

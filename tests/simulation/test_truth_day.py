@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.core.truth.plausibility import MeterTruth
-from agent.services.ratings import ratings
+from agent.services.metering.ratings import ratings
 from drivers.meter import Sample
 from drivers.profile.files import load_profile, shipped_profiles
 from meter_sim.world.household import Load, RecordedLoad

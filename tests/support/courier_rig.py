@@ -13,8 +13,8 @@ from recording_rig import Rig
 from agent.adapters.mqtt.uplink import Connected, CredentialError, Disconnected, Published, Received, UplinkEvent
 from agent.core.delivery.actions import Outcome
 from agent.core.delivery.machine import Delivery
-from agent.services import connection as connecting
-from agent.services.delivery_inbox import DeliveryInbox
+from agent.services.delivery import connection as connecting
+from agent.services.delivery.inbox import DeliveryInbox
 from agent.settings import Uplink
 from agent.tasks.delivering import Courier
 from wire.batch import Batch

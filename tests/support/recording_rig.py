@@ -21,12 +21,12 @@ from agent.core.metering.slots import MeterSlots
 from agent.core.records import Layout, NewReading
 from agent.core.system.timekeeper import Timekeeper
 from agent.core.system.watchdog import Watchdog
-from agent.services.buffer_room import BufferRoom
-from agent.services.buffer_thread import BufferThread
-from agent.services.committer import Committer
-from agent.services.journal import Journal
+from agent.services.buffer.committer import Committer
+from agent.services.buffer.journal import Journal
+from agent.services.buffer.room import BufferRoom
+from agent.services.buffer.sealer import Policies, Sealer
+from agent.services.buffer.thread import BufferThread
 from agent.services.progress import Progress
-from agent.services.sealer import Policies, Sealer
 from agent.tasks.recording import Recorder
 from wire.batch import Batch, Column
 from wire.codec import decode

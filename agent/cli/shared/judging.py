@@ -5,8 +5,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from agent.core.truth.plausibility import MeterTruth
-from agent.services.origins import DriverOrigins
-from agent.services.ratings import ratings
+from agent.services.metering.origins import DriverOrigins
+from agent.services.metering.ratings import ratings
 from drivers.building import BuiltMeter
 from drivers.meter import Sample
 

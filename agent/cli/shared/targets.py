@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from agent.services.meters import build_lines
+from agent.services.metering.meters import build_lines
 from agent.settings import Settings
 from drivers.building import BuiltMeter, build_line, build_meter
 from drivers.profile.files import find_profile

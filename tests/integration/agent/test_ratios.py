@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from register_table import Registers, serving
 
-from agent.services.meters import build_lines
+from agent.services.metering.meters import build_lines
 from agent.settings import parse
 
 PROFILE = """

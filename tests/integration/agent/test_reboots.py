@@ -12,8 +12,8 @@ from virtual_time import run_virtual
 
 from agent.core.buffer.numbering import Identity
 from agent.core.records import NewEvent, NewReading
-from agent.services.polled_meter import PolledMeter
-from agent.services.restart import restart_records
+from agent.services.buffer.restart import restart_records
+from agent.services.metering.polled_meter import PolledMeter
 from agent.settings import Settings, parse
 from agent.tasks.metering import Metering
 

@@ -20,7 +20,7 @@ from virtual_time import run_virtual
 from agent.adapters.buffer.buffer_file import BufferFileError
 from agent.adapters.mqtt.uplink import Connected, Disconnected, Received
 from agent.core.delivery.actions import Outcome, Sealed
-from agent.services import delivery_inbox
+from agent.services.delivery import inbox as delivery_inbox
 
 FAILING = BufferFileError("read from", Path("buffer.db"), "disk I/O error", sqlite3.SQLITE_IOERR)
 MINUTE_S = 60

@@ -247,7 +247,7 @@ import sys
 from pathlib import Path
 import agent.app
 from agent.settings import load
-from agent.services.meters import build_lines
+from agent.services.metering.meters import build_lines
 build_lines(load(Path(sys.argv[1])))
 print(*sorted(name for name in sys.modules if name.startswith(("drivers", "pymodbus"))))
 """

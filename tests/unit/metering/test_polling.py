@@ -13,7 +13,7 @@ from virtual_time import LoopClock, VirtualTimeLoop, run_virtual
 from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent, NewReading, NewRecord
 from agent.core.system.watchdog import Watchdog
-from agent.services.polled_meter import PolledMeter
+from agent.services.metering.polled_meter import PolledMeter
 from agent.services.progress import MeterProgress
 from agent.tasks.polling import LinePoller
 from drivers.meter import MeterError, Notice, Reason, Sample

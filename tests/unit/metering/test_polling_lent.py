@@ -12,7 +12,7 @@ from agent.core.metering.lease import Lend, LendingBook, Return
 from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent, NewReading, NewRecord
 from agent.core.system.watchdog import Watchdog
-from agent.services.polled_meter import PolledMeter
+from agent.services.metering.polled_meter import PolledMeter
 from agent.services.progress import LineProgress, MeterProgress
 from agent.tasks.lending import Loan
 from agent.tasks.polling import LinePoller

@@ -15,9 +15,9 @@ from agent.core.records import NewEvent, NewReading, NewRecord
 from agent.core.system.watchdog import Watchdog
 from agent.core.truth.bounds import Ratings
 from agent.core.truth.plausibility import MeterTruth
-from agent.services.polled_meter import PolledMeter
+from agent.services.metering.polled_meter import PolledMeter
+from agent.services.metering.serial_number import SerialNumber
 from agent.services.progress import MeterProgress
-from agent.services.serial_number import SerialNumber
 from agent.tasks.polling import LinePoller
 from drivers.meter import Sample
 from wire.batch import Column, Quality

@@ -14,7 +14,7 @@ from agent.adapters.buffer.space import Thinned
 from agent.core.buffer.numbering import Start
 from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent
-from agent.services.restart import downtime_gap, gap_since, last_slot_ms, next_slots, restart_records
+from agent.services.buffer.restart import downtime_gap, gap_since, last_slot_ms, next_slots, restart_records
 from agent.version import VERSION
 from wire.batch import Anchor
 

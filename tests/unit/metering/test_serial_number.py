@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from agent.services.serial_number import ASK_EVERY_MS, BUDGET_MAX_MS, RETRY_MS, SLACK_MIN_MS, SerialNumber
+from agent.services.metering.serial_number import ASK_EVERY_MS, BUDGET_MAX_MS, RETRY_MS, SLACK_MIN_MS, SerialNumber
 from drivers.meter import MeterError, Sample
 from wire.batch import Column
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from agent.services.origins import TEXT_MAX, DriverOrigins
+from agent.services.metering.origins import TEXT_MAX, DriverOrigins
 from drivers.meter import Meter, RawBlock, Sample
 from drivers.profile.model import Profile, Register
 from wire.batch import Column

@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 
 from agent.core.truth.bounds import Ratings
-from agent.services.ratings import ratings
+from agent.services.metering.ratings import ratings
 from drivers.profile.files import load_profile, shipped_profiles
 from drivers.profile.model import Profile, Rating, Register
 from wire.resolution import Resolution

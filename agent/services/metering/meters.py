@@ -10,8 +10,8 @@ from agent.core.metering.descriptor import descriptor_ref
 from agent.core.records import Layout
 from agent.core.truth.bounds import Ratings
 from agent.core.truth.plausibility_events import Origins
-from agent.services.origins import DriverOrigins
-from agent.services.ratings import ratings
+from agent.services.metering.origins import DriverOrigins
+from agent.services.metering.ratings import ratings
 from agent.settings import Bus, Meter, Settings
 from drivers.building import BuiltMeter, Line, build_line, build_meter
 from drivers.profile.files import find_profile

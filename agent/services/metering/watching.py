@@ -9,12 +9,12 @@ from agent.core.metering.meter_memory import MeterMemory, remembered
 from agent.core.metering.slots import MeterSlots
 from agent.core.records import NewEvent
 from agent.core.truth.plausibility import MeterTruth
-from agent.services.buffer_thread import BufferThread
-from agent.services.journal import Journal
-from agent.services.meters import ConfiguredMeter
-from agent.services.polled_meter import PolledMeter
+from agent.services.buffer.journal import Journal
+from agent.services.buffer.thread import BufferThread
+from agent.services.metering.meters import ConfiguredMeter
+from agent.services.metering.polled_meter import PolledMeter
+from agent.services.metering.serial_number import SerialNumber
 from agent.services.progress import MeterProgress
-from agent.services.serial_number import SerialNumber
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from agent.adapters.buffer.buffer import ROOM_BYTES, BufferFileError
 from agent.adapters.buffer.space import Thinned
 from agent.adapters.system.logs import Changes
 from agent.core.texts import count
-from agent.services.buffer_thread import BufferThread
-from agent.services.journal import Journal
+from agent.services.buffer.journal import Journal
+from agent.services.buffer.thread import BufferThread
 from agent.services.progress import Progress
 
 log = logging.getLogger(__name__)

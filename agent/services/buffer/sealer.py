@@ -11,9 +11,9 @@ from agent.core.buffer.sealing import ConfirmPolicy, SealPolicy
 from agent.core.delivery.actions import Sealed
 from agent.core.records import Group
 from agent.core.system.timekeeper import Timekeeper
-from agent.services.buffer_room import BufferRoom
-from agent.services.buffer_thread import BufferThread
-from agent.services.journal import Journal
+from agent.services.buffer.journal import Journal
+from agent.services.buffer.room import BufferRoom
+from agent.services.buffer.thread import BufferThread
 from agent.services.progress import Progress
 
 RETRY_MS = 30_000

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from agent.adapters.buffer.buffer import BufferFileError
 from agent.core.buffer.pending import GROUP_MAX
 from agent.core.records import Group
-from agent.services.buffer_room import BufferRoom
-from agent.services.buffer_thread import BufferThread
-from agent.services.journal import LOOP, STUCK_MS, Journal
+from agent.services.buffer.journal import LOOP, STUCK_MS, Journal
+from agent.services.buffer.room import BufferRoom
+from agent.services.buffer.thread import BufferThread
 
 RETRY_MS = 5_000
 

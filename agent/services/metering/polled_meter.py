@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from agent.core.metering.backoff import MeterBackoff
 from agent.core.metering.slots import MeterSlots
 from agent.core.truth.plausibility import MeterTruth
+from agent.services.metering.serial_number import SerialNumber
 from agent.services.progress import MeterProgress
-from agent.services.serial_number import SerialNumber
 from drivers.meter import Meter
 
 

@@ -1,0 +1,1 @@
+"""From records that wait in memory to sealed batches; the thread that owns the buffer."""

@@ -1,0 +1,1 @@
+"""The connection to the broker, and the events of delivery."""
