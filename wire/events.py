@@ -24,7 +24,6 @@ from wire.limits import (
 from wire.varint import Reader, svarint, uvarint
 
 KIND_CHARS_MAX = 64
-NO_DATA = b"{}"
 
 
 def canonical_json(data: object) -> bytes:
@@ -44,13 +43,13 @@ def encode_events(events: Sequence[Event], first: int, base_ms: int) -> bytes:
         meter = b"" if event.meter is None else check_meter(event.meter).encode()
         plain = dict(event.data)
         check_json(plain, what)
-        data = canonical_json(plain)
+        data = canonical_json(plain) if plain else b""
         json_bytes += len(data)
         out += uvarint(check_range(f"{what}: step of seq", event.seq - seq, 0, SEQ_MAX)) + svarint(
             event.mono_ms - mono_ms
         )
         seq, mono_ms = event.seq, event.mono_ms
-        for text in (kind, meter, b"" if data == NO_DATA else data):
+        for text in (kind, meter, data):
             out += uvarint(len(text)) + text
     check_range("bytes of event data", json_bytes, 0, EVENT_BYTES_MAX)
     return bytes(out)

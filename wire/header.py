@@ -38,8 +38,8 @@ def encode_header(batch: Batch) -> bytes:
     check_range("rev", key.rev, 0, REV_MAX)
     flags = (CONFIRM_WANTED if batch.confirm_wanted else 0) | (HAS_ANCHOR if anchor else 0)
     out = bytearray(MAGIC)
-    out += bytes((VERSION, flags, len(device)))
-    out += device + key.epoch + batch.boot
+    out += bytes((VERSION, flags))
+    out += uvarint(len(device)) + device + key.epoch + batch.boot
     out += uvarint(key.first) + uvarint(key.last - key.first) + uvarint(key.rev)
     if anchor:
         out += uvarint(check_range("boot_utc_ms", anchor.boot_utc_ms, 0, TIME_MS_MAX))
