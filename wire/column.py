@@ -129,6 +129,8 @@ def read_head(reader: Reader, rows: int, what: str) -> ColumnHead:
         raise WireError(f"{what}: head {bits:#04x} is not known to version 1")
     missing = _read_runs(reader, rows, what, with_value=False) if bits & HAS_MISSING else []
     flags = _read_runs(reader, rows, what, with_value=True) if bits & HAS_FLAGS else []
+    if (bits & HAS_MISSING and not missing) or (bits & HAS_FLAGS and not flags):
+        raise WireError(f"{what}: head {bits:#04x} announces runs, and there are none")
     present = rows - sum(end - start for start, end, _ in missing)
     leading = [reader.svarint(what) for _ in range(min(order, present))]
     divisor = reader.uvarint(what, INT64_MAX) if bits & HAS_DIVISOR else 1
