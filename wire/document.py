@@ -8,10 +8,12 @@ from typing import Any
 
 from wire.batch import Anchor, Batch, Column, Event, Reading, Series, flag_names
 from wire.document_reader import from_document
+from wire.events import canonical_json
+from wire.json_safe import WHOLE_MAX, json_safe
 from wire.resolution import Resolution
 from wire.utc import format_utc
 
-__all__ = ["flag_names", "from_document", "to_document"]
+__all__ = ["flag_names", "from_document", "safe_document", "to_document"]
 
 Json = dict[str, Any]
 
@@ -41,6 +43,18 @@ def to_document(batch: Batch) -> Json:
         "readings": [document for _, document in readings],
         "events": [_event(batch, event) for event in batch.events],
     }
+
+
+def safe_document(document: Json) -> Json:
+    """What `to_document` says, with numbers as text that a 64-bit float cannot hold; `from_document` reads it alike.
+
+    Text in event data could have been text in the batch, too: `data_json` beside it keeps the data as they are.
+    """
+    safe: Json = json_safe(document)
+    for said, event in zip(document["events"], safe["events"], strict=True):
+        if event["data"] != said["data"]:
+            event["data_json"] = canonical_json(said["data"]).decode()
+    return safe
 
 
 def _time(batch: Batch, mono_ms: int) -> Json:
@@ -85,13 +99,14 @@ def _reading(batch: Batch, series: Series, names: Sequence[str], reading: Readin
 
 
 def _value(column: Column, steps: int | None) -> int | float | str | None:
-    """The number in its unit; as text where no float is exact enough."""
+    """The number in its unit; one with decimals as text where no float is exact enough."""
     if steps is None:
         return None
     number = column.resolution.to_number(steps)
     if -_EXACT_STEPS_MAX < steps * column.resolution.mantissa < _EXACT_STEPS_MAX or isinstance(number, int):
         return number
-    return number if Decimal(str(number)) == steps * column.resolution.step else str(steps * column.resolution.step)
+    exact = steps * column.resolution.step
+    return number if abs(exact) <= WHOLE_MAX and Decimal(str(number)) == exact else str(exact)
 
 
 def _event(batch: Batch, event: Event) -> Json:

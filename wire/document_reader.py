@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 from wire.batch import (
     BOOT_BYTES,
@@ -22,12 +23,12 @@ from wire.batch import (
     Slots,
 )
 from wire.errors import WireError
-from wire.events import check_json
+from wire.events import check_json, parse_data
+from wire.json_safe import json_safe
 from wire.limits import (
     COUNT_MAX,
     FLAGS_MAX,
     REV_MAX,
-    SEQ_MAX,
     TIME_MS_MAX,
     check_device,
     check_kind,
@@ -36,7 +37,7 @@ from wire.limits import (
 )
 from wire.measurand import BY_NAME
 from wire.node import Node
-from wire.resolution import EXPONENT_MIN, Resolution
+from wire.resolution import EXPONENT_MIN, Resolution, shortest
 from wire.utc import parse_utc
 
 NO_BOOT = bytes(BOOT_BYTES)  # of senders without monotonic time: mono_ms is Unix time
@@ -95,24 +96,24 @@ class _Numbers:
     def __init__(self, root: Node) -> None:
         first = root.key("first")
         given = [
-            node.key("seq").integer(1, SEQ_MAX)
+            node.key("seq").record_number()
             for name in ("readings", "events")
             for node in root.key(name).items()
             if node.key("seq").given
         ]
-        self.first = first.integer(1, SEQ_MAX) if first.given else min(given, default=1)
+        self.first = first.record_number() if first.given else min(given, default=1)
         self._last = root.key("last")
         self._latest = self.first - 1
         self._highest = self.first
 
     def take(self, node: Node) -> int:
         seq = node.key("seq")
-        self._latest = seq.integer(1, SEQ_MAX) if seq.given else self._latest + 1
+        self._latest = seq.record_number() if seq.given else self._latest + 1
         self._highest = max(self._highest, self._latest)
         return self._latest
 
     def last(self) -> int:
-        return self._last.integer(self.first, SEQ_MAX) if self._last.given else self._highest
+        return self._last.record_number(self.first) if self._last.given else self._highest
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,8 +299,7 @@ def _without_noise(node: Node) -> Decimal:
 
 
 def _exponent(number: Decimal) -> int:
-    exponent = number.normalize().as_tuple().exponent
-    return exponent if isinstance(exponent, int) and number else 0
+    return shortest(number)[1] if number else 0
 
 
 def _reading(row: _Row, columns: Sequence[Column]) -> Reading:
@@ -316,8 +316,19 @@ def _steps(node: Node | None, resolution: Resolution) -> int | None:
 
 def _event(node: Node, clock: _Clock, numbers: _Numbers) -> Event:
     seq, mono_ms = numbers.take(node), clock.mono_ms(node)
-    meter, data = node.key("meter"), node.key("data")
-    plain = {name: member.value for name, member in data.members()}
-    check_json(plain, data.path)
+    meter = node.key("meter")
     kind = node.key("kind").checked(check_kind)
-    return Event(seq, mono_ms, kind, meter.checked(check_meter) if meter.given else None, plain)
+    return Event(seq, mono_ms, kind, meter.checked(check_meter) if meter.given else None, _data(node))
+
+
+def _data(event: Node) -> dict[str, Any]:
+    """The data; of `data_json`, where it is there, which keeps apart numbers and text."""
+    data, exact = event.key("data"), event.key("data_json")
+    shown = {name: member.value for name, member in data.members()}
+    check_json(shown, data.path)
+    if not exact.given:
+        return shown
+    plain = parse_data(exact.text(), exact.path)
+    if data.given and json_safe(shown) != json_safe(plain):
+        raise exact.fail("says something else than data; leave out one of them")
+    return plain

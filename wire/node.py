@@ -15,6 +15,8 @@ T = TypeVar("T")
 _MISSING = object()
 _NAMES = {dict: "an object", list: "a list", str: "text", int: "a whole number", float: "a number", bool: "a boolean"}
 _NUMBER = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
+_RECORD_NUMBER = re.compile(r"[1-9][0-9]{0,18}")
+_HEX = re.compile(r"[0-9A-Fa-f]+")
 _NUMBER_BITS_MAX = 128
 _FLOAT_EXACT_MAX = 1 << 53
 _SHOWN_CHARS_MAX = 60  # of a wrong value, in the error
@@ -92,6 +94,12 @@ class Node:
             raise self.expected(f"in {least}..{most}")
         return number
 
+    def record_number(self, least: int = 1) -> int:
+        """This whole number, or its digits as text: it may be beyond what a 64-bit float holds."""
+        if isinstance(self.value, str) and _RECORD_NUMBER.fullmatch(self.value):
+            return Node(int(self.value), self.path).integer(least)
+        return self.integer(least)
+
     def decimal(self) -> Decimal:
         """This number, or text that is one, as it was written."""
         value = self.value
@@ -103,13 +111,10 @@ class Node:
 
     def octets(self, size: int) -> bytes:
         """This text as `size` bytes in hexadecimal digits."""
-        try:
-            data = bytes.fromhex(self.text())
-        except ValueError as error:
-            raise self.expected(f"{2 * size} hexadecimal digits") from error
-        if len(data) != size:
+        text = self.text()
+        if len(text) != 2 * size or not _HEX.fullmatch(text):
             raise self.expected(f"{2 * size} hexadecimal digits")
-        return data
+        return bytes.fromhex(text)
 
     def checked(self, check: Callable[[str], T]) -> T:
         """This text after `check`, whose error is given this path."""

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 
 from wire.errors import WireError
 
 MANTISSA_MAX = 1_000_000
 EXPONENT_MIN, EXPONENT_MAX = -12, 12
 INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1
+_DIGITS_SHOWN_MAX = 20  # of a mantissa that is too large
+
+
+def shortest(number: Decimal) -> tuple[str, int]:
+    """Digits without zeros at their end, and the exponent of ten that they are multiplied by; of 0 `("0", ...)`."""
+    _, parts, exponent = number.as_tuple()
+    digits = "".join(map(str, parts))
+    kept = digits.rstrip("0") or "0"
+    return kept, int(exponent) + len(digits) - len(kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +39,13 @@ class Resolution:
     def parse(cls, text: str | float | Decimal) -> Resolution:
         """From `0.1`, `"0.1"`, `5`, `"1e3"`; the shortest form, so that equal steps compare equal."""
         try:
-            sign, digits, exponent = Decimal(str(text)).normalize().as_tuple()
+            number = Decimal(str(text))
         except InvalidOperation as error:
             raise WireError(f"resolution {text!r} is not a number") from error
-        if sign or not isinstance(exponent, int):
+        if number.is_signed() or not number.is_finite():
             raise WireError(f"resolution {text!r} is not a positive finite number")
-        return cls(int("".join(map(str, digits))), exponent)
+        digits, exponent = shortest(number)
+        return cls(int(digits[:_DIGITS_SHOWN_MAX]), exponent)
 
     @property
     def step(self) -> Decimal:
@@ -50,7 +61,7 @@ class Resolution:
     def to_steps(self, number: float | Decimal) -> int:
         """`number` in steps, rounded half to even; raises `WireError` unless finite and within 64 bits."""
         try:
-            steps = int((Decimal(str(number)) / self.step).to_integral_value(ROUND_HALF_EVEN))
+            steps = round(Fraction(Decimal(str(number))) / Fraction(self.step))  # to even; a Decimal is not exact
         except (InvalidOperation, ValueError, OverflowError) as error:
             raise WireError(f"value {number!r} is not a finite number") from error
         if not INTEGER_MIN <= steps <= INTEGER_MAX:

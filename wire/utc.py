@@ -17,7 +17,7 @@ def format_utc(utc_ms: int) -> str:
 def parse_utc(text: str) -> int:
     """Unix milliseconds of ISO 8601 with Z or an offset; parts of a millisecond are cut off."""
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text.upper())  # RFC 3339 allows a small t and z
     except ValueError as error:
         raise WireError(f"{text[:60]!r} is not ISO 8601, such as 2026-01-31T12:00:00.000Z") from error
     if moment.tzinfo is None:

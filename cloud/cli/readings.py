@@ -12,6 +12,7 @@ import click
 from cloud.cli.extra import is_there, refuse
 from cloud.ports import Readings, StoreError
 from cloud.stores.export import readings
+from wire.json_safe import json_safe
 
 QUANTITIES_SHOWN = 4
 
@@ -44,7 +45,7 @@ def command(store: Path | None, local: Path | None, device: str | None, *, as_js
         raise click.UsageError("give one of --store DIR and --local DIR")
     try:
         for reading in readings(_open(store, local), device):
-            click.echo(json.dumps(reading) if as_json else _line(reading))
+            click.echo(json.dumps(json_safe(reading)) if as_json else _line(reading))
     except StoreError as error:
         click.echo(f"Error: {error}", err=True)
         raise click.exceptions.Exit(os.EX_IOERR) from error

@@ -14,7 +14,7 @@ from wire import limits
 from wire.batch import Anchor, Batch, BatchKey, Column, Event, Reading, Series, Slots
 from wire.codec import decode, encode, peek
 from wire.column import encode_column, read_head, read_values
-from wire.document import from_document, to_document
+from wire.document import from_document, safe_document, to_document
 from wire.errors import WireError
 from wire.header import open_batch
 from wire.limits import INT64_MIN
@@ -104,6 +104,13 @@ def test_what_is_decoded_is_what_was_encoded(batch: Batch) -> None:
 def test_the_document_leads_back_to_the_same_bytes(batch: Batch) -> None:
     text = json.dumps(to_document(batch), allow_nan=False)
     assert encode(from_document(json.loads(text))) == encode(batch)
+
+
+@given(batches())
+def test_a_reader_whose_numbers_are_floats_loses_nothing(batch: Batch) -> None:
+    """As in JavaScript."""
+    text = json.dumps(safe_document(to_document(batch)), allow_nan=False)
+    assert encode(from_document(json.loads(text, parse_int=lambda digits: int(float(digits))))) == encode(batch)
 
 
 def test_the_lowest_number_of_64_bits_is_no_common_divisor() -> None:

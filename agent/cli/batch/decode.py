@@ -9,7 +9,7 @@ import click
 
 from agent.cli.batch.files import STDIN, batch_bytes, data_error, read_input
 from wire.codec import decode
-from wire.document import to_document
+from wire.document import safe_document, to_document
 from wire.errors import WireError
 
 NEXT_STEP = "take the whole payload of one message, as bytes, hexadecimal or base64"
@@ -45,4 +45,4 @@ def command(file: str, *, as_json: bool, as_csv: bool) -> None:
 
         write_csv(document, sys.stdout)
     else:
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(safe_document(document), indent=2, ensure_ascii=False))

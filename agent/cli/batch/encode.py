@@ -78,11 +78,28 @@ def _text(file: str) -> str:
 
 def _from_json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
     except RecursionError as error:
         raise WireError("nested too deeply") from error
+    except WireError:
+        raise
     except ValueError as error:
         raise WireError(f"not JSON: {error}") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuses a key that is given twice: only the last one would be kept."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise WireError(f"an object has the key {name[:60]!r} twice")
+        found[name] = value
+    return found
+
+
+def _no_constant(name: str) -> None:
+    """JSON has no NaN and no Infinity, which Python reads."""
+    raise WireError(f"not JSON: {name} is not a number")
 
 
 def _from_csv(text: str, device: str, epoch: str) -> dict[str, Any]:

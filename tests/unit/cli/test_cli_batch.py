@@ -70,6 +70,32 @@ def test_encode_is_the_inverse_of_decode(tmp_path: Path) -> None:
     assert out.read_bytes() == DATA
 
 
+def test_decode_writes_large_whole_numbers_as_text_and_encode_reads_them() -> None:
+    large, seq = 7_120_867_707_683_263_389, 2**60 + 1
+    document = {
+        "device": "apt-1",
+        "epoch": "0011223344556677",
+        "readings": [{"seq": seq, "meter": "main", "at": "2026-01-31T12:00:00Z", "values": {"x": large}}],
+        "events": [{"at": "2026-01-31T12:00:00Z", "kind": "x", "data": {"n": large}}],
+    }
+    data = run(encode_command, stdin=json.dumps(document)).stdout_bytes
+    text = run(decode_command, stdin=data).stdout
+    assert max(abs(number) for number in whole_numbers(text)) < 2**53
+    said = json.loads(text)
+    assert (said["first"], said["readings"][0]["seq"], said["last"]) == (str(seq), str(seq), str(seq + 1))
+    assert said["readings"][0]["values"] == {"x": str(large)}
+    assert said["events"][0]["data"] == {"n": str(large)}
+    assert run(encode_command, stdin=text).stdout_bytes == data
+    line = run(decode_command, "--csv", stdin=data).stdout.splitlines()[1]
+    assert line == f"{seq},main,2026-01-31T12:00:00.000Z,1769860800000,{large},"
+
+
+def whole_numbers(text: str) -> list[int]:
+    found: list[int] = []
+    json.loads(text, parse_int=lambda digits: found.append(int(digits)))
+    return found
+
+
 def test_encode_reads_what_decode_writes_as_csv() -> None:
     assert run_csv(CSV).stdout_bytes == DATA
     without_numbers = "\n".join(line.partition(",")[2] for line in CSV.splitlines())
@@ -136,6 +162,10 @@ def test_input_that_is_not_there_exits_66(command: click.Command, tmp_path: Path
         (encode_command, b"{", "Error: standard input: not JSON"),
         (encode_command, b"[" * 100_000, "Error: standard input: nested too deeply"),
         (encode_command, b"\xff", "Error: standard input: not UTF-8 text"),
+        (encode_command, b'{"device": "a", "device": "b"}', "an object has the key 'device' twice"),
+        (encode_command, b'{"readings": [{"values": {"x": 1, "x": 2}}]}', "an object has the key 'x' twice"),
+        (encode_command, b'{"device": NaN}', "not JSON: NaN is not a number"),
+        (encode_command, b'{"device": -Infinity}', "not JSON: -Infinity is not a number"),
         (encode_command, b"{}", "Error: standard input: device: missing, text is needed"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 
 from wire.batch import Anchor, Batch, BatchKey, Column, Event, Quality, Reading, Series, Slots
 from wire.codec import encode
-from wire.document import flag_names, from_document, to_document
+from wire.document import flag_names, from_document, safe_document, to_document
 from wire.errors import WireError
 from wire.resolution import Resolution
 
@@ -143,6 +143,62 @@ def test_values_beyond_a_float_lose_nothing(steps: int, resolution: Resolution) 
     assert from_document(json.loads(json.dumps(to_document(batch)))) == batch
 
 
+SAFE = 2**53 - 1  # what a float of 64 bits holds, and so JavaScript
+
+
+def one_value(steps: int, resolution: Resolution, seq: int = 1) -> Batch:
+    series = Series("m", (Column("x", resolution),), (Reading(seq, 0, (steps,)),), Slots(1, 1))
+    return Batch(BatchKey("d", EPOCH, seq, seq), BOOT, None, False, (series,), ())
+
+
+@pytest.mark.parametrize(
+    ("steps", "resolution", "said"),
+    [
+        (SAFE, Resolution(1, 0), SAFE),
+        (-SAFE, Resolution(1, 0), -SAFE),
+        (SAFE + 1, Resolution(1, 0), "9007199254740992"),
+        (-SAFE - 1, Resolution(1, 0), "-9007199254740992"),
+        (7_120_867_707_683_263_389, Resolution(1, 0), "7120867707683263389"),
+        (9_007_199_254_741, Resolution(1, 3), "9007199254741000"),
+        (-3, Resolution(999_999, 12), "-2999997000000000000"),
+        (10**16, Resolution(1, -1), 1e15),
+        (10**17, Resolution(1, -1), "10000000000000000.0"),
+        (9_007_199_254_740_991_0, Resolution(1, -1), 9_007_199_254_740_991.0),
+        (9_007_199_254_740_992_0, Resolution(1, -1), "9007199254740992.0"),
+        (1_234_567_890_123_456, Resolution(1, -2), 12_345_678_901_234.56),
+        (123_456_789_012_345_678, Resolution(1, -4), "12345678901234.5678"),
+    ],
+)
+def test_numbers_that_a_float_does_not_hold_are_text(steps: int, resolution: Resolution, said: float | str) -> None:
+    batch = one_value(steps, resolution)
+    document = safe_document(to_document(batch))
+    value = document["readings"][0]["values"]["x"]
+    assert (value, type(value)) == (said, type(said))
+    assert from_document(json.loads(json.dumps(document))) == batch
+
+
+def test_large_record_numbers_and_steps_are_text() -> None:
+    batch = one_value(0, Resolution(999_999, 12), seq=SAFE + 1)
+    document = safe_document(to_document(batch))
+    assert (document["first"], document["last"], document["readings"][0]["seq"]) == ("9007199254740992",) * 3
+    assert document["meters"][0]["resolution"] == {"x": "999999000000000000"}
+    assert from_document(document) == batch
+    at_the_limit = safe_document(to_document(one_value(0, Resolution(1, 0), seq=SAFE)))
+    assert (at_the_limit["first"], at_the_limit["readings"][0]["seq"]) == (SAFE, SAFE)
+
+
+def test_large_numbers_in_event_data_are_text_beside_the_data_as_they_are() -> None:
+    data = {"n": [SAFE + 1, -SAFE], "text": "9007199254740992", "float": 1e300}
+    events = (Event(1, 0, "x", None, data), Event(2, 0, "x", None, {"text": "9007199254740992", "n": SAFE}))
+    batch = Batch(BatchKey("d", EPOCH, 1, 2), BOOT, None, False, (), events)
+    first, second = safe_document(to_document(batch))["events"]
+    assert first["data"] == {**data, "n": ["9007199254740992", -SAFE]}
+    assert first["data_json"] == '{"float":1e+300,"n":[9007199254740992,-9007199254740991],"text":"9007199254740992"}'
+    assert (second["data"], "data_json" in second) == (events[1].data, False)
+    for shown in (first, {**first, "data": data}, {**first, "data": None}):
+        assert from_document({"device": "d", "epoch": EPOCH.hex(), "events": [shown]}).events[0].data == data
+
+
 def test_flags_have_names() -> None:
     assert flag_names(0) == []
     assert flag_names(Quality.STALE | Quality.NOT_AVAILABLE | 1 << 30) == ["not_available", "stale", "bit30"]
@@ -193,6 +249,20 @@ def test_values_without_decimals_need_no_finer_step(value: float | None) -> None
             from_document(given)
     else:
         assert from_document(given).series[0].columns[1].resolution == Resolution(1, 0)
+
+
+def test_a_value_of_many_digits_is_not_cut_off() -> None:
+    given = changed(PLAIN, "readings.0.values.heat", "12345678901234567890.1234567890123")
+    with pytest.raises(WireError, match=r"^heat: a value has more than 12 decimals"):
+        from_document(given)
+    given = changed(PLAIN, "readings.0.values.heat", "1234567.123456789012000000000000000000000")
+    assert from_document(given).series[0].columns[1].resolution == Resolution(1, -12)
+
+
+@pytest.mark.parametrize("at", ["2026-01-31t12:00:00z", "2026-01-31T12:00:00.0009999Z", "2026-01-31T10:30:00-01:30"])
+def test_at_is_read_in_any_form_of_rfc_3339(at: str) -> None:
+    """Parts of a millisecond are cut off."""
+    assert from_document(changed(PLAIN, "readings.0.at", at)) == from_document(PLAIN)
 
 
 def test_numbers_go_on_from_those_given() -> None:
@@ -319,7 +389,20 @@ def test_monotonic_time_may_come_without_at_and_anchor_without_boot() -> None:
         ),
         (changed(DOCUMENT, "readings", {}), "^readings: {} is not a list"),
         (changed(DOCUMENT, "readings.0", 5), r"^readings\[0\]: 5 is not an object"),
-        (changed(DOCUMENT, "readings.0.seq", "1"), r"^readings\[0\].seq: '1' is not a whole number"),
+        (changed(DOCUMENT, "readings.0.seq", "01"), r"^readings\[0\].seq: '01' is not a whole number"),
+        (changed(DOCUMENT, "readings.0.seq", "1.0"), r"^readings\[0\].seq: '1.0' is not a whole number"),
+        (changed(DOCUMENT, "readings.0.seq", "-1"), r"^readings\[0\].seq: '-1' is not a whole number"),
+        (changed(DOCUMENT, "readings.0.seq", str(1 << 63)), r"^readings\[0\].seq: 9223372036854775808 is not in 1"),
+        (changed(DOCUMENT, "readings.0.mono_ms", "60000"), r"^readings\[0\].mono_ms: '60000' is not a whole number"),
+        (changed(DOCUMENT, "epoch", "00 01 02 03 04 05 06 07"), "^epoch: '00 01 02 03 04 05 06 07' is not 16 hex"),
+        (changed(DOCUMENT, "boot", "0011 223344556"), "^boot: '0011 223344556' is not 16 hexadecimal digits"),
+        (changed(DOCUMENT, "events.1.data_json", "{"), r"^events\[1\].data_json: data is not JSON"),
+        (changed(DOCUMENT, "events.1.data_json", "[]"), r"^events\[1\].data_json: data is not a JSON object"),
+        (changed(DOCUMENT, "events.1.data_json", {}), r"^events\[1\].data_json: {} is not text"),
+        (
+            changed(DOCUMENT, "events.1.data_json", '{"slots":2}'),
+            r"^events\[1\].data_json: says something else than data; leave out one",
+        ),
         (changed(DOCUMENT, "readings.0.meter", ""), r"^readings\[0\].meter: meter name"),
         (changed(DOCUMENT, "readings.0.series", 1), r"^readings\[0\].series: 1 is not in 0..0"),
         (changed(changed(DOCUMENT, "readings.0.meter", "x"), "readings.0.series", 0), "is of meter 'main'"),

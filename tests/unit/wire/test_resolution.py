@@ -25,6 +25,7 @@ def test_parse_takes_the_shortest_form(said: str | float | Decimal, mantissa: in
         ("Infinity", "is not a positive finite number"),
         (1.0000001, "mantissa 10000001 is not in"),
         (1e-13, "exponent -13 is not in"),
+        ("0.1" + "0" * 30 + "1", "mantissa 10000000000000000000 is not in"),
     ],
 )
 def test_parse_refuses_other_steps(said: str | float, problem: str) -> None:
@@ -43,6 +44,17 @@ def test_steps_and_numbers_are_the_same(said: float, steps: int, number: float) 
 
 def test_between_two_steps_the_even_one_is_taken() -> None:
     assert [Resolution(1, 0).to_steps(number) for number in (0.5, 1.5, 2.4, -0.5)] == [0, 2, 2, 0]
+
+
+def test_however_many_digits_a_number_has_it_is_rounded_once() -> None:
+    just_over, just_under = Decimal("0.5" + "0" * 38 + "1"), Decimal("1.4" + "9" * 39)
+    assert [Resolution(1, 0).to_steps(number) for number in (just_over, just_under, just_over.copy_negate())] == [
+        1,
+        1,
+        -1,
+    ]
+    assert Resolution(3, 0).to_steps(Decimal("1.5" + "0" * 38 + "1")) == 1
+    assert Resolution(3, 0).to_steps(Decimal("1.5")) == 0
 
 
 @pytest.mark.parametrize(
