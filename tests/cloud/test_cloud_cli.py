@@ -38,6 +38,15 @@ def test_readings_of_a_store_as_lines_and_as_json(sqlite_stores: Stores, box: An
     assert [json.loads(line)["seq"] for line in as_json.splitlines()] == [1, 2]
 
 
+def test_numbers_that_a_float_cannot_hold_are_text_in_json(sqlite_stores: Stores, box: Any, tmp_path: Path) -> None:
+    seq, value = 2**60, 2**53
+    batch = box.batch(seq, seq)
+    series = replace(batch.series[0], readings=(Reading(seq, 1000, (1, value)),))
+    ingest([box.wrap(encode(replace(batch, series=(series,))))], sqlite_stores)
+    said = json.loads(run("cloud", "readings", "--store", str(tmp_path / "store"), "--json").output)
+    assert (said["seq"], said["values"]["energy_active_import_total"]) == (str(seq), str(value))
+
+
 def test_quality_is_shown(sqlite_stores: Stores, box: Any, tmp_path: Path) -> None:
     batch = box.batch(1, 1)
     series = replace(batch.series[0], readings=(Reading(1, 1000, (None, 5), (1, 0)),))

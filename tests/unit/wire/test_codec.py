@@ -319,6 +319,10 @@ def event(data: bytes) -> str:
         (NO_SERIES + "01" + "00" + "00" + "0167" + "017f" + "00", "meter name"),
         (event(b"[]"), "data is not a JSON object"),
         (event(b"{"), "event 1: data is not JSON"),
+        (event(b" "), "event 1: data is not JSON"),
+        (event(b"\xef\xbb\xbf{}"), "event 1: data is not JSON"),
+        (event(b'{"a":1e400}'), "a number that is not finite"),
+        (event(b'{"a":-9223372036854775809}'), "integer -9223372036854775809 is not in"),
         (event(b'{"a":1e999}'), "a number that is not finite"),
         (event(b'{"a":NaN}'), "a number that is not finite"),
         (event(b'{"a":"\\ud800"}'), "half of a surrogate pair"),
@@ -333,6 +337,59 @@ def event(data: bytes) -> str:
 def test_a_bad_body_is_refused(body: str, problem: str) -> None:
     with pytest.raises(WireError, match=problem):
         decode(with_body(body))
+
+
+def read_events(*texts: bytes) -> list[Mapping[str, Any]]:
+    return [decode(with_body(event(text))).events[0].data for text in texts]
+
+
+def test_data_may_be_any_form_of_json() -> None:
+    spaced, twice, minus = b' {"a" :\n[1,\t2]}\r ', b'{"a":1,"b":2,"a":3}', b'{"a":-0,"b":1e2,"c":1e-400}'
+    assert read_events(spaced, twice, minus, b"{}", b"") == [
+        {"a": [1, 2]},
+        {"a": 3, "b": 2},
+        {"a": 0, "b": 100.0, "c": 0.0},
+        {},
+        {},
+    ]
+    assert [type(value) for value in read_events(minus)[0].values()] == [int, float, float]
+
+
+def test_a_registered_measurand_may_come_as_text() -> None:
+    name = b"voltage_l1_n"
+    text = "00" + (bytes([len(name)]) + name).hex() + "01" + "01"
+    body = with_body(ONE_SERIES, "01" + "00" + text, "10" * 3, NO_EVENTS)
+    assert decode(body).series[0].columns == (VOLT,)
+    assert encode(decode(body)) == encode(batch(Series("m", (VOLT,), ())))
+    with pytest.raises(WireError, match="two columns have the same measurand"):
+        decode(with_body(ONE_SERIES, "02" + "00" + text + "010101", "10" * 4, NO_EVENTS))
+
+
+@pytest.mark.parametrize("head", ["10", "11", "12", "00", "01", "02", "2005", "2205"])
+def test_a_column_without_residuals_may_have_any_order_and_a_divisor(head: str) -> None:
+    body = with_body(ONE_SERIES, "01" + "00" + "010101", head, head, head, NO_EVENTS)
+    assert decode(body) == batch(Series("m", (VOLT,), ()))
+
+
+def test_a_divisor_stands_beside_a_single_value() -> None:
+    body = with_body(ONE_SERIES, "01" + "01" + "010101", "01" + "00", "10", "21" + "0e" + "05", NO_EVENTS)
+    assert decode(body).series[0].readings == (Reading(1, 0, (7,)),)
+
+
+def test_a_present_value_keeps_flags_that_say_it_is_missing() -> None:
+    flags = Quality.NOT_AVAILABLE | Quality.OVERFLOW
+    value = batch(Series("m", (VOLT,), (Reading(1, 0, (7,), (flags,)), Reading(2, 0, (None,)))))
+    assert decode(encode(value)) == value
+
+
+def test_a_meter_may_have_series_with_the_same_columns_and_events_without_a_series() -> None:
+    value = batch(
+        Series("m", (VOLT,), (Reading(1, 5, (7,)),), descriptor=b"abcd"),
+        Series("m", (VOLT,), (Reading(2, 4, (7,)),), descriptor=b"efgh"),
+        Series("m", (), (), Slots(2, 2)),
+        events=(Event(3, 9, "gap", "other"), Event(4, 1, "gap", "m")),
+    )
+    assert decode(encode(value)) == value
 
 
 @pytest.mark.parametrize(

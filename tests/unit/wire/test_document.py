@@ -299,6 +299,11 @@ def test_at_beside_mono_ms_says_the_anchor_where_the_document_has_none() -> None
         from_document(changed(few, "readings.0.mono_ms", 2**45))
 
 
+def test_slots_that_are_left_out_are_0() -> None:
+    assert from_document(changed(DOCUMENT, "meters.0.slots", {"due": 5})).series[0].slots == Slots(5, 0, 0)
+    assert from_document(changed(DOCUMENT, "meters.0.slots", None)).series[0].slots == Slots(2, 2, 0)
+
+
 def test_records_may_come_in_any_order_of_their_numbers() -> None:
     shuffled = {**DOCUMENT, "readings": DOCUMENT["readings"][::-1], "events": DOCUMENT["events"][::-1]}
     assert from_document(shuffled) == BATCH
@@ -350,7 +355,8 @@ def test_a_document_with_neither_readings_nor_events_says_nothing(more: dict[str
 
 def test_monotonic_time_may_come_without_at_and_anchor_without_boot() -> None:
     reading = {"meter": "a", "mono_ms": 5, "values": {}}
-    assert from_document({"device": "d", "epoch": "00" * 8, "readings": [reading]}).series[0].readings[0].mono_ms == 5
+    batch = from_document({"device": "d", "epoch": "00" * 8, "readings": [reading]})
+    assert (batch.series[0].readings[0].mono_ms, batch.anchor, batch.boot) == (5, None, bytes(8))
     anchored = {"device": "d", "epoch": "00" * 8, "anchor": {"boot_utc_ms": 1000}, "readings": [reading]}
     assert from_document(anchored).anchor == Anchor(1000, 0)
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from wire import limits, receipt, topics
-from wire.batch import Quality
+from wire.batch import Anchor, Batch, BatchKey, Column, Event, Quality, Reading, Series, Slots
 from wire.codec import decode, digest, encode
-from wire.document import from_document, to_document
+from wire.document import from_document, safe_document, to_document
 from wire.header import open_batch
 from wire.measurand import VOCABULARY
 from wire.receipt import parse_receipt
+from wire.resolution import Resolution
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "wire-format.md").read_text(encoding="utf-8")
@@ -52,6 +53,60 @@ def test_this_writer_writes_the_worked_example() -> None:
     _, reader = open_batch(written)
     assert written[: reader.pos] == octets("hex header")
     assert zlib.decompress(written[reader.pos : -4], -15) == octets("hex body")
+
+
+def test_the_shortest_document_is_a_batch() -> None:
+    batch = from_document(json.loads(block("json shortest")))
+    assert (batch.key, batch.anchor) == (BatchKey("gateway-7", bytes(7) + b"\xaa", 1, 2), Anchor(0, 0))
+    (series,) = batch.series
+    assert series.slots == Slots(2, 2, 0)
+    names = ["voltage_l1_n", "heat", "energy_active_import_total"]
+    steps = [Resolution(1, -1), Resolution(1, -2), Resolution(1, 0)]
+    assert series.columns == tuple(map(Column, names, steps))
+    assert [reading.values for reading in series.readings] == [(2304, 125, None), (None, 250, 7)]
+
+
+NUMBERS = re.findall(r"^\| ([0-9.]+) \| (-?[0-9]+) \| `(.+)` \|$", PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("step", "steps", "written"), NUMBERS, ids=str)
+def test_a_number_is_written_as_the_table_says(step: str, steps: str, written: str) -> None:
+    series = Series("m", (Column("x", Resolution.parse(step)),), (Reading(1, 0, (int(steps),)),))
+    batch = Batch(BatchKey("d", bytes(8), 1, 1), bytes(8), None, False, (series,))
+    document = safe_document(to_document(batch))
+    assert json.dumps(document["readings"][0]["values"]["x"]) == written
+    assert from_document(json.loads(json.dumps(document))) == batch
+
+
+def test_the_table_of_numbers_is_there() -> None:
+    assert len(NUMBERS) == 9
+
+
+def rows_after(words: str) -> set[str]:
+    """The names in the first column of the table that follows these words."""
+    table = PAGE.split(words)[1].split("|---|---|---|\n")[1].split("\n\n")[0]
+    return {name for line in table.splitlines() for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+
+
+def test_the_tables_of_the_document_have_every_key_that_decode_writes() -> None:
+    columns = (Column("x", Resolution(1, 0)),)
+    series = Series("m", columns, (Reading(1, 0, (1,)),))
+    events = (Event(2, 0, "x", None, {"n": 2**60}),)
+    batch = Batch(BatchKey("d", bytes(8), 1, 2), bytes(8), None, False, (series, series), events)
+    document = safe_document(to_document(batch))
+    assert set(document) | {"resolution"} == rows_after("## Document")
+    assert set(document["meters"][0]) == rows_after("A member of `meters`:")
+    assert set(document["readings"][0]) == rows_after("A member of `readings`:")
+    assert set(document["events"][0]) == rows_after("A member of `events`:")
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [(10, Resolution(1, 1)), ("10e-1", Resolution(10, -1)), ("25e-2", Resolution(25, -2)), ("0.10", Resolution(1, -1))],
+)
+def test_a_step_is_read_as_the_page_says(said: object, meant: Resolution) -> None:
+    given = {**json.loads(block("json shortest")), "resolution": {"heat": said}}
+    assert from_document(given).series[0].columns[1].resolution == meant
 
 
 def test_the_receipt_parses() -> None:
