@@ -63,7 +63,7 @@ class Resolution:
         try:
             steps = round(Fraction(Decimal(str(number))) / Fraction(self.step))  # to even; a Decimal is not exact
         except (InvalidOperation, ValueError, OverflowError) as error:
-            raise WireError(f"value {number!r} is not a finite number") from error
+            raise WireError(f"value {number} is not a finite number") from error
         if not INTEGER_MIN <= steps <= INTEGER_MAX:
-            raise WireError(f"value {number!r} in steps of {self.step} does not fit 64 bits")
+            raise WireError(f"value {number} in steps of {self.step} does not fit 64 bits")
         return steps
