@@ -28,20 +28,20 @@ def agent_schema() -> dict[str, object]:
 MEASURANDS_INTRO = """\
 # Measurands
 
-The vocabulary of Wattpost: what a column of a batch can be. A batch names these by number
-([wire-format.md](wire-format.md)); any other name of `a-z 0-9 _` (1 to 64) travels as text. Numbers are never reused.
-This file is made from `wire/measurand.py` by `make generate`.
+This is the list of the quantities that Wattpost knows. A batch refers to them by number
+([wire-format.md](wire-format.md)). Any other name (1 to 64 of `a-z 0-9 _`) is written into the batch as text. Numbers
+are never reused. `make generate` writes this file from `wire/measurand.py`.
 
-- **Sign.** Import is positive: energy that comes from the grid. `power_active_*` below zero is export. A counter of
-  export counts up. `energy_*_sum_*` is import plus export, `energy_active_net_total` is import less export.
-- **Kind.** A *counter* only ever goes up, until it wraps or the meter is replaced; differences of it mean something. An
-  *instant* is what the meter measured when it was read.
-- **Others.** `*_resettable` counters can be set to 0 at the meter. `*_f32` are copies of counters as float32, whose
-  step grows beyond 16.7 MWh. `power_active_import` and `_export` are never below 0, `power_active_demand` is a mean
-  over the meter's period. Water, heat and gas have m3, m3/h and degC.
-- **Step** is what `wattpost encode` takes where neither a profile nor the sender says the resolution.
-- **OBIS** is the code of IEC 62056-61, where there is one. `l1`, `l2`, `l3` are the phases, `n` is neutral; unit 1 is a
-  plain number.
+- **Sign.** Import, energy that comes from the grid, is positive. `power_active_*` below zero is export. Export counters
+  count up. `energy_*_sum_*` is import plus export; `energy_active_net_total` is import minus export.
+- **Kind.** A *counter* only goes up, until it rolls over or the meter is replaced; the difference of two readings is
+  what was consumed or produced between them. An *instant* is the value at the time of the reading.
+- **Names.** A `*_resettable` counter can be set to 0 at the meter. A `*_f32` counter is the same counter as a float32,
+  whose step becomes coarser beyond 16.7 MWh. `power_active_import` and `power_active_export` are never below 0.
+  `power_active_demand` is the mean over the meter's own period. `l1`, `l2`, `l3` are the phases, `n` is neutral.
+- **Unit.** Water, heat and gas use m3, m3/h and degC. The unit 1 is a plain number.
+- **Step.** `wattpost encode` uses this resolution if neither a profile nor the sender gives one.
+- **OBIS.** The code of IEC 62056-61, if there is one.
 
 | number | name | unit | kind | step | OBIS |
 |---:|---|---|---|---|---|
@@ -60,14 +60,16 @@ def measurands() -> str:
 METERS_INTRO = """\
 # Supported meters
 
-The models that come with Wattpost: what stands in `model` of a `[[meter]]`. `wattpost check-profile MODEL` lists what
-one measures, with caveats and sources; a meter that is not here takes ten minutes: [a meter of your
-own](tutorial-own-meter.md). This file is made from `drivers/profiles/` by `make generate`.
+These models come with Wattpost. Write the name in the first column as `model` of a `[[meter]]`.
+`wattpost check-profile MODEL` lists what the model measures, with caveats and sources. If your meter is
+not in the list, you can add it in ten minutes: [a meter of your own](tutorial-own-meter.md). `make generate` writes this
+file from `drivers/profiles/`.
 
-- **Values** is how many measurands the profile knows, and how many of them it reads unless you name others.
-- **Line** is how the meter leaves the factory, as far as that is known: the profile's caveats say where it is not.
-- **Ratio** says who multiplies by the ratio of current transformers: nobody (direct), the meter, or the box.
-- **Recognised by** is what a scan goes by; *serial* says that an exchanged meter is noticed by its serial number.
+- **Values.** How many measurands the profile has, and in brackets how many of them Wattpost reads by default.
+- **Line.** The factory settings of the meter. If they are not known, the caveats of the profile say so.
+- **Ratio.** Who multiplies by the ratio of current transformers: nobody (*direct*), the *meter*, or the *box*.
+- **Recognised by.** How `wattpost scan` recognises the model. *serial* means that Wattpost notices a replaced meter by
+  its serial number.
 """
 
 
