@@ -62,8 +62,8 @@ METERS_INTRO = """\
 
 These models come with Wattpost. Write the name in the first column as `model` of a `[[meter]]`.
 `wattpost check-profile MODEL` lists what the model measures, with caveats and sources. If your meter is
-not in the list, you can add it in ten minutes: [a meter of your own](tutorial-own-meter.md). `make generate` writes this
-file from `drivers/profiles/`.
+not in the list, you can add it in ten minutes: [a meter of your own](tutorial-own-meter.md). `make generate` writes
+this file from `drivers/profiles/`.
 
 - **Values.** How many measurands the profile has, and in brackets how many of them Wattpost reads by default.
 - **Line.** The factory settings of the meter. If they are not known, the caveats of the profile say so.
