@@ -19,6 +19,7 @@ from awscrt import exceptions, io, mqtt5
 from agent.core.delivery.actions import Outcome
 from agent.settings import KeyReferenceError, Uplink, key_file
 from agent.settings.keys import without_password
+from wire.mqtt_reasons import FAILURE, NOT_AUTHORIZED, OVERLOADED
 
 ACK_TIMEOUT_S = 20
 CONNACK_TIMEOUT_MS = 20_000
@@ -26,9 +27,6 @@ PING_TIMEOUT_MS = 10_000
 OTHERS = 0o007
 ALPN_PORT = 443
 ALPN_PROTOCOL = "x-amzn-mqtt-ca"
-NOT_AUTHORIZED = 0x87
-FAILURE = 0x80
-OVERLOADED = frozenset({0x88, 0x89, 0x97, 0x9F})  # unavailable, busy, quota exceeded, connection rate exceeded
 TIMEOUT_NAMES = frozenset({"AWS_ERROR_MQTT_TIMEOUT", "AWS_ERROR_MQTT5_OPERATION_TIMEOUT"})
 REFUSED_NAMES = frozenset({"AWS_ERROR_MQTT5_PACKET_VALIDATION", "AWS_ERROR_MQTT5_PUBLISH_OPTIONS_VALIDATION"})
 # By a part of awscrt's error name, the more special first.
