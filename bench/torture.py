@@ -24,7 +24,7 @@ from typing import Any
 from rig import BOX, Rig, wait_until
 
 from agent.core.records import NewReading, unpack_group
-from cloud.stores.sqlite.folder import open_to_read
+from cloud.stores.sqlite.stores import open_to_read
 from wire.batch import Batch
 from wire.codec import decode
 
@@ -115,7 +115,7 @@ def check(rig: Rig, tally: Tally) -> list[str]:
     """What is wrong, in words; empty when the promise was kept."""
     stored: dict[Number, tuple[Any, ...]] = {}
     faults: list[str] = []
-    for one in open_to_read(rig.folder / "store").batches(BOX):
+    for one in open_to_read(rig.folder / "store").batches.of(BOX):
         for number, said in records_of_batch(decode(one.data)).items():
             if number in stored:
                 faults.append(f"stored twice: {number[0].hex()} {number[1]}")

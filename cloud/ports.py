@@ -1,25 +1,24 @@
-"""What `ingest` needs of the world: what comes in, where it is kept, and how each can fail."""
+"""What `ingest` needs from the outside: the messages that come in, where batches are kept, and how each can fail."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from cloud.core.ledger import Ledger
 from wire.batch import Anchor, Batch, BatchKey
 
 BESIDE_MAX = 16
 
 
 class StoreError(Exception):
-    """A store could not do its part now. The text names operation, subject and cause; the message may be retried."""
+    """A store cannot do its part now. The text names operation, subject and cause; the message may be retried."""
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
-    """Bytes as a door took them. `device` is who the door vouches for; `client_id` is None where the door has none."""
+class InboundMessage:
+    """Bytes as a door received them. The door vouches for `device`; `client_id` is None where the door has none."""
 
     device: str
     data: bytes
@@ -30,12 +29,12 @@ class Delivery:
 
 
 class Put(Enum):
-    """What became of one batch at the readings store."""
+    """The verdict of the batch store on one batch."""
 
     STORED = "stored"
-    SAME = "same"  # these very bytes are there already
-    SUPERSEDED = "superseded"  # a lower rev of the same range is there, and is kept
-    CONFLICT = "conflict"  # other content is there under the same numbers
+    SAME = "same"  # the same bytes are already stored
+    SUPERSEDED = "superseded"  # a lower rev of the same range is stored and stays
+    CONFLICT = "conflict"  # other content is stored under the same record numbers
     FAILED = "failed"  # unknown: retry
 
 
@@ -54,7 +53,7 @@ class BatchItem:
 
 @dataclass(frozen=True, slots=True)
 class StoredHead:
-    """What the store knows of a batch without its bytes."""
+    """A stored batch without its bytes."""
 
     first: int
     last: int
@@ -62,7 +61,7 @@ class StoredHead:
     digest: str
 
     def verdict(self, key: BatchKey, digest: str) -> Put:
-        """What a batch of `key` is beside this stored one, with which it shares numbers; STORED: it replaces this."""
+        """The verdict on a batch `key` that shares record numbers with this one; STORED means: replace this one."""
         if (self.first, self.last) != (key.first, key.last):
             return Put.CONFLICT
         if self.rev == key.rev:
@@ -71,12 +70,9 @@ class StoredHead:
 
 
 @dataclass(frozen=True, slots=True)
-class Quarantined:
-    """Bytes that cannot be taken as readings, with the reason and where they came from."""
-
-    delivery: Delivery
-    digest: str
-    reason: str
+class StoredBatch:
+    device: str
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,80 +82,88 @@ class LedgerKey:
 
 
 @dataclass(frozen=True, slots=True)
-class VersionedLedger:
-    """`version` 0 means that nothing is stored yet."""
+class StoredLedger:
+    """A ledger as its JSON text; version 0 and no text if none is stored yet."""
 
-    ledger: Ledger = field(default_factory=Ledger)
+    text: str = ""
     version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class StoredBatch:
-    device: str
-    data: bytes
+class Quarantined:
+    """A message that cannot be stored as readings, with the reason."""
+
+    message: InboundMessage
+    digest: str
+    reason: str
 
 
 class Archive(Protocol):
-    """The bytes as they came, for ever. Names are content hashes: writing what is there already is success."""
+    """The received bytes, kept for ever. Names are content hashes: writing an object that exists is success."""
 
     def put(self, name: str, data: bytes) -> None: ...
 
 
-class Readings(Protocol):
-    """Batches in a form that can be queried, at most one for any record number."""
+class Batches(Protocol):
+    """The batches that can be queried. No record number is in two of them."""
 
     def overlapping(self, keys: Sequence[BatchKey]) -> list[StoredHead | None]:
-        """Per key, one stored batch that shares record numbers with it."""
+        """For each key, one stored batch that shares record numbers with it."""
 
     def put(self, items: Sequence[BatchItem]) -> list[Put]:
-        """Each batch on its own: create, replace a higher rev, or say why not. `StoreError`: none was tried."""
+        """Create each batch or replace a higher rev, independently. After `StoreError` no batch was tried."""
 
     def other(self, key: BatchKey) -> StoredHead | None:
-        """A stored batch that shares numbers with `key` and begins elsewhere."""
+        """A stored batch that shares record numbers with `key` and begins at another number."""
 
     def beside(self, key: BatchKey) -> list[bytes]:
-        """All stored batches that share numbers with `key`; none of them where there are more than `BESIDE_MAX`."""
+        """All stored batches that share record numbers with `key`; none if there are more than `BESIDE_MAX`."""
 
     def withdraw(self, item: BatchItem) -> None:
-        """Take out a batch that `put` stored and that no ledger has noted; nothing where that is not there."""
-
-    def put_anchors(self, device: str, anchors: Mapping[bytes, Anchor]) -> None:
-        """Boot -> anchor; the one with the least uncertainty is kept (the earlier `boot_utc_ms` among equals)."""
+        """Remove a batch that `put` stored and no ledger has noted; do nothing if it is not there."""
 
     def devices(self) -> Iterator[str]: ...
 
-    def batches(self, device: str) -> Iterator[StoredBatch]:
+    def of(self, device: str) -> Iterator[StoredBatch]:
         """All batches of a device, ascending by (epoch, first)."""
 
-    def anchors(self, device: str) -> dict[bytes, Anchor]: ...
+
+class Anchors(Protocol):
+    """The anchor of each boot, which dates the batches that were sealed before the clock was known."""
+
+    def put(self, device: str, anchors: Mapping[bytes, Anchor]) -> None:
+        """Boot -> anchor. The least uncertain anchor is kept, of equals the earlier `boot_utc_ms`."""
+
+    def of(self, device: str) -> dict[bytes, Anchor]: ...
 
 
 class Ledgers(Protocol):
-    def load(self, keys: Sequence[LedgerKey]) -> list[VersionedLedger]: ...
+    def load(self, keys: Sequence[LedgerKey]) -> list[StoredLedger]: ...
 
-    def save(self, key: LedgerKey, ledger: Ledger, version: int) -> bool:
-        """Store as `version` + 1 if `version` is still what is there; False if not."""
+    def save(self, key: LedgerKey, text: str, version: int) -> bool:
+        """Store as `version` + 1 if `version` is still the stored one; False if it is not."""
 
     def yield_to_others(self, attempt: int) -> None:
-        """Before trying a refused save again: wait so that those who compete for one ledger do not stay in step."""
+        """Wait before a refused `save` is tried again, so that competing writers do not stay in step."""
 
 
 class Quarantine(Protocol):
     def put(self, entry: Quarantined) -> None:
         """Keep the bytes and the reason; the same bytes again are success."""
 
-    def deliveries(self) -> Iterator[Delivery]:
-        """All that lies here, as it came."""
+    def messages(self) -> Iterator[InboundMessage]:
+        """All messages in quarantine, as they were received."""
 
 
 class ReceiptSender(Protocol):
     def send(self, device: str, payload: bytes) -> None:
-        """Towards the box, at least asked for. Raises `StoreError`."""
+        """Send a receipt to the box and return when it is accepted for delivery. Raises `StoreError`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
     archive: Archive
-    readings: Readings
+    batches: Batches
+    anchors: Anchors
     ledgers: Ledgers
     quarantine: Quarantine

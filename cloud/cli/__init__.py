@@ -1,1 +1,1 @@
-"""The commands of the cloud's side: `wattpost receive`, `wattpost cloud ...`."""
+"""The commands of the cloud side: `wattpost receive`, `wattpost cloud ...`."""

@@ -1,4 +1,4 @@
-"""`wattpost cloud`: the group. Its commands are imported when they are asked for."""
+"""`wattpost cloud`: the group. A command is imported when it is used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COMMANDS = {"local": "cloud.cli.local", "readings": "cloud.cli.readings", "retry
 
 
 class LazyGroup(click.Group):
-    """`wattpost --help` and each command import only what they need."""
+    """`wattpost --help` and each command import only the modules that they need."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)
@@ -26,9 +26,9 @@ class LazyGroup(click.Group):
         return command
 
 
-@click.group("cloud", cls=LazyGroup, no_args_is_help=True, short_help="The other side: a local AWS, a store.")
+@click.group("cloud", cls=LazyGroup, no_args_is_help=True, short_help="The cloud side: a local AWS, a store.")
 def command() -> None:
-    """The other side: a local AWS to try things on, and what a store holds.
+    """The cloud side: a local AWS to try things on, and the content of a store.
 
     The real AWS is deployed from cloud/infra/template.json: see docs/cloud.md.
     """

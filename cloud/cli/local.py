@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from cloud.cli.options import NEW_FOLDER, fail, json_option
 from cloud.cli.stopping import stop_signals
 from cloud.local.bring_up import CONNECTION, local_cloud
 from cloud.local.errors import LocalCloudError
@@ -21,20 +22,20 @@ from wire.limits import check_device
 @click.option(
     "--dir",
     "folder",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=NEW_FOLDER,
     required=True,
     help="Where connection.json, the certificates and the log go. Made if missing.",
 )
 @click.option("--box", default="apt-demo", show_default=True, help="Name of the box (thing) to register.")
 @click.option("--mqtt-port", type=click.IntRange(1, 65535), help="Port for MQTT over TLS. Default: a free one.")
 @click.option("--gateway-port", type=click.IntRange(1, 65535), help="Port for the AWS API. Default: a free one.")
-@click.option("--json", "as_json", is_flag=True, help="When ready, print the connection as one JSON line.")
+@json_option("When ready, print the connection as one JSON line.")
 def command(folder: Path, box: str, mqtt_port: int | None, gateway_port: int | None, *, as_json: bool) -> None:
     """Run an AWS on this machine, with the receiver deployed and a box registered.
 
     Starts MiniStack, deploys cloud/infra/template.json into it (the same template as for the real AWS), makes a
-    thing, a certificate and a policy for the box, writes DIR/connection.json, prints `ready` and stays until
-    SIGTERM or Ctrl-C, which end everything. Nothing is kept: the next start is a new cloud.
+    thing, a certificate and a policy for the box, writes DIR/connection.json, prints `ready` and runs until SIGTERM
+    or Ctrl-C, which end everything. Nothing is kept: the next start is a new cloud.
 
     All ports are on 127.0.0.1 only. DIR/connection.json and the box's key are readable by you alone.
 
@@ -53,5 +54,4 @@ def command(folder: Path, box: str, mqtt_port: int | None, gateway_port: int | N
     except WireError as error:
         raise click.BadParameter(str(error), param_hint="--box") from error
     except LocalCloudError as error:
-        click.echo(f"Error: {error}", err=True)
-        raise click.exceptions.Exit(os.EX_UNAVAILABLE) from error
+        fail(error, os.EX_UNAVAILABLE)

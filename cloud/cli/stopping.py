@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as an event, for commands that run until they are told to end."""
+"""SIGTERM and Ctrl-C as an event, for commands that run until they are stopped."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def stop_signals() -> Iterator[threading.Event]:
-    """Set by either signal while in the context."""
+    """An event that either signal sets while the context is open."""
     stopping = threading.Event()
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = {number: signal.signal(number, lambda *_: stopping.set()) for number in numbers}

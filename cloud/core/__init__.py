@@ -1,1 +1,1 @@
-"""What the cloud decides, pure: ledger, claims, conflicts, answer."""
+"""What the cloud decides, pure: ledger, claims, conflicts, answer, invariants."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cloud.core.invariants import check_receipt
 from cloud.core.ledger import HELD_MAX, RECEIPT_RANGES_MAX, Held, Ledger
 from wire.receipt import Receipt
 
@@ -16,14 +17,14 @@ class AddressedReceipt:
 
 
 def receipt_of(epoch: bytes, ledger: Ledger, answers: Sequence[str] = (), held: Sequence[Held] = ()) -> Receipt:
-    """What the ledger allows to say; of more ranges than fit, the lowest, so that each receipt brings `through` on.
+    """What the ledger proves. If there are too many ranges, the lowest are told, so that `through` can go on.
 
-    `answers` are digests of batches that came just now and are stored, now or before; `held` came just now, and goes
-    before what was held earlier: the box waits for it.
+    `answers` are digests of batches that have just arrived and are stored, now or before. `held` has just arrived too
+    and is told before what was held earlier, because the box is waiting for it. Raises `InvariantError`.
     """
     beyond = ledger.beyond[:RECEIPT_RANGES_MAX]
     told = sorted(list(dict.fromkeys((*held, *ledger.held)))[:HELD_MAX])
-    return Receipt(
+    receipt = Receipt(
         epoch=epoch,
         through=ledger.through,
         digest=ledger.through_digest,
@@ -33,3 +34,5 @@ def receipt_of(epoch: bytes, ledger: Ledger, answers: Sequence[str] = (), held: 
         range_digests=tuple(span.digest for span in beyond),
         answers=tuple(answers),
     )
+    check_receipt(receipt, ledger.ranges)
+    return receipt

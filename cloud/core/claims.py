@@ -1,4 +1,4 @@
-"""What events of a batch claim beyond its own records: numbers accounted for, and the date of a boot. Pure."""
+"""What the events of a batch say about other records: numbers that will never come, and the date of a boot. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ACCOUNTING_KINDS = frozenset({"dropped", "numbers_skipped"})
 
 
 def accounted_spans(batch: Batch) -> list[Span]:
-    """Numbers of this epoch that will never come, by word of an event after them (`dropped`, `numbers_skipped`)."""
+    """Numbers of this epoch that will never come, as a later event says (`dropped`, `numbers_skipped`)."""
     spans = []
     for event in batch.events:
         if event.kind not in _ACCOUNTING_KINDS:
@@ -34,7 +34,7 @@ def anchors_of(batches: Sequence[Batch]) -> dict[bytes, Anchor]:
 
 
 def better_anchor(one: Anchor | None, other: Anchor) -> Anchor:
-    """The less uncertain, the earlier among equals: the same whatever the order in which they come."""
+    """The less uncertain anchor, of equals the earlier one, so that the order of arrival does not matter."""
     if one is None:
         return other
     return min(one, other, key=lambda anchor: (anchor.uncertainty_ms, anchor.boot_utc_ms))

@@ -1,8 +1,8 @@
-"""Whether a batch that conflicts with what is stored holds anything of it: what a box must know to number it anew.
+"""Whether a batch that conflicts with the store shares any record with it. If not, the box may renumber it. Pure.
 
 Two histories of one box (a restored backup, a copied card) give the same numbers to different records from the moment
-on at which they part, and have every record before that in common, number for number. So a batch of which one record is
-stored under its number is of the time before, and all of it may be stored; otherwise none of it is. Pure.
+at which they part; every record before that moment is the same in both. So if one record of a batch is stored under
+its number, the batch may reach back before that moment and all of its records may be stored; otherwise none is.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from wire.receipt import APART
 
 
 def proven(reason: str, batch: Batch, data: bytes, stored: Iterable[bytes]) -> str:
-    """`reason`, with `APART` if no record of `batch` is in `stored`, all the batches that share numbers with it."""
+    """`reason`, with `APART` added if no record of `batch` is in `stored`, the batches that share numbers with it."""
     others = [one for one in stored if one != data]
     try:
         apart = all(_are_apart(batch, decode(one)) for one in others)
@@ -26,7 +26,7 @@ def proven(reason: str, batch: Batch, data: bytes, stored: Iterable[bytes]) -> s
 
 
 def _are_apart(one: Batch, other: Batch) -> bool:
-    """Records of two boots are never the same; those of one boot must show that they are not."""
+    """Records of two boots always differ; records of one boot are compared."""
     if one.boot != other.boot:
         return True
     mine, theirs = _records(one), _records(other)
@@ -35,7 +35,7 @@ def _are_apart(one: Batch, other: Batch) -> bool:
 
 
 def _records(batch: Batch) -> Mapping[int, tuple[str | None, str, int]]:
-    """Number -> what tells a record from all others of its boot."""
+    """Number -> what distinguishes a record from all others of its boot."""
     readings = {
         reading.seq: (series.meter, "", reading.mono_ms) for series in batch.series for reading in series.readings
     }

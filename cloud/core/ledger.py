@@ -1,10 +1,12 @@
-"""What is durably stored of one epoch of one box, as intervals of record numbers. Pure: values in, values out."""
+"""The intervals of record numbers that are durably stored, of one epoch of one box. Pure: values in, values out."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from cloud.core.invariants import InvariantError, check_ledger
 
 RANGES_MAX = 1000
 HELD_MAX = 100
@@ -23,7 +25,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Held:
-    """A batch in quarantine: its range, why, and the digest of its bytes."""
+    """A batch in quarantine: its range, the reason, and the digest of its bytes."""
 
     first: int
     last: int
@@ -33,18 +35,25 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Spans ascend, are disjoint and never adjacent; the state is a function of the set of spans merged in.
+    """Spans ascend, are disjoint and never adjacent. They depend only on the set of spans merged in, not on the order.
 
-    `asked` is the highest number up to which the box wanted a receipt.
+    `asked` is the highest record number up to which the box asked for a receipt. Raises `InvariantError`.
     """
 
     spans: tuple[Span, ...] = ()
     held: tuple[Held, ...] = ()
     asked: int = 0
 
+    def __post_init__(self) -> None:
+        check_ledger(self.ranges, self.asked)
+
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        return [(span.first, span.last) for span in self.spans]
+
     @property
     def through(self) -> int:
-        """Everything from 1 up to here is stored or accounted for; 0 if record 1 is not."""
+        """All records from 1 to this one are stored or accounted for; 0 if record 1 is not."""
         return self.spans[0].last if self.spans and self.spans[0].first == 1 else 0
 
     @property
@@ -53,7 +62,7 @@ class Ledger:
 
     @property
     def beyond(self) -> tuple[Span, ...]:
-        """Spans past the first gap."""
+        """The spans after the first gap."""
         return self.spans[1:] if self.through else self.spans
 
     def touches(self, first: int, last: int) -> bool:
@@ -65,15 +74,15 @@ class Ledger:
         return any(span.first <= first and last <= span.last for span in self.spans)
 
     def settles(self, before: Ledger) -> bool:
-        """Whether what was asked for, and could not be said `before`, can be said now."""
+        """Whether a receipt that was asked for, and not yet possible `before`, is possible now."""
         return before.through < self.asked <= self.through
 
     def merged(
         self, spans: Iterable[Span], held: Iterable[Held] = (), accepted: Iterable[str] = (), asked: int = 0
     ) -> Ledger:
-        """With `spans` and `held` added; the digests `accepted` are now stored and held no longer.
+        """With `spans` and `held` added. The digests in `accepted` are stored now and no longer held.
 
-        Past `RANGES_MAX` spans the highest are forgotten: the box sends them again, and the store knows them.
+        Beyond `RANGES_MAX` spans the highest are forgotten: the box sends them again, and the store recognises them.
         """
         released = set(accepted)
         kept = {entry.digest: entry for entry in sorted((*self.held, *held), reverse=True)}
@@ -96,16 +105,20 @@ class Ledger:
 
     @classmethod
     def from_json(cls, text: str) -> Ledger:
-        document = json.loads(text)
-        return cls(
-            spans=tuple(Span(*span) for span in document["spans"]),
-            held=tuple(Held(*entry) for entry in document["held"]),
-            asked=document["asked"],
-        )
+        """Raises `InvariantError` if the text is not what `to_json` writes."""
+        try:
+            document = json.loads(text)
+            return cls(
+                spans=tuple(Span(*span) for span in document["spans"]),
+                held=tuple(Held(*entry) for entry in document["held"]),
+                asked=document["asked"],
+            )
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
+            raise InvariantError("ledger-content", f"{text[:80]!r}: {error}") from error
 
 
 def _union(spans: Iterable[Span]) -> tuple[Span, ...]:
-    """Disjoint, coalesced, ascending. Of spans with one end, the lowest rev with a digest names it."""
+    """Disjoint, joined where they touch, ascending. Of spans with one end, the lowest rev with a digest names it."""
     merged: list[Span] = []
     for span in sorted(spans, key=lambda one: (one.first, one.last)):
         if merged and span.first <= merged[-1].last + 1:

@@ -1,235 +1,61 @@
-"""A door at any MQTT 5 broker, over mutual TLS: messages are acknowledged only once they are stored.
-
-The session persists and nothing is acknowledged early, so what a killed receiver had in hand comes again.
-awscrt calls back on its own threads, which only put messages into a queue; the broker sends at most
-`IN_HAND_MAX` unacknowledged messages, which bounds it.
-"""
+"""The door at any MQTT 5 broker: receive, take, acknowledge; keep what failed and try it again."""
 
 from __future__ import annotations
 
-import logging
-import queue
+import threading
 from collections.abc import Sequence
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-from awscrt import exceptions, io, mqtt5
+from cloud.doors.mqtt_connection import MqttConnection, MqttMessage
+from cloud.doors.take import Taken, is_done, take
+from cloud.ingest.outcome import IngestOutcome
+from cloud.ports import InboundMessage, Stores
 
-from cloud.doors.topic_pattern import TopicPattern
-from cloud.ports import Delivery, StoreError
-from wire.errors import WireError
-from wire.topics import check_publish_topic, expand
-
-DOOR = "mqtt"
-IN_HAND_MAX = 100
-KEPT_MAX = 1_000  # messages that the store does not take and that no broker holds for us
-SESSION_EXPIRY_S = 7 * 86400
-KEEP_ALIVE_S = 60
-RECONNECT_MIN_MS, RECONNECT_MAX_MS = 500, 10_000
-ACK_TIMEOUT_S = 20
-CONNACK_TIMEOUT_MS = 20_000
-FAILURE = 0x80
-_log = logging.getLogger("wattpost.receive")
+RECEIVE_S = 0.2
+RETRY_MIN_S, RETRY_MAX_S = 1.0, 30.0
 
 
-class DoorError(RuntimeError):
-    """The door cannot open and trying again will not help; the text says why and what to do."""
+class DoorReport(Protocol):
+    """Hears of each group of messages, and is called again and again while nothing comes."""
+
+    def took(self, messages: Sequence[InboundMessage], taken: Taken) -> None: ...
+
+    def tick(self, *, last: bool = False) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Broker:
-    """Where, and with which PEM files."""
+def serve(connection: MqttConnection, stores: Stores, stopping: threading.Event, report: DoorReport) -> None:
+    """Until `stopping`. Raises `DoorError` if the broker refuses the subscription.
 
-    host: str
-    port: int
-    ca: Path
-    cert: Path
-    key: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    delivery: Delivery
-    acknowledgement: mqtt5.PublishAcknowledgementControlHandle | None  # None at QoS 0
-    connection: int  # on which it came; they are counted
-
-
-class MqttDoor:
-    def __init__(self, broker: Broker, client_id: str, topic: TopicPattern, receipts: str) -> None:
-        """Raises `DoorError` if certificate or key cannot be used."""
-        self._broker = broker
-        self._topic = topic
-        self._receipts = receipts
-        self._messages: queue.SimpleQueue[Message | DoorError] = queue.SimpleQueue()
-        self._stopping = self._stands = False
-        self._stopped: Future[None] = Future()
-        self._connection = 0
-        self._resumed = 0  # the last connection on which the broker went on with our session
-        self._failure: str | None = None
-        self._client = mqtt5.Client(self._options(client_id))
-
-    def _options(self, client_id: str) -> mqtt5.ClientOptions:
-        return mqtt5.ClientOptions(
-            host_name=self._broker.host,
-            port=self._broker.port,
-            tls_ctx=_tls_context(self._broker),
-            connect_options=mqtt5.ConnectPacket(
-                client_id=client_id,
-                keep_alive_interval_sec=KEEP_ALIVE_S,
-                session_expiry_interval_sec=SESSION_EXPIRY_S,
-                receive_maximum=IN_HAND_MAX,
-            ),
-            session_behavior=mqtt5.ClientSessionBehaviorType.REJOIN_ALWAYS,
-            extended_validation_and_flow_control_options=mqtt5.ExtendedValidationAndFlowControlOptions.NONE,
-            offline_queue_behavior=mqtt5.ClientOperationQueueBehaviorType.FAIL_ALL_ON_DISCONNECT,
-            min_reconnect_delay_ms=RECONNECT_MIN_MS,
-            max_reconnect_delay_ms=RECONNECT_MAX_MS,
-            connack_timeout_ms=CONNACK_TIMEOUT_MS,
-            ack_timeout_sec=ACK_TIMEOUT_S,
-            on_publish_callback_fn=self._on_publish,
-            on_lifecycle_event_stopped_fn=lambda _data: self._stopped.set_result(None),
-            on_lifecycle_event_connection_success_fn=self._on_connected,
-            on_lifecycle_event_connection_failure_fn=self._on_failure,
-            on_lifecycle_event_disconnection_fn=self._on_disconnection,
-            disable_metrics=True,
-        )
-
-    def start(self) -> None:
-        _log.info("connecting to %s:%d", self._broker.host, self._broker.port)
-        self._client.start()
-
-    def stop(self) -> None:
-        """Disconnect; the session stays at the broker and goes on collecting."""
-        self._stopping = True
-        self._client.stop(mqtt5.DisconnectPacket(reason_code=mqtt5.DisconnectReasonCode.NORMAL_DISCONNECTION))
-        if not self._stands:  # an attempt under way is not waited for: its handshake may take half a minute
-            _log.info("stopped, not connected to %s", self._broker.host)
-            return
-        try:
-            self._stopped.result(ACK_TIMEOUT_S)
-        except FutureTimeoutError:
-            _log.warning("the connection to %s did not close within %d s", self._broker.host, ACK_TIMEOUT_S)
-
-    def take(self, timeout_s: float) -> list[Message]:
-        """What has come, waiting for the first; empty after `timeout_s`. Raises `DoorError`."""
-        taken: list[Message] = []
-        try:
-            taken.append(_message(self._messages.get(timeout=timeout_s)))
-            while len(taken) < IN_HAND_MAX:
-                taken.append(_message(self._messages.get_nowait()))
-        except queue.Empty:
-            pass
-        return taken
-
-    def still_ours(self, messages: Sequence[Message]) -> list[Message]:
-        """Without those of an earlier connection that the broker sends again, since they were not acknowledged."""
-        resumed = self._resumed
-        kept = [one for one in messages if one.acknowledgement is None or one.connection >= resumed]
-        if len(kept) > KEPT_MAX:
-            _log.warning("%d batches are let go for want of a store; their boxes send them again", len(kept) - KEPT_MAX)
-        return kept[-KEPT_MAX:]
-
-    def acknowledge(self, messages: Sequence[Message]) -> None:
-        """Stored: the broker may forget them. Of a connection that is gone they come again, which is harmless."""
-        for message in messages:
-            if message.acknowledgement is None:
-                continue
-            try:
-                self._client.invoke_publish_acknowledgement(message.acknowledgement)
-            except (RuntimeError, exceptions.AwsCrtError) as error:
-                _log.debug("acknowledge: %s", error)
-
-    def send(self, device: str, payload: bytes) -> None:
-        """As `ReceiptSender`."""
-        try:
-            topic = check_publish_topic(expand(self._receipts, device))
-        except WireError as error:
-            raise StoreError(f"publish a receipt to {device!r}: {error}") from error
-        future: Any = self._client.publish(
-            mqtt5.PublishPacket(topic=topic, payload=payload, qos=mqtt5.QoS.AT_LEAST_ONCE)
-        )
-        try:
-            code = future.result(ACK_TIMEOUT_S).puback.reason_code
-        except (exceptions.AwsCrtError, FutureTimeoutError) as error:
-            raise StoreError(f"publish a receipt to {topic}: {error}; the box will ask again") from error
-        if code >= FAILURE:
-            raise StoreError(f"publish a receipt to {topic}: refused, reason 0x{code:02x}; allow it at the broker")
-
-    # Called on awscrt's threads
-
-    def _on_publish(self, data: mqtt5.PublishReceivedData) -> None:
-        packet = data.publish_packet
-        payload = packet.payload
-        delivery = Delivery(
-            device=self._topic.box_of(packet.topic or ""),
-            data=payload.encode() if isinstance(payload, str) else bytes(payload or b""),
-            door=DOOR,
-        )
-        acquire = data.acquire_publish_acknowledgement_control
-        self._messages.put(Message(delivery, acquire() if acquire else None, self._connection))
-
-    def _on_connected(self, data: mqtt5.LifecycleConnectSuccessData) -> None:
-        self._connection += 1
-        self._stands = True
-        if data.connack_packet.session_present:
-            self._resumed = self._connection
-        self._failure = None
-        _log.info("connected to %s:%d", self._broker.host, self._broker.port)
-        subscription = mqtt5.Subscription(self._topic.filter, mqtt5.QoS.AT_LEAST_ONCE)
-        self._client.subscribe(mqtt5.SubscribePacket([subscription])).add_done_callback(self._on_subscribed)
-
-    def _on_subscribed(self, future: Any) -> None:
-        error = future.exception()
-        if error is not None:
-            _log.warning("subscribe to %s: %s; it is tried again at the next connection", self._topic.filter, error)
-            return
-        (code,) = future.result().reason_codes
-        if code >= FAILURE:
-            self._messages.put(
-                DoorError(f"subscribe to {self._topic.filter}: refused, reason 0x{code:02x}; allow it at the broker")
-            )
+    A message that failed is not acknowledged and is tried again, with a growing delay. If its connection is gone it
+    is dropped, because the broker sends it again on the next connection.
+    """
+    waiting: list[MqttMessage] = []
+    delay_s = RETRY_MIN_S
+    while not stopping.is_set():
+        waiting = connection.still_ours([*waiting, *connection.receive(RECEIVE_S)])
+        report.tick()
+        if not waiting:
+            continue
+        waiting = _take(connection, stores, waiting, report)
+        if waiting:
+            stopping.wait(delay_s)
+            delay_s = min(2 * delay_s, RETRY_MAX_S)
         else:
-            _log.info("subscribed to %s", self._topic.filter)
-
-    def _on_failure(self, data: mqtt5.LifecycleConnectFailureData) -> None:
-        if self._stopping:
-            return
-        connack = data.connack_packet
-        cause = f"refused, reason 0x{connack.reason_code:02x}" if connack and connack.reason_code else data.exception
-        if self._failure != str(cause):
-            self._failure = str(cause)
-            _log.warning("connect to %s:%d: %s; trying again", self._broker.host, self._broker.port, cause)
-
-    def _on_disconnection(self, data: mqtt5.LifecycleDisconnectData) -> None:
-        self._stands = False
-        # The client calls its own stop an error, too, and says it before it has stopped.
-        if self._stopping:
-            _log.info("stopped, and disconnected from %s", self._broker.host)
-        else:
-            _log.info("disconnected from %s: %s", self._broker.host, data.exception)
+            delay_s = RETRY_MIN_S
+    report.tick(last=True)
 
 
-def _message(taken: Message | DoorError) -> Message:
-    if isinstance(taken, DoorError):
-        raise taken
-    return taken
+def _take(
+    connection: MqttConnection, stores: Stores, messages: Sequence[MqttMessage], report: DoorReport
+) -> list[MqttMessage]:
+    """The messages that failed."""
 
+    def acknowledge(outcomes: Sequence[IngestOutcome]) -> None:
+        connection.acknowledge(
+            [message for message, outcome in zip(messages, outcomes, strict=True) if is_done(outcome)]
+        )
 
-def _tls_context(broker: Broker) -> io.ClientTlsContext:
-    """In two steps, since awscrt does not say which of the files it cannot use."""
-    failures = (OSError, RuntimeError, exceptions.AwsCrtError)  # RuntimeError: awscrt's native code
-    try:
-        options = io.TlsContextOptions.create_client_with_mtls_from_path(str(broker.cert), str(broker.key))
-        io.ClientTlsContext(options)
-    except failures as error:
-        raise DoorError(
-            f"use certificate {broker.cert} and key {broker.key}: {error}; they must be PEM files that belong together"
-        ) from error
-    try:
-        options.override_default_trust_store_from_path(None, str(broker.ca))
-        return io.ClientTlsContext(options)
-    except failures as error:
-        raise DoorError(f"use root certificate {broker.ca}: {error}; it must be a PEM file that can be read") from error
+    inbound = [message.inbound for message in messages]
+    taken = take(inbound, stores, connection, acknowledge)
+    report.took(inbound, taken)
+    return [message for message, outcome in zip(messages, taken.outcomes, strict=True) if not is_done(outcome)]

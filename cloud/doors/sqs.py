@@ -11,7 +11,6 @@ import binascii
 import json
 import logging
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -19,11 +18,11 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from cloud.core.answer import AddressedReceipt
-from cloud.ingest.ingest import Ingested, Outcome, Status, ingest
-from cloud.ports import Delivery, ReceiptSender, StoreError, Stores
-from cloud.stores.aws.dynamodb import aws_stores
-from cloud.stores.aws.s3 import IotReceiptSender
+from cloud.doors.take import Taken, is_done, take
+from cloud.ingest.outcome import IngestOutcome
+from cloud.ports import InboundMessage, ReceiptSender, Stores
+from cloud.stores.aws.receipts import IotReceiptSender
+from cloud.stores.aws.stores import aws_stores
 
 DOOR = "iot"
 _CONFIG = Config(retries={"mode": "standard", "max_attempts": 4}, connect_timeout=3, read_timeout=5)
@@ -32,7 +31,7 @@ _log.setLevel(logging.INFO)
 
 
 class IngestError(RuntimeError):
-    """The direct event could not be stored; raising makes Lambda try again, then use the on-failure destination."""
+    """The direct event could not be stored. Lambda then tries again, and at last uses the on-failure destination."""
 
 
 @cache
@@ -54,41 +53,41 @@ def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
 
 
 def handle(event: Mapping[str, Any], stores: Stores, receipts: ReceiptSender) -> dict[str, Any]:
-    """Ingest, answer, and name the messages to try again (`batchItemFailures`)."""
+    """Take the messages, and name those that the queue must deliver again (`batchItemFailures`)."""
     if "Records" not in event:
-        ingested = _ingest([delivery_of(event)], stores, receipts)
-        if ingested.outcomes[0].status is Status.FAILED:
-            raise IngestError(ingested.outcomes[0].reason)
+        (outcome,) = _take([message_of(event)], stores, receipts).outcomes
+        if not is_done(outcome):
+            raise IngestError(outcome.reason)
         return {}
     records = event["Records"]
-    ingested = _ingest([delivery_of(_parsed(record["body"])) for record in records], stores, receipts)
+    taken = _take([message_of(_parsed(record["body"])) for record in records], stores, receipts)
     return {
         "batchItemFailures": [
             {"itemIdentifier": record["messageId"]}
-            for record, outcome in zip(records, ingested.outcomes, strict=True)
-            if outcome.status is Status.FAILED
+            for record, outcome in zip(records, taken.outcomes, strict=True)
+            if not is_done(outcome)
         ]
     }
 
 
-def delivery_of(message: object) -> Delivery:
-    """What the rule made of a publish. A message of another shape becomes bytes that nobody can decode: quarantine."""
-    if isinstance(message, Mapping):
-        data, topic, client_id = message.get("d"), message.get("t"), message.get("c")
+def message_of(event: object) -> InboundMessage:
+    """The message that the rule made of a publish. Anything else becomes bytes that cannot be decoded: quarantine."""
+    if isinstance(event, Mapping):
+        data, topic, client_id = event.get("d"), event.get("t"), event.get("c")
         if isinstance(data, str) and isinstance(topic, str) and isinstance(client_id, str):
             try:
                 payload = base64.b64decode(data, validate=True)
             except (binascii.Error, ValueError):
                 payload = data.encode(errors="surrogatepass")
-            return Delivery(
+            return InboundMessage(
                 device=topic.rpartition("/")[2],
                 data=payload,
                 door=DOOR,
-                principal=_text(message.get("p")),
+                principal=_text(event.get("p")),
                 client_id=client_id,
-                trace=_text(message.get("x")),
+                trace=_text(event.get("x")),
             )
-    return Delivery(device="", data=json.dumps(message).encode(), door=DOOR)
+    return InboundMessage(device="", data=json.dumps(event).encode(), door=DOOR)
 
 
 def _parsed(body: str) -> object:
@@ -102,33 +101,24 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _ingest(deliveries: Sequence[Delivery], stores: Stores, receipts: ReceiptSender) -> Ingested:
-    ingested = ingest(deliveries, stores)
-    unsent = sum(not _sent(receipts, addressed) for addressed in ingested.receipts)
-    for delivery, outcome in zip(deliveries, ingested.outcomes, strict=True):
+def _take(messages: Sequence[InboundMessage], stores: Stores, receipts: ReceiptSender) -> Taken:
+    taken = take(messages, stores, receipts)
+    for failure in taken.unsent:
+        _log_event(logging.WARNING, "receipt unsent", device=failure.device, cause=failure.cause)
+    for message, outcome in zip(messages, taken.outcomes, strict=True):
         if outcome.reason:
-            _say_refused(delivery, outcome)
-    counts = Counter(outcome.status.value for outcome in ingested.outcomes)
-    _say(logging.INFO, "ingested", **counts, receipts=len(ingested.receipts) - unsent, receipts_unsent=unsent)
-    return ingested
+            _log_refused(message, outcome)
+    receipts_said = {"receipts": taken.receipts_sent, "receipts_unsent": len(taken.unsent)}
+    _log_event(logging.INFO, "ingested", **taken.counts(), **receipts_said)
+    return taken
 
 
-def _sent(receipts: ReceiptSender, addressed: AddressedReceipt) -> bool:
-    """A lost receipt costs nothing: the box asks again, and what is stored stays stored."""
-    try:
-        receipts.send(addressed.device, addressed.receipt.to_json())
-    except StoreError as error:
-        _say(logging.WARNING, "receipt unsent", device=addressed.device, cause=str(error))
-        return False
-    return True
-
-
-def _say_refused(delivery: Delivery, outcome: Outcome) -> None:
-    _say(
-        logging.WARNING, outcome.status.value, device=delivery.device, digest=outcome.digest, reason=outcome.reason,
-        trace=delivery.trace,
+def _log_refused(message: InboundMessage, outcome: IngestOutcome) -> None:
+    _log_event(
+        logging.WARNING, outcome.status.value, device=message.device, digest=outcome.digest, reason=outcome.reason,
+        trace=message.trace,
     )  # fmt: skip
 
 
-def _say(level: int, what: str, **facts: object) -> None:
+def _log_event(level: int, what: str, **facts: object) -> None:
     _log.log(level, "%s", json.dumps({"what": what, **facts}))

@@ -1,4 +1,4 @@
-"""Which box a topic belongs to: a filter with one `+` where the box's name is. Pure."""
+"""Which box a topic belongs to: a topic filter with one `+` in place of the box's name. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wire.topics import check_filter
 
 @dataclass(frozen=True, slots=True)
 class TopicPattern:
-    """`wattpost/+/batches`: the broker's access rules must let each client publish under its own name only."""
+    """For example `wattpost/+/batches`. The broker must let each client publish under its own name only."""
 
     filter: str
     place: int
@@ -25,6 +25,6 @@ class TopicPattern:
         return cls(text, levels.index("+"))
 
     def box_of(self, topic: str) -> str:
-        """The level at the `+`; empty if the topic is too short, as no broker sends it."""
+        """The level at the `+`; empty if the topic is too short, which no broker sends."""
         levels = topic.split("/")
         return levels[self.place] if self.place < len(levels) else ""

@@ -1,1 +1,1 @@
-"""From a batch that arrived to a receipt."""
+"""From the message that arrived to the receipt: `ingest.py` names the steps in their order."""

@@ -1,4 +1,4 @@
-"""The AWS of the demo and of the end-to-end tests: MiniStack, the committed template in it, one box registered."""
+"""The AWS of the demo and of the end-to-end tests: MiniStack with the committed template and one registered box."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from cloud.local.deploy import deploy
 from cloud.local.errors import LocalCloudError
 from cloud.local.launcher import LOOPBACK
 from cloud.local.register import register, write_private
-from cloud.stores.aws.dynamodb import DynamoReadings
+from cloud.ports import Stores
+from cloud.stores.aws.stores import aws_stores
 
 CONNECTION = "connection.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
-    """All that a box and a reader of the store need; `topic` and `receipts` have `{box}` where its name goes."""
+class LocalConnection:
+    """What a box and a reader of the stores need. `topic` and `receipts` have `{box}` in place of the box's name."""
 
     box: str
     endpoint: str
@@ -48,7 +49,7 @@ class Connection:
     pid: int
 
     @classmethod
-    def load(cls, folder: Path) -> Connection:
+    def load(cls, folder: Path) -> LocalConnection:
         path = folder / CONNECTION
         try:
             return cls(**json.loads(path.read_text()))
@@ -68,17 +69,17 @@ class Connection:
         """A boto3 client of this cloud."""
         return self.session().client(service, endpoint_url=self.gateway)
 
-    def readings(self) -> DynamoReadings:
-        return DynamoReadings(self.client("dynamodb"), self.table)
+    def stores(self) -> Stores:
+        return aws_stores(self.client("dynamodb"), self.table, self.client("s3"), self.bucket)
 
 
 @dataclass(frozen=True, slots=True)
 class LocalCloud:
-    connection: Connection
+    connection: LocalConnection
     running: ministack.MiniStack
 
     def check(self) -> None:
-        """Raises if MiniStack is no longer there."""
+        """Raises `LocalCloudError` if MiniStack has ended."""
         code = self.running.process.poll()
         if code is not None:
             raise LocalCloudError(f"keep MiniStack running: it ended with code {code}; see {self.running.log}")
@@ -88,7 +89,7 @@ class LocalCloud:
 def local_cloud(
     folder: Path, box: str, gateway_port: int | None = None, mqtt_port: int | None = None
 ) -> Iterator[LocalCloud]:
-    """Up while in the context; `folder` then holds `connection.json`, the certificates and MiniStack's log."""
+    """Runs while the context is open. `folder` has `connection.json`, the certificates and MiniStack's log."""
     try:
         folder = folder.resolve()
         folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +106,7 @@ def local_cloud(
         running.stop()
 
 
-def _furnish(running: ministack.MiniStack, folder: Path, box: str) -> Connection:
+def _furnish(running: ministack.MiniStack, folder: Path, box: str) -> LocalConnection:
     session = boto3.Session(
         aws_access_key_id=running.credentials.access_key_id,
         aws_secret_access_key=running.credentials.secret_access_key,
@@ -114,7 +115,7 @@ def _furnish(running: ministack.MiniStack, folder: Path, box: str) -> Connection
     outputs = deploy(session, running.gateway_url)
     iot = session.client("iot", endpoint_url=running.gateway_url)
     certificate = register(iot, box, outputs["BoxPolicy"], folder / "certs")
-    return Connection(
+    return LocalConnection(
         box=box,
         endpoint=LOOPBACK,
         port=running.mqtt_port,
@@ -138,7 +139,7 @@ def _furnish(running: ministack.MiniStack, folder: Path, box: str) -> Connection
 
 
 def _save_ca(running: ministack.MiniStack, path: Path) -> Path:
-    """The root that signed the broker's certificate."""
+    """The root certificate that signed the broker's."""
     try:
         with urllib.request.urlopen(f"{running.gateway_url}/_ministack/iot/ca.pem", timeout=5) as answer:  # noqa: S310
             path.write_bytes(answer.read())

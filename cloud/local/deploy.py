@@ -1,4 +1,4 @@
-"""The committed template into any CloudFormation endpoint: put the code's zip, create the stack, read its outputs."""
+"""Deploy the committed template to a CloudFormation endpoint: upload the zip, create the stack, read its outputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RESERVED_CONCURRENCY, QUEUE_CONCURRENCY = 3, 2  # each is a process of 60 MB her
 
 
 class Session(Protocol):
-    """What is used of `boto3.Session`."""
+    """The part of `boto3.Session` that is used."""
 
     def client(self, service_name: str, **options: object) -> Any: ...
 
@@ -64,7 +64,7 @@ def _create_stack(cloudformation: Any, key: str) -> dict[str, str]:
 
 
 def _limit_concurrency(client: Any, function: str) -> None:
-    """By the API, for MiniStack takes numbers from parameters of a template as text, and then compares them."""
+    """With the API, because MiniStack takes numbers from template parameters as text and fails to compare them."""
     client.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=RESERVED_CONCURRENCY)
     for mapping in client.list_event_source_mappings(FunctionName=function)["EventSourceMappings"]:
         client.update_event_source_mapping(

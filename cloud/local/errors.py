@@ -2,4 +2,4 @@
 
 
 class LocalCloudError(RuntimeError):
-    """The local cloud could not be brought up or reached; the text says at which step, why, and what to do."""
+    """The local cloud did not start or cannot be reached; the text says at which step, why, and what to do."""

@@ -1,12 +1,12 @@
-"""Runs MiniStack, with what it lacks made good from outside; it ends with its parent.
+"""Runs MiniStack with four of its gaps closed from outside. It ends when its parent ends.
 
 1. Its MQTT port binds all interfaces: here everything binds 127.0.0.1.
-2. Its rules act as the account's root: here an SQS action acts as the rule's role, so that the queue's policy holds.
-3. Policies that ask for TLS (`aws:SecureTransport`) refuse its plain HTTP gateway: here loopback counts as TLS.
-4. It makes its TLS context for the first device, and on Python before 3.11.3 loses that device's first bytes
-   meanwhile, which costs it 10 s: here the context is made before any device comes.
+2. Its rules act as the account's root: here an SQS action acts as the rule's role, so the queue's policy is enforced.
+3. Policies that require TLS (`aws:SecureTransport`) refuse its plain HTTP gateway: here loopback counts as TLS.
+4. It makes its TLS context when the first device connects. On Python before 3.11.3 it then loses the device's first
+   bytes, which delays the device by 10 s: here the context is made before any device connects.
 
-Standard input is a pipe from the parent: end of file, whatever became of the parent, ends this process.
+Standard input is a pipe from the parent: at end of file, however the parent ended, this process ends.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 LOOPBACK = "127.0.0.1"
-ALL_INTERFACES = "0.0.0.0"  # noqa: S104 - this is what is prevented
+ALL_INTERFACES = "0.0.0.0"  # noqa: S104 - replaced below
 
 
 def _bind_loopback_only() -> None:
@@ -37,10 +37,10 @@ def _bind_loopback_only() -> None:
 
 
 def _act_as_role_of_rule() -> None:
-    from ministack.core import iam_evaluator  # noqa: PLC0415 - heavy, and only there with the extra `local`
+    from ministack.core import iam_evaluator  # noqa: PLC0415 - heavy, and only the extra `local` brings it
     from ministack.services import iot  # noqa: PLC0415
 
-    dispatch = iot._dispatch_rule_sqs  # noqa: SLF001 - no public place for it
+    dispatch = iot._dispatch_rule_sqs  # noqa: SLF001 - there is no public function for it
 
     def dispatch_as_role(account: str, region: str, rule: str, spec: dict[str, Any], event: object) -> None:
         caller = iam_evaluator._request_caller_arn.set(spec["roleArn"])  # noqa: SLF001
@@ -80,7 +80,7 @@ def _end_with_parent() -> None:
 
 
 def main() -> None:
-    """As the command `ministack`."""
+    """Like the command `ministack`."""
     from ministack.app import main as ministack  # noqa: PLC0415
 
     _bind_loopback_only()

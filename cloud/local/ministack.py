@@ -1,4 +1,4 @@
-"""MiniStack as a child process: its environment, its readiness, its end. Nothing here knows of Wattpost."""
+"""MiniStack as a child process: environment, readiness, end. Nothing here is specific to Wattpost."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LOG_NAME = "ministack.log"
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Of MiniStack's root; made anew for every start, and good nowhere else."""
+    """The root credentials of one MiniStack process, made at random for each start."""
 
     access_key_id: str
     secret_access_key: str
@@ -48,7 +48,7 @@ class MiniStack:
         return f"http://{LOOPBACK}:{self.gateway_port}"
 
     def stop(self) -> None:
-        """End the process and what it started (its own process group), and wait for it."""
+        """End the process and its children (its process group), and wait for it."""
         if self.process.stdin:
             self.process.stdin.close()
         with suppress(subprocess.TimeoutExpired):
@@ -59,7 +59,7 @@ class MiniStack:
 
 
 def start(folder: Path, gateway_port: int | None = None, mqtt_port: int | None = None) -> MiniStack:
-    """Start and wait until it serves. State is in memory only: ending it forgets everything."""
+    """Start it and wait until it serves. Its state is only in memory and ends with it."""
     scratch = folder / "tmp"
     scratch.mkdir(parents=True, exist_ok=True)
     log = folder / LOG_NAME
@@ -102,7 +102,7 @@ def _environment(scratch: Path, credentials: Credentials, gateway_port: int, mqt
 
 
 def free_port() -> int:
-    """A TCP port that nobody listened on just now."""
+    """A TCP port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
@@ -128,7 +128,7 @@ def _wait_until_ready(running: MiniStack) -> None:
 
 
 def _mqtt_state(port: int) -> str:
-    """`listening` once all is ready: the MQTT port comes after the gateway. Empty while nobody answers."""
+    """`listening` when everything is ready: the MQTT port opens after the gateway. Empty while nothing answers."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=2)
     try:
         connection.request("GET", "/_ministack/ready")

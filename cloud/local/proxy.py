@@ -1,10 +1,10 @@
 """A TCP proxy that can fail on command: `python -m cloud.local.proxy --listen PORT --to HOST:PORT`.
 
-Commands on standard input, one per line, each answered by one line on standard output:
-`pass` forwards; `silent` keeps connections and swallows what comes, both ways; `reset` resets all connections, now
-and every new one; `stats` prints {"up_bytes", "down_bytes", "connections"} (client to server is up; swallowed bytes
-do not count); `quit`, or end of file, ends. After `silent` or `reset`, `pass` serves new connections; a connection
-that lost bytes while silent is reset, since its stream has a hole.
+Commands on standard input, one per line, each answered by one line on standard output: `pass` forwards; `silent` keeps
+connections open and discards the bytes of both directions; `reset` resets all connections and every new one; `stats`
+prints {"up_bytes", "down_bytes", "connections"} (client to server is up; discarded bytes do not count); `quit`, or end
+of file, ends. After `silent` or `reset`, `pass` serves new connections; a connection that lost bytes while silent is
+reset, because its stream has a gap.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LINGER_ZERO = struct.pack("ii", 1, 0)  # close() then sends RST
 class _Link:
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter | None = None
-    torn: bool = False  # bytes were swallowed
+    torn: bool = False  # bytes were discarded
 
     def abort(self) -> None:
         for writer in (self.client, self.server):
@@ -55,7 +55,7 @@ class Proxy:
         self.speaking.set()
 
     def set_mode(self, mode: str) -> None:
-        """Takes effect at once on every connection."""
+        """Takes effect at once, on every connection."""
         self.mode = mode
         if mode == "silent":
             self.speaking.clear()
@@ -75,17 +75,17 @@ class Proxy:
         self.links.add(link)
         try:
             if self.mode == "silent":
-                await self._swallow(link, reader)
+                await self._discard(link, reader)
             else:
                 await self._forward(link, reader)
         except OSError:
-            pass  # whichever side it was, both are closed below
+            pass  # whichever side failed, both are closed below
         finally:
             self.links.discard(link)
             link.abort() if link.torn else self._close(link)
 
-    async def _swallow(self, link: _Link, reader: asyncio.StreamReader) -> None:
-        """A connection made while silent: accepted, and never answered."""
+    async def _discard(self, link: _Link, reader: asyncio.StreamReader) -> None:
+        """A connection made while silent is accepted and never answered."""
         link.torn = True
         while await reader.read(CHUNK_BYTES):
             pass
@@ -116,7 +116,7 @@ class Proxy:
             writer.write(data)
             await writer.drain()
             count(len(data))
-        await self.speaking.wait()  # in silence the end of a stream is not heard either
+        await self.speaking.wait()  # while silent, the end of a stream is not passed on either
 
     def _count_up(self, size: int) -> None:
         self.up_bytes += size

@@ -1,4 +1,4 @@
-"""A box becomes known to AWS IoT: thing, certificate from a signing request, policy. Its key is made here and stays."""
+"""Register a box with AWS IoT: thing, certificate from a signing request, policy. Its key never leaves this machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Certificate:
 
 
 def register(iot: Any, box: str, policy: str, folder: Path) -> Certificate:
-    """Thing `box` with an active certificate that `policy` applies to; the files are in `folder`."""
+    """Make the thing `box` with an active certificate and `policy`. The files are in `folder`."""
     files = Certificate(cert=folder / f"{box}.pem", key=folder / f"{box}.key")
     private_key = ec.generate_private_key(ec.SECP256R1())
     try:
@@ -53,7 +53,7 @@ def _signing_request(private_key: ec.EllipticCurvePrivateKey, box: str) -> str:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """A file that only its owner can read, from its first byte on."""
+    """Write a file that only its owner can read, from the first byte on."""
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(data)

@@ -1,4 +1,4 @@
-"""Everything stored, reading by reading, for comparison and export."""
+"""All stored readings, one by one, for comparison and export."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from cloud.ports import Readings
+from cloud.ports import Stores
 from wire.batch import Anchor, Batch
 from wire.codec import decode
 from wire.document import to_document
 
 
-def readings(store: Readings, device: str | None = None) -> Iterator[dict[str, Any]]:
+def readings(stores: Stores, device: str | None = None) -> Iterator[dict[str, Any]]:
     """Per device, ascending by (epoch, seq): {device, epoch, seq, meter, at|None, boot, mono_ms, values, quality}.
 
-    Never yields a record number twice, whatever the store holds. An undated batch is dated by what is known now.
+    Never yields a record number twice. A batch without an anchor is dated by the anchor that is stored for its boot.
     """
-    for name in [device] if device is not None else store.devices():
-        anchors = store.anchors(name)
+    for name in [device] if device is not None else stores.batches.devices():
+        anchors = stores.anchors.of(name)
         epoch, through = b"", 0
-        for stored in store.batches(name):
+        for stored in stores.batches.of(name):
             batch = decode(stored.data)
             if batch.key.epoch != epoch:
                 epoch, through = batch.key.epoch, 0

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from awscrt import io, mqtt5
 
-from cloud.local.bring_up import Connection, LocalCloud, local_cloud
-from cloud.ports import Delivery, Stores
-from cloud.stores.aws.dynamodb import aws_stores
-from cloud.stores.sqlite.folder import open_stores
+from cloud.local.bring_up import LocalCloud, LocalConnection, local_cloud
+from cloud.ports import InboundMessage, Stores
+from cloud.stores.aws.stores import aws_stores
+from cloud.stores.sqlite.stores import open_stores
 from wire.batch import Anchor, Batch, BatchKey, Column, Event, Reading, Series
 from wire.codec import encode
 from wire.receipt import Receipt, parse_receipt
@@ -61,11 +61,11 @@ class Box:
             events=tuple(events),
         )
 
-    def delivery(self, first: int, last: int, **options: Any) -> Delivery:
+    def message(self, first: int, last: int, **options: Any) -> InboundMessage:
         return self.wrap(encode(self.batch(first, last, **options)))
 
-    def wrap(self, data: bytes) -> Delivery:
-        return Delivery(device=self.device, data=data, door="test", principal="cert", client_id=self.device)
+    def wrap(self, data: bytes) -> InboundMessage:
+        return InboundMessage(device=self.device, data=data, door="test", principal="cert", client_id=self.device)
 
 
 @pytest.fixture
@@ -86,12 +86,12 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
 
 
 @pytest.fixture(scope="session")
-def connection(cloud: LocalCloud) -> Connection:
+def connection(cloud: LocalCloud) -> LocalConnection:
     return cloud.connection
 
 
 @pytest.fixture(scope="session")
-def cloud_stores(connection: Connection) -> Stores:
+def cloud_stores(connection: LocalConnection) -> Stores:
     return aws_stores(connection.client("dynamodb"), connection.table, connection.client("s3"), connection.bucket)
 
 

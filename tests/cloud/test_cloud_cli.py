@@ -25,7 +25,7 @@ def run(*arguments: str) -> Result:
 
 
 def test_readings_of_a_store_as_lines_and_as_json(sqlite_stores: Stores, box: Any, tmp_path: Path) -> None:
-    ingest([box.delivery(1, 1), box.delivery(2, 2, anchor=None, boot=b"2nd-boot")], sqlite_stores)
+    ingest([box.message(1, 1), box.message(2, 2, anchor=None, boot=b"2nd-boot")], sqlite_stores)
     lines = run("cloud", "readings", "--store", str(tmp_path / "store")).output.splitlines()
     assert lines == [
         f"2026-09-21T14:13:21.000Z  {box.device}  main  #1  voltage_l1_n 230.0  energy_active_import_total 1",
@@ -70,7 +70,7 @@ def test_a_folder_that_holds_nothing_says_what_it_should_be(tmp_path: Path, opti
 
 
 def test_readings_of_the_local_cloud(cloud: Any, cloud_stores: Stores, box: Any) -> None:
-    ingest([box.delivery(1, 2)], cloud_stores)
+    ingest([box.message(1, 2)], cloud_stores)
     folder = str(Path(cloud.connection.cert).parents[1])
     result = run("cloud", "readings", "--local", folder, "--device", box.device, "--json")
     assert [json.loads(line)["seq"] for line in result.output.splitlines()] == [1, 2]

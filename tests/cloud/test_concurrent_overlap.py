@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from cloud.ingest.ingest import Status, ingest
-from cloud.ports import Delivery, StoreError, Stores
+from cloud.ingest.ingest import ingest
+from cloud.ingest.outcome import IngestStatus
+from cloud.ports import InboundMessage, StoreError, Stores
 from cloud.stores.export import readings
 from wire.codec import digest
 
@@ -39,11 +40,11 @@ def cut_off() -> None:
 
 
 def seqs(stores: Stores, device: str) -> list[int]:
-    return [reading["seq"] for reading in readings(stores.readings, device)]
+    return [reading["seq"] for reading in readings(stores, device)]
 
 
 def stored_digests(stores: Stores, device: str) -> set[str]:
-    return {digest(batch.data) for batch in stores.readings.batches(device)}
+    return {digest(batch.data) for batch in stores.batches.of(device)}
 
 
 RANGES = [((1, 5), (3, 8)), ((3, 8), (1, 5)), ((1, 9), (3, 5)), ((3, 5), (1, 9)), ((1, 4), (4, 6))]
@@ -54,41 +55,41 @@ RANGES = [((1, 5), (3, 8)), ((3, 8), (1, 5)), ((1, 9), (3, 5)), ((3, 5), (1, 9))
 def test_of_two_that_overlap_the_first_noted_stays_and_the_other_is_held(
     stores: Stores, box: Any, ours: tuple[int, int], theirs: tuple[int, int], moment: str
 ) -> None:
-    mine, other = box.delivery(*ours, confirm=True), box.delivery(*theirs, salt=9, confirm=True)
-    others: list[Status] = []
+    mine, other = box.message(*ours, confirm=True), box.message(*theirs, salt=9, confirm=True)
+    others: list[IngestStatus] = []
 
     def meanwhile() -> None:
         others.extend(outcome.status for outcome in ingest([other], stores).outcomes)
 
-    part = "readings" if moment == "put" else "ledgers"
+    part = "batches" if moment == "put" else "ledgers"
     ingested = ingest([mine], replace(stores, **{part: Interrupted(getattr(stores, part), moment, meanwhile)}))
     (outcome,) = ingested.outcomes
-    assert {outcome.status, *others} == {Status.STORED, Status.HELD}
-    winner, loser = (mine, other) if outcome.status is Status.STORED else (other, mine)
+    assert {outcome.status, *others} == {IngestStatus.STORED, IngestStatus.HELD}
+    winner, loser = (mine, other) if outcome.status is IngestStatus.STORED else (other, mine)
     assert stored_digests(stores, box.device) == {digest(winner.data)}
     first, last = ours if winner is mine else theirs
     assert seqs(stores, box.device) == list(range(first, last + 1))
     again = [ingest([one], stores).outcomes[0].status for one in (winner, loser)]
-    assert again == [Status.RESEND, Status.HELD], "and so it stays"
+    assert again == [IngestStatus.RESEND, IngestStatus.HELD], "and so it stays"
 
 
 def test_one_that_lost_does_not_stand_in_the_way_of_what_comes_later(stores: Stores, box: Any) -> None:
-    mine, other = box.delivery(3, 8, salt=9), box.delivery(1, 5)
+    mine, other = box.message(3, 8, salt=9), box.message(1, 5)
     ledgers = Interrupted(stores.ledgers, "save", lambda: ingest([other], stores))
     ingest([mine], replace(stores, ledgers=ledgers))
     free = (9, 12) if stored_digests(stores, box.device) == {digest(mine.data)} else (6, 9)
-    assert ingest([box.delivery(*free)], stores).outcomes[0].status is Status.STORED
+    assert ingest([box.message(*free)], stores).outcomes[0].status is IngestStatus.STORED
     assert len(seqs(stores, box.device)) == len(set(seqs(stores, box.device)))
 
 
-@pytest.mark.parametrize("step", [("quarantine", "put"), ("readings", "withdraw"), None], ids=str)
+@pytest.mark.parametrize("step", [("quarantine", "put"), ("batches", "withdraw"), None], ids=str)
 def test_cut_off_after_having_put_it_yields_when_it_is_tried_again(
     stores: Stores, box: Any, step: tuple[str, str] | None
 ) -> None:
     """The queue gives the message to another invocation."""
-    mine: Delivery = box.delivery(3, 8, salt=9)
-    other: Delivery = box.delivery(1, 5)
-    others: list[Status] = []
+    mine: InboundMessage = box.message(3, 8, salt=9)
+    other: InboundMessage = box.message(1, 5)
+    others: list[IngestStatus] = []
 
     def meanwhile() -> None:
         others.extend(outcome.status for outcome in ingest([other], stores).outcomes)
@@ -100,6 +101,6 @@ def test_cut_off_after_having_put_it_yields_when_it_is_tried_again(
         parts[step[0]] = Interrupted(getattr(stores, step[0]), step[1], cut_off)
     ingest([mine], replace(stores, **parts))
     statuses = [ingest([one], stores).outcomes[0].status for one in (mine, other)]
-    assert set(statuses) <= {Status.STORED, Status.RESEND, Status.HELD}
-    assert statuses.count(Status.HELD) == 1
+    assert set(statuses) <= {IngestStatus.STORED, IngestStatus.RESEND, IngestStatus.HELD}
+    assert statuses.count(IngestStatus.HELD) == 1
     assert len(stored_digests(stores, box.device)) == 1

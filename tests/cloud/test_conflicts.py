@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from cloud.core.conflicts import proven
-from cloud.ingest.ingest import Status, ingest
+from cloud.ingest.ingest import ingest
+from cloud.ingest.outcome import IngestStatus
 from cloud.ports import BESIDE_MAX, Stores
 from wire.batch import Batch, Event
 from wire.codec import encode
@@ -55,17 +56,17 @@ def test_events_are_compared_too(box: Any) -> None:
 
 @pytest.mark.parametrize("shift_ms", [0, 1])
 def test_the_reason_says_it(stores: Stores, box: Any, shift_ms: int) -> None:
-    ingest([box.delivery(1, 5), box.delivery(6, 6), box.delivery(7, 12)], stores)
+    ingest([box.message(1, 5), box.message(6, 6), box.message(7, 12)], stores)
     data = encode(later(box.batch(3, 9, salt=7), shift_ms))
     (outcome,) = ingest([box.wrap(data)], stores).outcomes
-    assert outcome.status is Status.HELD
+    assert outcome.status is IngestStatus.HELD
     assert (APART in str(outcome.reason)) == bool(shift_ms)
     assert len(str(outcome.reason)) < 200
 
 
 def test_more_than_can_be_compared_proves_nothing(stores: Stores, box: Any) -> None:
-    ingest([box.delivery(n, n) for n in range(1, BESIDE_MAX + 2)], stores)
-    assert len(stores.readings.beside(box.batch(1, BESIDE_MAX).key)) == BESIDE_MAX
+    ingest([box.message(n, n) for n in range(1, BESIDE_MAX + 2)], stores)
+    assert len(stores.batches.beside(box.batch(1, BESIDE_MAX).key)) == BESIDE_MAX
     (outcome,) = ingest([box.wrap(encode(later(box.batch(1, BESIDE_MAX + 1))))], stores).outcomes
-    assert outcome.status is Status.HELD
+    assert outcome.status is IngestStatus.HELD
     assert APART not in str(outcome.reason)

@@ -14,9 +14,9 @@ from typing import Any
 import boto3
 import pytest
 
-from cloud.doors.sqs import IngestError, delivery_of, handle
+from cloud.doors.sqs import IngestError, handle, message_of
 from cloud.infra.package import lambda_zip
-from cloud.ports import Delivery, StoreError, Stores
+from cloud.ports import InboundMessage, StoreError, Stores
 from cloud.stores.export import readings
 from wire.receipt import parse_receipt
 
@@ -39,12 +39,12 @@ class Broken:
         raise StoreError("archive: no answer")
 
 
-def message(delivery: Delivery) -> dict[str, Any]:
+def rule_event(message: InboundMessage) -> dict[str, Any]:
     """What the rule's SQL makes of a publish to Basic Ingest."""
     return {
-        "d": base64.b64encode(delivery.data).decode(),
-        "t": delivery.device,
-        "c": delivery.client_id,
+        "d": base64.b64encode(message.data).decode(),
+        "t": message.device,
+        "c": message.client_id,
         "p": "0123456789abcdef",
         "ts": 1_790_000_000_000,
         "x": "5d4bb9a5-1f0d-4b6f-8f5a-000000000000",
@@ -58,8 +58,8 @@ def records(*bodies: str) -> dict[str, Any]:
 def test_messages_of_the_queue_are_stored_and_answered(sqlite_stores: Stores, box: Any) -> None:
     sent = Sent()
     event = records(
-        json.dumps(message(box.delivery(1, 3))),
-        json.dumps(message(box.delivery(4, 6, confirm=True))),
+        json.dumps(rule_event(box.message(1, 3))),
+        json.dumps(rule_event(box.message(4, 6, confirm=True))),
     )
     assert handle(event, sqlite_stores, sent) == {"batchItemFailures": []}
     assert sent.receipts == [(box.device, 6)]
@@ -67,17 +67,19 @@ def test_messages_of_the_queue_are_stored_and_answered(sqlite_stores: Stores, bo
 
 def test_the_direct_event_of_the_rule_is_stored(sqlite_stores: Stores, box: Any) -> None:
     sent = Sent()
-    assert handle(message(box.delivery(1, 3, confirm=True)), sqlite_stores, sent) == {}
+    assert handle(rule_event(box.message(1, 3, confirm=True)), sqlite_stores, sent) == {}
     assert sent.receipts == [(box.device, 3)]
 
 
 def test_only_what_failed_is_named_for_another_try(sqlite_stores: Stores, box: Any) -> None:
     """Poison is done with; a store that failed is not."""
-    known = box.delivery(1, 3)
+    known = box.message(1, 3)
     sent = Sent()
-    handle(message(known), sqlite_stores, sent)
+    handle(rule_event(known), sqlite_stores, sent)
     event = records(
-        json.dumps(message(known)), json.dumps(message(box.delivery(4, 6))), json.dumps(message(box.wrap(b"poison")))
+        json.dumps(rule_event(known)),
+        json.dumps(rule_event(box.message(4, 6))),
+        json.dumps(rule_event(box.wrap(b"poison"))),
     )
     answer = handle(event, replace(sqlite_stores, archive=Broken()), sent)
     assert answer == {"batchItemFailures": [{"itemIdentifier": "m1"}]}
@@ -86,13 +88,13 @@ def test_only_what_failed_is_named_for_another_try(sqlite_stores: Stores, box: A
 
 def test_a_direct_event_that_fails_raises_so_that_lambda_tries_again(sqlite_stores: Stores, box: Any) -> None:
     with pytest.raises(IngestError, match="no answer"):
-        handle(message(box.delivery(1, 3)), replace(sqlite_stores, archive=Broken()), Sent())
+        handle(rule_event(box.message(1, 3)), replace(sqlite_stores, archive=Broken()), Sent())
 
 
 def test_a_receipt_that_cannot_be_sent_fails_nothing(sqlite_stores: Stores, box: Any) -> None:
-    event = records(json.dumps(message(box.delivery(1, 3, confirm=True))))
+    event = records(json.dumps(rule_event(box.message(1, 3, confirm=True))))
     assert handle(event, sqlite_stores, Sent(refuse=True)) == {"batchItemFailures": []}
-    assert len(list(readings(sqlite_stores.readings, box.device))) == 3
+    assert len(list(readings(sqlite_stores, box.device))) == 3
 
 
 @pytest.mark.parametrize(
@@ -118,15 +120,15 @@ def test_a_message_of_another_shape_is_quarantined(sqlite_stores: Stores, tmp_pa
 @pytest.mark.parametrize("topic", ["apt-1", "wattpost/batches/apt-1"])
 def test_the_box_is_the_last_segment_of_the_topic(topic: str) -> None:
     """With and without Basic Ingest, whose prefix `topic()` leaves out."""
-    delivery = delivery_of({"d": "AAE=", "t": topic, "c": "apt-1", "p": "cert", "ts": 1, "x": "trace"})
-    assert delivery == Delivery("apt-1", b"\x00\x01", "iot", "cert", "apt-1", "trace")
+    message = message_of({"d": "AAE=", "t": topic, "c": "apt-1", "p": "cert", "ts": 1, "x": "trace"})
+    assert message == InboundMessage("apt-1", b"\x00\x01", "iot", "cert", "apt-1", "trace")
 
 
 def test_logs_are_one_line_each_without_payload(
     sqlite_stores: Stores, box: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    stored, poison = message(box.delivery(1, 3, confirm=True)), message(box.wrap(b"poison"))
+    stored, poison = rule_event(box.message(1, 3, confirm=True)), rule_event(box.wrap(b"poison"))
     handle(records(json.dumps(stored), json.dumps(poison)), sqlite_stores, Sent())
     lines = [record.getMessage() for record in caplog.records]
     assert [json.loads(line)["what"] for line in lines] == ["quarantined", "ingested"]

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from cloud.local.bring_up import Connection
+from cloud.local.bring_up import LocalConnection
 from cloud.stores.export import readings
 from wire.codec import digest
 
@@ -25,7 +25,7 @@ BOX = "apt-test"
 
 
 @pytest.fixture
-def client(connection: Connection, mqtt_box: Callable[..., Any]) -> Any:
+def client(connection: LocalConnection, mqtt_box: Callable[..., Any]) -> Any:
     """Connected as `apt-test`, listening to its receipts."""
     client = mqtt_box(
         host=connection.endpoint,
@@ -46,37 +46,37 @@ def me(box: Any) -> Any:
     return type(box)(BOX, os.urandom(8))
 
 
-def topic(connection: Connection) -> str:
+def topic(connection: LocalConnection) -> str:
     return connection.topic.replace("{box}", BOX)
 
 
-def seqs(connection: Connection, epoch: bytes) -> list[int]:
-    return [one["seq"] for one in readings(connection.readings(), BOX) if one["epoch"] == epoch.hex()]
+def seqs(connection: LocalConnection, epoch: bytes) -> list[int]:
+    return [one["seq"] for one in readings(connection.stores(), BOX) if one["epoch"] == epoch.hex()]
 
 
-def test_a_batch_gets_its_receipt(connection: Connection, client: Any, me: Any) -> None:
-    data = me.delivery(1, 5, confirm=True).data
+def test_a_batch_gets_its_receipt(connection: LocalConnection, client: Any, me: Any) -> None:
+    data = me.message(1, 5, confirm=True).data
     assert client.publish(topic(connection), data) == 0
     receipt = client.receipt_where(lambda one: one.epoch == me.epoch)
     assert (receipt.through, receipt.digest, receipt.held) == (5, digest(data), ())
     assert seqs(connection, me.epoch) == [1, 2, 3, 4, 5]
 
 
-def test_a_month_drains_newest_first_and_is_stored_once(connection: Connection, client: Any, me: Any) -> None:
+def test_a_month_drains_newest_first_and_is_stored_once(connection: LocalConnection, client: Any, me: Any) -> None:
     """60 batches, each sent twice, in reverse."""
     for n in reversed(range(60)):
-        data = me.delivery(10 * n + 1, 10 * n + 10, confirm=n % 20 == 0).data
+        data = me.message(10 * n + 1, 10 * n + 10, confirm=n % 20 == 0).data
         for _ in range(2):
             assert client.publish(topic(connection), data) == 0
     client.receipt_where(lambda one: one.epoch == me.epoch and one.through == 600)
     assert seqs(connection, me.epoch) == list(range(1, 601))
 
 
-def test_poison_is_held_and_the_rest_goes_on(connection: Connection, client: Any, me: Any) -> None:
-    conflicting = me.delivery(1, 2, salt=7).data
-    for data in (b"poison", me.delivery(1, 2).data):
+def test_poison_is_held_and_the_rest_goes_on(connection: LocalConnection, client: Any, me: Any) -> None:
+    conflicting = me.message(1, 2, salt=7).data
+    for data in (b"poison", me.message(1, 2).data):
         assert client.publish(topic(connection), data) == 0
-    client.publish(topic(connection), me.delivery(3, 4, confirm=True).data)
+    client.publish(topic(connection), me.message(3, 4, confirm=True).data)
     client.receipt_where(lambda one: one.epoch == me.epoch and one.through == 4)
     assert client.publish(topic(connection), conflicting) == 0
     receipt = client.receipt_where(lambda one: one.epoch == me.epoch and bool(one.held))
@@ -85,13 +85,13 @@ def test_poison_is_held_and_the_rest_goes_on(connection: Connection, client: Any
     assert {f"quarantine/{digest(data)}.bin" for data in (b"poison", conflicting)} <= names
 
 
-def test_a_box_cannot_be_another(connection: Connection, client: Any, box: Any) -> None:
+def test_a_box_cannot_be_another(connection: LocalConnection, client: Any, box: Any) -> None:
     other = connection.topic.replace("{box}", box.device)
-    assert client.publish(other, box.delivery(1, 2).data) == 0x87
+    assert client.publish(other, box.message(1, 2).data) == 0x87
     assert client.subscribe(f"wattpost/{box.device}/receipts") >= 0x80
 
 
-def test_a_wrong_client_id_is_refused(connection: Connection, mqtt_box: Callable[..., Any]) -> None:
+def test_a_wrong_client_id_is_refused(connection: LocalConnection, mqtt_box: Callable[..., Any]) -> None:
     client = mqtt_box(
         host=connection.endpoint,
         port=connection.port,
@@ -104,36 +104,36 @@ def test_a_wrong_client_id_is_refused(connection: Connection, mqtt_box: Callable
 
 
 def test_batches_of_another_device_under_an_own_topic_are_not_taken(
-    connection: Connection, client: Any, me: Any, box: Any
+    connection: LocalConnection, client: Any, me: Any, box: Any
 ) -> None:
-    forged = box.delivery(1, 2, confirm=True).data
+    forged = box.message(1, 2, confirm=True).data
     assert client.publish(topic(connection), forged) == 0
-    client.publish(topic(connection), me.delivery(1, 1, confirm=True).data)
+    client.publish(topic(connection), me.message(1, 1, confirm=True).data)
     client.receipt_where(lambda one: one.epoch == me.epoch)
     note = wait_for_object(connection, f"quarantine/{digest(forged)}.json")
     assert note["reason"].startswith("identity: ")
-    assert list(readings(connection.readings(), box.device)) == []
+    assert list(readings(connection.stores(), box.device)) == []
 
 
-def wait_for_object(connection: Connection, key: str) -> Any:
+def wait_for_object(connection: LocalConnection, key: str) -> Any:
     s3 = connection.client("s3")
     s3.get_waiter("object_exists").wait(Bucket=connection.bucket, Key=key, WaiterConfig={"Delay": 1, "MaxAttempts": 20})
     return json.loads(s3.get_object(Bucket=connection.bucket, Key=key)["Body"].read())
 
 
-def test_nobody_but_the_rule_may_write_to_the_queue(connection: Connection) -> None:
+def test_nobody_but_the_rule_may_write_to_the_queue(connection: LocalConnection) -> None:
     sqs = connection.client("sqs")
     with pytest.raises(sqs.exceptions.ClientError, match="AccessDenied"):
         sqs.send_message(QueueUrl=connection.queue, MessageBody="{}")
 
 
-def test_files_with_secrets_are_private(connection: Connection) -> None:
+def test_files_with_secrets_are_private(connection: LocalConnection) -> None:
     folder = Path(connection.cert).parents[1]
     for path in (Path(connection.key), folder / "connection.json"):
         assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_it_listens_on_the_loopback_interface_only(connection: Connection) -> None:
+def test_it_listens_on_the_loopback_interface_only(connection: LocalConnection) -> None:
     """Read from the kernel's table: local address 0100007F is 127.0.0.1."""
     listening = [
         line.split()[1]
@@ -167,7 +167,7 @@ def test_the_command_comes_up_says_ready_and_ends_with_all_it_started(tmp_path: 
     with command(tmp_path) as process:
         assert line_of(process) == f"ready {tmp_path}/connection.json\n"
         assert time.monotonic() - started < 10
-        connection = Connection.load(tmp_path)
+        connection = LocalConnection.load(tmp_path)
         socket.create_connection((connection.endpoint, connection.port), timeout=5).close()
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0

@@ -17,7 +17,7 @@ import pytest
 from broker import PROGRAM, Authority, Mosquitto, free_port
 
 from cloud.stores.export import readings
-from cloud.stores.sqlite.folder import open_to_read
+from cloud.stores.sqlite.stores import open_to_read
 from wire.codec import digest
 
 BOX = "apt-1"
@@ -115,7 +115,7 @@ def me(box: Any) -> Any:
 def test_a_batch_is_stored_confirmed_and_shown(receiver: Callable[..., Receiver], client: Any, me: Any) -> None:
     running = receiver()
     running.wait_for("subscribed")
-    data = me.delivery(1, 3, confirm=True).data
+    data = me.message(1, 3, confirm=True).data
     assert client.publish(TOPIC, data) == 0
     receipt = client.receipt()
     assert (receipt.epoch, receipt.through, receipt.digest) == (me.epoch, 3, digest(data))
@@ -135,7 +135,7 @@ def test_killed_in_the_middle_nothing_is_lost_or_doubled(
     receiver: Callable[..., Receiver], client: Any, me: Any
 ) -> None:
     """kill -9 while batches pour in; the box sends some again; what was not stored comes again from the broker."""
-    batches = [me.delivery(5 * n + 1, 5 * n + 5).data for n in range(120)]
+    batches = [me.message(5 * n + 1, 5 * n + 5).data for n in range(120)]
     running = receiver()
     running.wait_for("subscribed")
     for n, data in enumerate(batches):
@@ -147,7 +147,7 @@ def test_killed_in_the_middle_nothing_is_lost_or_doubled(
             running = receiver()
     for data in batches[30:50]:
         client.publish(TOPIC, data)
-    client.publish(TOPIC, me.delivery(601, 601, confirm=True).data)
+    client.publish(TOPIC, me.message(601, 601, confirm=True).data)
     assert client.receipt_where(lambda one: one.through == 601)
     assert running.seqs() == list(range(1, 602))
     assert running.end() == 0
@@ -161,7 +161,7 @@ def test_a_store_that_cannot_write_keeps_the_batch_until_it_can(
     archive = running.store / "archive"
     archive.rmdir()
     archive.write_text("in the way")
-    client.publish(TOPIC, me.delivery(1, 3, confirm=True).data)
+    client.publish(TOPIC, me.message(1, 3, confirm=True).data)
     running.wait_for("WARNING not stored: write ")
     assert running.taken() == {"failed": 1, "receipts": 0}
     archive.unlink()
@@ -205,7 +205,7 @@ def test_what_the_store_does_not_take_is_in_hand_once_however_often_the_connecti
     archive.rmdir()
     archive.write_text("in the way")
     for n in range(3):
-        client.publish(TOPIC, me.delivery(2 * n + 1, 2 * n + 2, confirm=True).data)
+        client.publish(TOPIC, me.message(2 * n + 1, 2 * n + 2, confirm=True).data)
     for _ in range(3):
         network.be("reset")
         network.be("pass")
@@ -277,8 +277,8 @@ def test_poison_is_kept_and_blocks_nothing(receiver: Callable[..., Receiver], cl
     running = receiver()
     running.wait_for("subscribed")
     client.publish(TOPIC, b"poison")
-    client.publish(TOPIC, type(me)("apt-2", me.epoch).delivery(1, 3).data)
-    client.publish(TOPIC, me.delivery(1, 3, confirm=True).data)
+    client.publish(TOPIC, type(me)("apt-2", me.epoch).message(1, 3).data)
+    client.publish(TOPIC, me.message(1, 3, confirm=True).data)
     assert client.receipt().through == 3
     notes = [json.loads(path.read_text()) for path in (running.store / "quarantine").glob("*.json")]
     assert sorted(note["reason"].partition(":")[0] for note in notes) == ["identity", "undecodable"]

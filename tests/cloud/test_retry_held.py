@@ -11,11 +11,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from agent.cli.main import cli
-from cloud.ingest import ingest as ingest_module
-from cloud.ingest.ingest import Status, ingest
+from cloud.ingest import examine as examine_module
+from cloud.ingest.ingest import ingest
+from cloud.ingest.outcome import IngestStatus
 from cloud.ports import Stores
 from cloud.stores.export import readings
-from cloud.stores.sqlite.folder import StoreLock
+from cloud.stores.sqlite.lock import StoreLock
 from wire.batch import Batch
 from wire.errors import WireError
 
@@ -40,12 +41,12 @@ def of_an_old_receiver(_data: bytes) -> Batch:
 def test_after_an_update_held_batches_are_stored_once_and_confirmed(
     stores: Stores, box: Any, where: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    conflict = box.delivery(1, 3, salt=9)
-    ingest([box.delivery(1, 3)], stores)
+    conflict = box.message(1, 3, salt=9)
+    ingest([box.message(1, 3)], stores)
     with monkeypatch.context() as before:
-        before.setattr(ingest_module, "decode", of_an_old_receiver)
-        held = ingest([box.delivery(4, 6), box.delivery(7, 9)], stores)
-        assert [outcome.status for outcome in held.outcomes] == [Status.HELD, Status.HELD]
+        before.setattr(examine_module, "decode", of_an_old_receiver)
+        held = ingest([box.message(4, 6), box.message(7, 9)], stores)
+        assert [outcome.status for outcome in held.outcomes] == [IngestStatus.HELD, IngestStatus.HELD]
     ingest([conflict], stores)
     only = [*where, "--device", box.device, "--json"]
     result = retry(*only)
@@ -53,8 +54,8 @@ def test_after_an_update_held_batches_are_stored_once_and_confirmed(
     done = json.loads(result.output)
     assert (done["tried"], done["stored"], done["held"]) == (3, 2, 1)
     assert done["reasons"] == {"conflict: other content is stored under these record numbers": 1}
-    assert [one["seq"] for one in readings(stores.readings, box.device)] == list(range(1, 10))
-    (answer,) = ingest([box.delivery(10, 10, confirm=True)], stores).receipts
+    assert [one["seq"] for one in readings(stores, box.device)] == list(range(1, 10))
+    (answer,) = ingest([box.message(10, 10, confirm=True)], stores).receipts
     assert answer.receipt.through == 10
     assert [held[:2] for held in answer.receipt.held] == [(1, 3)]
     again = json.loads(retry(*only).output)
@@ -68,7 +69,7 @@ def test_a_store_in_use_is_left_alone(sqlite_stores: Stores, tmp_path: Path) -> 
     assert result.exit_code == os.EX_UNAVAILABLE
     assert "another receiver is using it" in result.output
     empty = retry("--store", str(tmp_path / "store"))
-    assert (empty.exit_code, empty.output) == (0, "nothing lies in quarantine\n")
+    assert (empty.exit_code, empty.output) == (0, "the quarantine is empty\n")
 
 
 @pytest.mark.parametrize("options", [[], ["--table", "t"], ["--store", ".", "--local", "."]], ids=str)

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from world import HOUR_MS, Faults, World, stored_records
 
 from agent.core.delivery.actions import Limits
-from cloud.stores.sqlite.folder import open_stores
+from cloud.stores.sqlite.stores import open_stores
 
 DAY_MS = 24 * HOUR_MS
 SAMPLE_SEEDS = range(4)

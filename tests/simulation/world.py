@@ -20,9 +20,9 @@ from agent.core.delivery.actions import Action, Confirmed, Limits, Load, Outcome
 from agent.core.delivery.machine import Delivery
 from agent.core.delivery.reconnect import Reconnect as ReconnectDelays
 from agent.core.records import Group, Layout, NewEvent, NewReading
-from cloud.ingest.ingest import Status, ingest
-from cloud.ports import Delivery as Arrival
-from cloud.ports import StoreError, Stores
+from cloud.ingest.ingest import ingest
+from cloud.ingest.outcome import IngestStatus
+from cloud.ports import InboundMessage, StoreError, Stores
 from wire.batch import Anchor, Column
 from wire.codec import decode
 from wire.receipt import Receipt, parse_receipt
@@ -266,10 +266,10 @@ class World:
 
     def _on_arrive(self, body: object) -> None:
         stores = self.stores
-        arrivals = [Arrival(BOX, body, "simulation")]  # type: ignore[arg-type]
+        arrivals = [InboundMessage(BOX, body, "simulation")]  # type: ignore[arg-type]
         failing = self._chance(self.faults.store_fails)
         result = ingest(arrivals, _failing(stores, self.random) if failing else stores)
-        if result.outcomes[0].status is Status.FAILED:
+        if result.outcomes[0].status is IngestStatus.FAILED:
             self._later(30_000, "arrive", body)  # the queue tries again
         for addressed in result.receipts:
             if not self._chance(self.faults.receipt_lost):
@@ -290,7 +290,7 @@ class World:
         assert not missing, f"deleted on the box and not stored: {missing}"
 
     def _stored_bytes(self) -> list[bytes]:
-        return [stored.data for stored in self.stores.readings.batches(BOX)]
+        return [stored.data for stored in self.stores.batches.of(BOX)]
 
     # The larger faults
 
@@ -337,7 +337,7 @@ class World:
 def stored_records(stores: Stores) -> dict[tuple[bytes, int], list[tuple[object, ...]]]:
     """All records in the store by (epoch, number); more than one entry is a duplicate."""
     found: dict[tuple[bytes, int], list[tuple[object, ...]]] = {}
-    for stored in stores.readings.batches(BOX):
+    for stored in stores.batches.of(BOX):
         batch = decode(stored.data)
         boot = int.from_bytes(batch.boot, "big")
         for series in batch.series:
@@ -378,5 +378,5 @@ class _FailingPart:
 
 
 def _failing(stores: Stores, chance: random.Random) -> Stores:
-    part = chance.choice(["archive", "readings", "ledgers"])
+    part = chance.choice(["archive", "batches", "ledgers"])
     return replace(stores, **{part: _FailingPart(getattr(stores, part), chance.random() < 0.5)})

@@ -1,4 +1,4 @@
-"""What botocore raises, as the one error of the stores."""
+"""Errors of botocore become `StoreError`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cloud.ports import StoreError
 
 @contextmanager
 def translated(operation: str) -> Iterator[None]:
-    """What fails in here is a `StoreError` that names the operation."""
+    """Raise an error of botocore as a `StoreError` that names the operation."""
     try:
         yield
     except (ClientError, BotoCoreError) as error:
@@ -20,5 +20,10 @@ def translated(operation: str) -> Iterator[None]:
 
 
 def code_of(error: ClientError) -> str:
-    """AWS's name of the error; empty where it has none."""
+    """AWS's code of the error; empty if it has none."""
     return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def is_refused_condition(error: ClientError) -> bool:
+    """Whether DynamoDB refused a write because its condition does not hold."""
+    return code_of(error) == "ConditionalCheckFailedException"

@@ -11,9 +11,9 @@ from boxes import ANCHOR, BOOTS, TestBuffer, confirm, receipt
 
 from agent.core.delivery.receipts import DAMAGED
 from cloud.ingest.ingest import ingest
-from cloud.ports import Delivery
+from cloud.ports import InboundMessage
 from cloud.stores.export import readings
-from cloud.stores.sqlite.folder import open_stores
+from cloud.stores.sqlite.stores import open_stores
 from wire.codec import decode, digest
 from wire.receipt import Receipt
 
@@ -106,7 +106,7 @@ def test_a_backup_that_went_on_offline_loses_nothing_of_its_own(tmp_path: Path) 
     box.open()
     fill(box, batches=10)
     for body in box.bodies():
-        ingest([Delivery("apt-1", body, "test")], stores)
+        ingest([InboundMessage("apt-1", body, "test")], stores)
     box.kill()
     back = TestBuffer(tmp_path / "backup", begin_ms=10_000_000)
     back.open(boot=1)
@@ -114,10 +114,10 @@ def test_a_backup_that_went_on_offline_loses_nothing_of_its_own(tmp_path: Path) 
     mine = times(back)
     outbox = back.buffer.outbox
     for sealed in outbox.load(None, 32):  # newest first: the first one is beyond what the cloud has
-        (addressed,) = ingest([Delivery("apt-1", outbox.body(sealed.id) or b"", "test")], stores).receipts
+        (addressed,) = ingest([InboundMessage("apt-1", outbox.body(sealed.id) or b"", "test")], stores).receipts
         outbox.sending.taken(sealed.id)
         outbox.confirm(addressed.receipt, back.buffer.epoch, back.buffer.sealed_through)
-    stored = {reading["mono_ms"] for reading in readings(stores.readings)}
+    stored = {reading["mono_ms"] for reading in readings(stores)}
     assert mine <= stored | times(back)
 
 

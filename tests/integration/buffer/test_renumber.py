@@ -18,9 +18,9 @@ from agent.cli.buffer.command import command
 from agent.core.buffer.renumbering import renumbered
 from agent.core.records import NewEvent
 from cloud.ingest.ingest import ingest
-from cloud.ports import Delivery, Stores
+from cloud.ports import InboundMessage, Stores
 from cloud.stores.export import readings
-from cloud.stores.sqlite.folder import open_stores
+from cloud.stores.sqlite.stores import open_stores
 from wire.batch import Batch, BatchKey, Event
 from wire.codec import decode, encode
 from wire.receipt import parse_receipt
@@ -47,7 +47,7 @@ def deliver(box: TestBuffer, stores: Stores) -> None:
         for sealed in reversed(outbox.load(None, 100)):
             body = outbox.body(sealed.id)
             assert body is not None
-            for addressed in ingest([Delivery(BOX, body, "test", client_id=BOX)], stores).receipts:
+            for addressed in ingest([InboundMessage(BOX, body, "test", client_id=BOX)], stores).receipts:
                 receipt = parse_receipt(addressed.receipt.to_json())
                 result = outbox.confirm(receipt, box.buffer.epoch, box.buffer.sealed_through)
                 if result and result[0].misfit and receipt.epoch == box.buffer.epoch:
@@ -71,7 +71,7 @@ def put_back(box: TestBuffer, backup: Path) -> None:
 
 
 def stored(stores: Stores) -> Counter[tuple[str, int]]:
-    return Counter((one["boot"], one["mono_ms"]) for one in readings(stores.readings, BOX))
+    return Counter((one["boot"], one["mono_ms"]) for one in readings(stores, BOX))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cloud.ports import Delivery
+from cloud.ports import InboundMessage
 
 MAGIC = b"WPA1\n"
 _PROVENANCE = ("device", "door", "principal", "client_id", "trace")
@@ -19,20 +19,20 @@ _LENGTHS = struct.Struct(">II")
 
 
 class ArchiveError(ValueError):
-    """An archive object that is not as described above."""
+    """An archive object that does not have the layout above."""
 
 
-def pack(deliveries: Sequence[Delivery]) -> bytes:
-    """The object for `deliveries`; nothing in it depends on the time, so that a retry writes the same object."""
+def pack(messages: Sequence[InboundMessage]) -> bytes:
+    """The object for `messages`. It does not depend on the time, so that a retry writes the same object."""
     parts = [MAGIC]
-    for delivery in deliveries:
-        header = json.dumps(provenance(delivery), separators=(",", ":"), sort_keys=True).encode()
-        parts += [_LENGTHS.pack(len(header), len(delivery.data)), header, delivery.data]
+    for message in messages:
+        header = json.dumps(provenance(message), separators=(",", ":"), sort_keys=True).encode()
+        parts += [_LENGTHS.pack(len(header), len(message.data)), header, message.data]
     return b"".join(parts)
 
 
-def unpack(data: bytes) -> Iterator[Delivery]:
-    """The deliveries of one object, for a rebuild (which deduplicates by key of batch)."""
+def unpack(data: bytes) -> Iterator[InboundMessage]:
+    """The messages of one object. A rebuild of the stores must remove duplicates by the key of the batch."""
     if not data.startswith(MAGIC):
         raise ArchiveError(f"archive object starts with {data[:5]!r}, not {MAGIC!r}")
     at = len(MAGIC)
@@ -45,7 +45,7 @@ def unpack(data: bytes) -> Iterator[Delivery]:
         if end > len(data):
             raise ArchiveError(f"archive object ends at byte {len(data)}, inside a batch that reaches to {end}")
         header = json.loads(data[at : at + header_bytes])
-        yield Delivery(data=data[at + header_bytes : end], **header)
+        yield InboundMessage(data=data[at + header_bytes : end], **header)
         at = end
 
 
@@ -54,14 +54,14 @@ def name_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def delivered(note: object, data: bytes) -> Delivery | None:
-    """The delivery of `data` from a note that has its `provenance`; None for a note of something else."""
+def message_of_note(note: object, data: bytes) -> InboundMessage | None:
+    """The message that a note in quarantine belongs to; None if the note has no provenance."""
     if not isinstance(note, dict) or not isinstance(note.get("device"), str) or not isinstance(note.get("door"), str):
         return None
     fields: dict[str, Any] = {name: note.get(name) for name in _PROVENANCE}
-    return Delivery(data=data, **fields)
+    return InboundMessage(data=data, **fields)
 
 
-def provenance(delivery: Delivery) -> dict[str, str | None]:
-    """Everything of a delivery but its bytes."""
-    return {name: getattr(delivery, name) for name in _PROVENANCE}
+def provenance(message: InboundMessage) -> dict[str, str | None]:
+    """Everything of a message except its bytes."""
+    return {name: getattr(message, name) for name in _PROVENANCE}
