@@ -1,4 +1,4 @@
-"""The receiver's zip: `python -m cloud.infra.package OUT.zip`. Same sources, same bytes; boto3 is the runtime's own."""
+"""The receiver's zip: `python -m cloud.infra.package OUT.zip`. Same sources, same bytes. Lambda brings boto3."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("core", "doors", "ingest", "stores")
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say
+FOLDERS = ("core", "doors", "ingest", "stores")  # of `cloud`, with the modules of `cloud` itself
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time of a zip
 
 
 def lambda_zip() -> bytes:

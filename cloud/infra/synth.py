@@ -1,4 +1,4 @@
-"""`python -m cloud.infra.synth` writes `cloud/infra/template.json`; with `--check` it compares, and changes nothing.
+"""`python -m cloud.infra.synth` writes `cloud/infra/template.json`; `--check` compares and changes nothing.
 
 Needs the extra `infra` and node; nothing here talks to AWS.
 """
