@@ -19,7 +19,7 @@ from cloud.cli.receive_report import ReceiveReport
 from cloud.cli.stopping import stop_signals
 from cloud.doors.mqtt import serve
 from cloud.doors.mqtt_connection import Broker, DoorError, MqttConnection
-from cloud.doors.take import Taken
+from cloud.doors.take import TakeResult
 from cloud.doors.topic_pattern import TopicPattern
 from cloud.ports import InboundMessage, StoreError
 from cloud.stores.sqlite.lock import StoreInUseError, StoreLock
@@ -139,7 +139,7 @@ class _Report:
     report: ReceiveReport
     as_json: bool
 
-    def took(self, messages: Sequence[InboundMessage], taken: Taken) -> None:
+    def took(self, messages: Sequence[InboundMessage], taken: TakeResult) -> None:
         for failure in taken.unsent:
             _log.warning("%s", failure.cause)
         devices = (message.device for message in messages)

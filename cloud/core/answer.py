@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cloud.core.invariants import check_receipt
-from cloud.core.ledger import HELD_MAX, RECEIPT_RANGES_MAX, Held, Ledger
-from wire.receipt import Receipt
+from cloud.core.ledger import Held, Ledger
+from wire.receipt import RANGES_MAX, Receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +22,8 @@ def receipt_of(epoch: bytes, ledger: Ledger, answers: Sequence[str] = (), held: 
     `answers` are digests of batches that have just arrived and are stored, now or before. `held` has just arrived too
     and is told before what was held earlier, because the box is waiting for it. Raises `InvariantError`.
     """
-    beyond = ledger.beyond[:RECEIPT_RANGES_MAX]
-    told = sorted(list(dict.fromkeys((*held, *ledger.held)))[:HELD_MAX])
+    beyond = ledger.beyond[:RANGES_MAX]
+    told = sorted(list(dict.fromkeys((*held, *ledger.held)))[:RANGES_MAX])
     receipt = Receipt(
         epoch=epoch,
         through=ledger.through,

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from cloud.core.invariants import InvariantError, check_ledger
 
-RANGES_MAX = 1000
+SPANS_MAX = 1000
 HELD_MAX = 100
-RECEIPT_RANGES_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +81,12 @@ class Ledger:
     ) -> Ledger:
         """With `spans` and `held` added. The digests in `accepted` are stored now and no longer held.
 
-        Beyond `RANGES_MAX` spans the highest are forgotten: the box sends them again, and the store recognises them.
+        Beyond `SPANS_MAX` spans the highest are forgotten: the box sends them again, and the store recognises them.
         """
         released = set(accepted)
         kept = {entry.digest: entry for entry in sorted((*self.held, *held), reverse=True)}
         return Ledger(
-            spans=_union((*self.spans, *spans))[:RANGES_MAX],
+            spans=_union((*self.spans, *spans))[:SPANS_MAX],
             held=tuple(sorted(entry for entry in kept.values() if entry.digest not in released))[:HELD_MAX],
             asked=max(self.asked, asked),
         )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from cloud.doors.mqtt_connection import MqttConnection, MqttMessage
-from cloud.doors.take import Taken, is_done, take
+from cloud.doors.take import TakeResult, is_done, take
 from cloud.ingest.outcome import IngestOutcome
 from cloud.ports import InboundMessage, Stores
 
@@ -18,7 +18,7 @@ RETRY_MIN_S, RETRY_MAX_S = 1.0, 30.0
 class DoorReport(Protocol):
     """Hears of each group of messages, and is called again and again while nothing comes."""
 
-    def took(self, messages: Sequence[InboundMessage], taken: Taken) -> None: ...
+    def took(self, messages: Sequence[InboundMessage], taken: TakeResult) -> None: ...
 
     def tick(self, *, last: bool = False) -> None: ...
 

@@ -125,7 +125,7 @@ class MqttConnection:
         return received
 
     def still_ours(self, messages: Sequence[MqttMessage]) -> list[MqttMessage]:
-        """Without messages of earlier connections: they are not acknowledged, so the broker sends them again."""
+        """Without messages that the broker sends again, because it resumed our session on a later connection."""
         resumed = self._resumed
         kept = [one for one in messages if one.acknowledgement is None or one.connection >= resumed]
         if len(kept) > KEPT_MAX:

@@ -18,7 +18,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from cloud.doors.take import Taken, is_done, take
+from cloud.doors.take import TakeResult, is_done, take
 from cloud.ingest.outcome import IngestOutcome
 from cloud.ports import InboundMessage, ReceiptSender, Stores
 from cloud.stores.aws.receipts import IotReceiptSender
@@ -101,7 +101,7 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _take(messages: Sequence[InboundMessage], stores: Stores, receipts: ReceiptSender) -> Taken:
+def _take(messages: Sequence[InboundMessage], stores: Stores, receipts: ReceiptSender) -> TakeResult:
     taken = take(messages, stores, receipts)
     for failure in taken.unsent:
         _log_event(logging.WARNING, "receipt unsent", device=failure.device, cause=failure.cause)

@@ -21,7 +21,7 @@ class UnsentReceipt:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class TakeResult:
     """`outcomes` in the order of the messages."""
 
     outcomes: tuple[IngestOutcome, ...]
@@ -40,7 +40,7 @@ def is_done(outcome: IngestOutcome) -> bool:
 
 def take(
     messages: Sequence[InboundMessage], stores: Stores, receipts: ReceiptSender, acknowledge: Acknowledge | None = None
-) -> Taken:
+) -> TakeResult:
     """Ingest and answer. `acknowledge` is called between the two; `is_done` says which messages it may acknowledge.
 
     A receipt that cannot be sent fails nothing: what is stored stays stored, and the box asks again.
@@ -49,7 +49,7 @@ def take(
     if acknowledge is not None:
         acknowledge(ingested.outcomes)
     unsent = tuple(failure for addressed in ingested.receipts if (failure := _send(receipts, addressed)))
-    return Taken(ingested.outcomes, len(ingested.receipts) - len(unsent), unsent)
+    return TakeResult(ingested.outcomes, len(ingested.receipts) - len(unsent), unsent)
 
 
 def _send(receipts: ReceiptSender, addressed: AddressedReceipt) -> UnsentReceipt | None:

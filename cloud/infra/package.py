@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+TEMPLATE = ROOT / "cloud" / "infra" / "template.json"
 FOLDERS = ("core", "doors", "ingest", "stores")  # of `cloud`, with the modules of `cloud` itself
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time of a zip
 

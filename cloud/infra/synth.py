@@ -15,9 +15,9 @@ from pathlib import Path
 from aws_cdk import App, BootstraplessSynthesizer, Stack, Validations
 from cdk_nag import AwsSolutionsChecks
 
+from cloud.infra.package import TEMPLATE
 from cloud.infra.stack import build
 
-TEMPLATE = Path(__file__).with_name("template.json")
 NAME = "Wattpost"
 
 

@@ -7,10 +7,9 @@ from typing import Any, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
-from cloud.infra.package import ROOT, lambda_zip
+from cloud.infra.package import TEMPLATE, lambda_zip
 from cloud.local.errors import LocalCloudError
 
-TEMPLATE = ROOT / "cloud" / "infra" / "template.json"
 STACK = "wattpost"
 CODE_BUCKET = "wattpost-code"
 RESERVED_CONCURRENCY, QUEUE_CONCURRENCY = 3, 2  # each is a process of 60 MB here

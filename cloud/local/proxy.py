@@ -20,6 +20,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
+from cloud.local.launcher import LOOPBACK
+
 CHUNK_BYTES = 65536
 _LINGER_ZERO = struct.pack("ii", 1, 0)  # close() then sends RST
 
@@ -148,7 +150,7 @@ class Proxy:
 async def run(listen: int, host: str, port: int) -> None:
     """Serve until `quit` or the end of standard input; the first line printed is `ready PORT`."""
     proxy = Proxy(host, port)
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", listen)
+    server = await asyncio.start_server(proxy.serve, LOOPBACK, listen)
     _say(f"ready {server.sockets[0].getsockname()[1]}")
     commands = asyncio.StreamReader()
     protocol = partial(asyncio.StreamReaderProtocol, commands)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cloud.core.ledger import HELD_MAX, RANGES_MAX, Ledger
+from cloud.core.ledger import HELD_MAX, SPANS_MAX, Ledger
 from cloud.ingest.ingest import ingest
 from cloud.ingest.outcome import IngestStatus
 from cloud.ports import InboundMessage, LedgerKey, StoredLedger, StoreError, Stores
@@ -362,7 +362,7 @@ def test_every_device_of_an_export_once(sqlite_stores: Stores, box: Any) -> None
 
 def test_more_gaps_than_a_ledger_holds_lose_nothing(sqlite_stores: Stores, box: Any) -> None:
     """What the ledger forgot is sent again, is known to the store, and closes from below."""
-    count = RANGES_MAX + 20
+    count = SPANS_MAX + 20
     odd = [box.message(2 * n, 2 * n) for n in range(1, count + 1)]
     even = [box.message(2 * n - 1, 2 * n - 1) for n in range(1, count + 1)]
     ingest(odd, sqlite_stores)

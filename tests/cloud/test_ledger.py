@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.core.ledger import HELD_MAX, RANGES_MAX, Held, Ledger, Span
+from cloud.core.ledger import HELD_MAX, SPANS_MAX, Held, Ledger, Span
 
 ENDS = st.integers(1, 60)
 
@@ -56,9 +56,9 @@ def test_what_is_accepted_is_held_no_longer() -> None:
 
 
 def test_the_lowest_ranges_are_kept_so_that_through_can_go_on() -> None:
-    many = [Span(2 * n, 2 * n, 0, "x") for n in range(1, RANGES_MAX + 50)]
+    many = [Span(2 * n, 2 * n, 0, "x") for n in range(1, SPANS_MAX + 50)]
     ledger = Ledger().merged(reversed(many))
-    assert ledger.spans == tuple(many[:RANGES_MAX])
+    assert ledger.spans == tuple(many[:SPANS_MAX])
     assert ledger.merged([Span(1, 1, 0, "y")]).through == 2
 
 

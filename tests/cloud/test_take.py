@@ -11,7 +11,7 @@ import pytest
 
 from cloud.doors.mqtt import RETRY_MAX_S, serve
 from cloud.doors.mqtt_connection import MqttMessage
-from cloud.doors.take import Taken, UnsentReceipt, is_done, take
+from cloud.doors.take import TakeResult, UnsentReceipt, is_done, take
 from cloud.ingest.outcome import IngestOutcome, IngestStatus
 from cloud.ports import InboundMessage, StoreError, Stores
 
@@ -121,7 +121,7 @@ class Heard:
         self.counts: list[dict[str, int]] = []
         self.last = False
 
-    def took(self, messages: Sequence[InboundMessage], taken: Taken) -> None:
+    def took(self, messages: Sequence[InboundMessage], taken: TakeResult) -> None:
         assert len(messages) == len(taken.outcomes)
         self.counts.append(taken.counts())
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from cloud.infra.package import ROOT
+from cloud.infra import package
 
-TEMPLATE = json.loads((ROOT / "cloud" / "infra" / "template.json").read_text())
+TEMPLATE = json.loads(package.TEMPLATE.read_text())
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
 
 
