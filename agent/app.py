@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from agent.adapters.buffer.buffer import Buffer, BufferFileError, Opening
 from agent.adapters.system.clock import SystemClock, boot_id, machine_id
@@ -35,6 +33,7 @@ from agent.services.buffer.thread import BufferThread
 from agent.services.delivery.inbox import DeliveryInbox
 from agent.services.nap import Nap
 from agent.services.progress import Progress
+from agent.services.status_report import InForce, in_force
 from agent.settings import Settings, SettingsError, describe, load
 from agent.tasks.delivering import Courier
 from agent.tasks.housekeeping import Housekeeper
@@ -182,30 +181,8 @@ class App:
     def _on_lent(self) -> None:
         self.housekeeper.write_status()  # the borrower waits for it
 
-    def _about(self) -> dict[str, Any]:
-        """What the status says of the program and of the settings in force."""
-        settings = self.settings
-        buffer, uplink = settings.buffer, settings.uplink
-        return {
-            "box": settings.box.id,
-            "version": VERSION,
-            "pid": os.getpid(),
-            "settings": {
-                "config": str(self.config.absolute()),
-                "revision": settings.revision,
-                "waiting_for_restart": self.waiting_for_restart,
-                "status_interval_ms": settings.status_interval_ms,
-                "buffer_path": str(buffer.path),
-                "buffer_max_bytes": buffer.max_size_bytes,
-                "endpoint": f"{uplink.endpoint}:{uplink.port}",
-                "confirm": uplink.confirm,
-                "confirm_interval_ms": uplink.confirm_interval_ms,
-                "meters": {
-                    meter.name: {"model": meter.model, "bus": meter.bus, "interval_ms": meter.interval_ms}
-                    for meter in settings.meters
-                },
-            },
-        }
+    def _about(self) -> InForce:
+        return in_force(self.settings, self.config, self.waiting_for_restart)
 
     def _start_records(self, opening: Opening) -> list[NewEvent]:
         return restart_records(opening, self.clock.mono_ms(), self.settings.revision)

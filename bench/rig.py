@@ -16,6 +16,9 @@ sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 from broker import Authority, Mosquitto, free_port  # noqa: E402 - the tests' broker serves the benches too
 
+from agent.adapters.system.status_file import StatusFileError, read_status  # noqa: E402
+from agent.core.system.status import Status  # noqa: E402
+
 BOX = "apt-bench"
 WATTPOST = [sys.executable, "-m", "agent"]
 
@@ -159,10 +162,11 @@ class Rig:
         stats = json.loads(self.proxy("stats"))
         return int(stats["up_bytes"]) + int(stats["down_bytes"])
 
-    def agent_status(self) -> dict[str, Any]:
-        with contextlib.suppress(OSError, ValueError):
-            return dict(json.loads(self.status.read_text()))
-        return {}
+    def agent_status(self) -> Status | None:
+        """What the agent last said, None while there is nothing."""
+        with contextlib.suppress(OSError, StatusFileError):
+            return read_status(self.status)
+        return None
 
     def stored(self) -> list[dict[str, Any]]:
         """What the receiver's store holds."""

@@ -43,7 +43,8 @@ SETTLE_S = 3.0
 
 
 def readings(rig: Rig) -> int:
-    return sum(meter["readings"] for meter in rig.agent_status().get("meters", {}).values())
+    status = rig.agent_status()
+    return 0 if status is None else sum(meter.readings for meter in status.meters.values())
 
 
 def run_main(folder: Path, minutes: float, interval: str) -> dict[str, float]:

@@ -17,6 +17,7 @@ import sqlite3
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,8 @@ def cycle(rig: Rig, config: Path, chance: random.Random, tally: Tally) -> None:
     if mode != "pass" and chance.random() < 0.5:
         rig.proxy("pass")
         time.sleep(chance.uniform(0.0, 1.5))
-    tally.while_offline += not rig.agent_status().get("uplink", {}).get("connected", False)
+    status = rig.agent_status()
+    tally.while_offline += status is None or not status.uplink.connected
     os.kill(agent.pid, signal.SIGKILL)
     agent.wait()
     tally.kills += 1
@@ -97,7 +99,8 @@ def drain(rig: Rig, config: Path) -> None:
 
     def empty() -> bool:
         status = rig.agent_status()
-        return status.get("pid") == agent.pid and status["uplink"]["connected"] and status["buffer"]["batches"] == 0
+        is_its = status is not None and status.pid == agent.pid
+        return is_its and status.uplink.connected and status.buffer.batches == 0
 
     wait_until(empty, DRAIN_S, "delivery of the backlog")
     agent.terminate()
@@ -107,8 +110,12 @@ def drain(rig: Rig, config: Path) -> None:
     wait_until(empty_now(rig), DRAIN_S, "delivery of the last records")
 
 
-def empty_now(rig: Rig) -> Any:
-    return lambda: rig.agent_status().get("buffer", {}).get("batches") == 0
+def empty_now(rig: Rig) -> Callable[[], bool]:
+    def empty() -> bool:
+        status = rig.agent_status()
+        return status is not None and status.buffer.batches == 0
+
+    return empty
 
 
 def check(rig: Rig, tally: Tally) -> list[str]:

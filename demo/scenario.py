@@ -7,11 +7,12 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agent.core.system.status import Status, StatusError, parse_status
 from demo.compare import Comparison, Outage, compare
 from demo.processes import Child, ChildError, output_of
 from drivers.profile.files import find_profile
@@ -206,13 +207,12 @@ class Scenario:
         output = await output_of([*command, "--local", str(self.folder / "cloud")], self._log("readings"))
         self.stored = [json.loads(line) for line in output.splitlines()]
 
-    def status(self) -> dict[str, Any]:
-        """The agent's own status file, empty while there is none."""
+    def status(self) -> Status | None:
+        """The agent's own status, None while there is none."""
         try:
-            status: dict[str, Any] = json.loads((self.folder / "status.json").read_text())
-        except (OSError, ValueError):
-            return {}
-        return status
+            return parse_status((self.folder / "status.json").read_bytes())
+        except (OSError, StatusError):
+            return None
 
     def served(self) -> list[dict[str, Any]]:
         """What the meter has served so far; a last line that is still being written is left out."""
@@ -276,12 +276,13 @@ class Counts:
     confirmed: int
 
     @classmethod
-    def of(cls, scenario: Scenario, status: Mapping[str, Any]) -> Counts:
-        buffer, uplink = status.get("buffer", {}), status.get("uplink", {})
-        waiting = (buffer.get(name, 0) for name in ("pending_records", "open_records", "batch_records"))
-        read = status.get("meters", {}).get("main", {}).get("readings", 0)
-        sent, confirmed = uplink.get("published_batches", 0), uplink.get("confirmed_records", 0)
-        return cls(read, sum(waiting), sent, len(scenario.stored), confirmed)
+    def of(cls, scenario: Scenario, status: Status | None) -> Counts:
+        stored = len(scenario.stored)
+        if status is None:
+            return cls(0, 0, 0, stored, 0)
+        read = status.meters["main"].readings if "main" in status.meters else 0
+        uplink = status.uplink
+        return cls(read, status.buffer.records, uplink.published_batches, stored, uplink.confirmed_records)
 
 
 def short(path: Path) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from agent.core.system.status import Status
 from demo.scenario import Counts, Scenario, short
 
 CHART_S_MAX = 300
@@ -68,7 +68,7 @@ class Screen:
             _line(_footer(scenario), "dim"),
         )
 
-    def _flow(self, scenario: Scenario, status: Mapping[str, Any], served: int) -> RenderableType:
+    def _flow(self, scenario: Scenario, status: Status | None, served: int) -> RenderableType:
         counts = Counts.of(scenario, status)
         table = Table(box=None, expand=True, padding=(0, 1), header_style="dim")
         for title in ("readings\nserved", "readings\nread", "records\non the box", "the\nnetwork", "batches\nsent"):
@@ -80,8 +80,9 @@ class Screen:
         table.add_row(*(one if isinstance(one, Text) else Text(str(one), "bold") for one in numbers))
         return _panel(table, "[bold]wattpost[/bold] from the meter to the cloud and back", COUNTED)
 
-    def _meter(self, status: Mapping[str, Any]) -> RenderableType:
-        values = status.get("meters", {}).get("main", {}).get("values", {})
+    def _meter(self, status: Status | None) -> RenderableType:
+        meters = status.meters if status is not None else {}
+        values = meters["main"].values if "main" in meters else {}
         table = Table.grid(expand=True)
         for _ in SHOWN:
             table.add_column(justify="center")

@@ -4,35 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import resource
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from agent.adapters.buffer.buffer import BufferFileError
 from agent.adapters.system.clock import Clock
 from agent.adapters.system.logs import Changes
 from agent.adapters.system.notify import Notifier
 from agent.adapters.system.status_file import StatusFile
+from agent.core.system.status import Status
 from agent.core.system.timekeeper import Timekeeper
 from agent.core.system.watchdog import Watchdog
 from agent.core.texts import count
-from agent.core.truth.plausibility_events import sentence
 from agent.services.buffer.journal import Journal
 from agent.services.buffer.thread import BufferThread
 from agent.services.nap import Nap
 from agent.services.progress import Progress
+from agent.services.status_report import InForce, report
 from agent.tasks.metering import Metering
 from wire.batch import Anchor
 
 log = logging.getLogger(__name__)
 
-RSS_UNIT_BYTES = 1024
-
 
 @dataclass(slots=True)
 class Housekeeper:
-    """`about` gives what only a reload changes; the rest of the status is the progress of the loops."""
+    """`about` gives the configuration in force; the rest of the status is the progress of the loops."""
 
     clock: Clock
     timekeeper: Timekeeper
@@ -43,7 +40,7 @@ class Housekeeper:
     watchdog: Watchdog
     notifier: Notifier
     status_file: StatusFile
-    about: Callable[[], dict[str, Any]]
+    about: Callable[[], InForce]
     interval_ms: int
     nap: Nap
     _changes: Changes = field(init=False)
@@ -125,67 +122,6 @@ class Housekeeper:
         else:
             self._changes.say("status", "written", logging.DEBUG)
 
-    def _status(self) -> dict[str, Any]:
-        progress, anchor, now_ms = self.progress, self.timekeeper.anchor, self.clock.mono_ms()
-        return {
-            **self.about(),
-            "boot": self.store.buffer.boot.hex(),
-            "mono_ms": now_ms,
-            "utc_ms": now_ms + anchor.boot_utc_ms if anchor else None,
-            "up_ms": now_ms - progress.started_ms,
-            "rss_max_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT_BYTES,
-            "meters": {
-                name: {
-                    "state": meter.state,
-                    "error": meter.error,
-                    "readings": meter.readings,
-                    "slots_missed": meter.slots_missed,
-                    "polled_ms": now_ms - meter.since_ms,
-                    "age_ms": None if meter.last_ms is None else now_ms - meter.last_ms,
-                    "values": meter.last_values(),
-                    "quality": meter.last_quality(),
-                    "flagged_values": meter.flagged_values,
-                    "doubt": None if meter.doubt is None else sentence(meter.doubt),
-                    "doubt_age_ms": None if meter.doubt is None else now_ms - meter.doubt.mono_ms,
-                }
-                for name, meter in progress.meters.items()
-            },
-            "lines": {
-                name: {
-                    "port": line.port,
-                    "lent": None if line.lent is None else {"pid": line.lent.pid, "until_ms": line.lent.until_ms},
-                }
-                for name, line in progress.lines.items()
-            },
-            "buffer": {
-                "pending_records": progress.pending_records,
-                "open_records": progress.open_records,
-                "batches": progress.batches,
-                "batch_records": progress.batch_records,
-                "oldest_age_ms": self._oldest_age_ms(now_ms),
-                "used_bytes": progress.used_bytes,
-                "held_batches": progress.held_batches,
-                "dropped_records": progress.dropped_records,
-                "committed_records": progress.committed,
-            },
-            "uplink": {
-                "connected": progress.connected,
-                "connected_ms": None if progress.connected_since_ms is None else now_ms - progress.connected_since_ms,
-                "state": progress.uplink_state,
-                "published_batches": progress.published,
-                "confirmed_records": progress.confirmed_records,
-                "receipt_age_ms": None if progress.receipt_ms is None else now_ms - progress.receipt_ms,
-            },
-            "troubles": progress.troubles,
-        }
-
-    def _oldest_age_ms(self, now_ms: int) -> int | None:
-        """How long the oldest record in a batch has waited; None without one, or while it cannot be dated."""
-        oldest, anchor = self.progress.oldest, self.timekeeper.anchor
-        if oldest is None:
-            return None
-        if oldest.boot == self.store.buffer.boot:
-            return now_ms - oldest.mono_ms
-        if oldest.anchor is None or anchor is None:
-            return None
-        return anchor.boot_utc_ms + now_ms - oldest.anchor.boot_utc_ms - oldest.mono_ms
+    def _status(self) -> Status:
+        boot = self.store.buffer.boot
+        return report(self.about(), self.progress, boot, self.clock.mono_ms(), self.timekeeper.anchor)

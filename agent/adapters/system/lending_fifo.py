@@ -14,15 +14,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-import msgspec
-
-from agent.adapters.system.clock import boot_id
-from agent.adapters.system.process import is_running
-from agent.adapters.system.status_file import read_status
+from agent.adapters.system.status_file import StatusFileError, read_status, running_status
 from agent.core.metering.lease import LEASE_MAX_MS, REQUEST_BYTES_MAX, Lend, Return, parse_request
+from agent.core.system.status import LoanStatus, Status
 
 FIFO_NAME = "lend.fifo"
 GROUP_MAY_ASK = 0o620
@@ -145,47 +141,42 @@ class Lender:
             step = "stop the daemon meanwhile: sudo systemctl stop wattpost"
             raise LendError(self.line, f"cannot ask through {path}: {error.strerror}", step) from error
 
-    def _holder(self) -> dict[str, Any] | None:
-        """Who has borrowed the line."""
-        status = _status(self.status_path)
-        line = status.get("lines", {}).get(self.line) if status is not None else None
-        return line.get("lent") if isinstance(line, dict) else None
+    def _holder(self) -> LoanStatus | None:
+        """Who has borrowed the line; None also while the status cannot be read."""
+        try:
+            line = read_status(self.status_path).lines.get(self.line)
+        except (OSError, StatusFileError):
+            return None
+        return None if line is None else line.lent
 
     def _is_mine(self) -> bool:
         holder = self._holder()
-        return holder is not None and holder.get("pid") == os.getpid()
+        return holder is not None and holder.pid == os.getpid()
 
     def _refusal(self, timeout_s: float) -> tuple[str, str]:
         holder = self._holder()
         if holder is not None:
-            return f"it is lent to process {holder.get('pid')}", "wait until that one has ended, or end it"
+            return f"it is lent to process {holder.pid}", "wait until that one has ended, or end it"
         step = "see what it does: wattpost status; or stop it meanwhile: sudo systemctl stop wattpost"
         return f"process {self.pid} did not lend it within {timeout_s:.0f} s", step
 
 
 def find_lender(status_path: Path, port: str) -> Lender | None:
     """The running daemon that reads `port` (a device or tcp://host:port), None where there is none."""
-    status = _status(status_path)
+    status = running_status(status_path)
     if status is None:
         return None
-    pid, mono_ms, lines = status.get("pid"), status.get("mono_ms"), status.get("lines")
-    if not isinstance(pid, int) or not isinstance(mono_ms, int) or not isinstance(lines, dict):
-        return None
-    if status.get("boot") != boot_id().hex() or not is_running(pid, mono_ms):
-        return None
     wanted = same_port(port)
-    for name, line in lines.items():
-        if isinstance(line, dict) and same_port(str(line.get("port"))) == wanted:
-            return Lender(status_path, name, pid, _interval_s(status, name))
+    for name, line in status.lines.items():
+        if same_port(line.port) == wanted:
+            return Lender(status_path, name, status.pid, _interval_s(status, name))
     return None
 
 
-def _interval_s(status: dict[str, Any], line: str) -> float:
+def _interval_s(status: Status, line: str) -> float:
     """The longest of the line's meters."""
-    with suppress(AttributeError, KeyError, TypeError):
-        meters = status["settings"]["meters"].values()
-        return max((meter["interval_ms"] / 1000 for meter in meters if meter["bus"] == line), default=0.0)
-    return 0.0
+    meters = status.settings.meters.values()
+    return max((meter.interval_ms / 1000 for meter in meters if meter.bus == line), default=0.0)
 
 
 def same_port(port: str) -> str:
@@ -196,10 +187,3 @@ def same_port(port: str) -> str:
         parts = urlsplit(port)
         return f"{TCP}{parts.hostname}:{parts.port or TCP_PORT}"
     return port
-
-
-def _status(path: Path) -> dict[str, Any] | None:
-    try:
-        return read_status(path)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-        return None

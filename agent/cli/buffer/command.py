@@ -251,8 +251,8 @@ def _source(context: click.Context, config: Path | None, file: Path | None) -> t
 
 def _in_use(settings: Settings, config: Path) -> Path | None:
     """The file that a daemon with this configuration has open, where that is not the one that the file names by now."""
-    from agent.cli.status.command import DEFAULT_STATUS  # noqa: PLC0415 - keeps `--help` fast
-    from agent.cli.status.view import running_status  # noqa: PLC0415 - as above
+    from agent.adapters.system.status_file import running_status  # noqa: PLC0415 - keeps `--help` fast
+    from agent.cli.status.command import DEFAULT_STATUS  # noqa: PLC0415 - as above
 
     for place in dict.fromkeys((settings.status_path, DEFAULT_STATUS)):
         status = running_status(place)

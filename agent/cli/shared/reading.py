@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.adapters.system.clock import SystemClock
+from agent.adapters.system.status_file import running_status
 from agent.cli.shared.judging import Judges
-from agent.cli.status.view import running_pid
 from drivers.building import BuiltMeter, HasOrigin
 from drivers.meter import MeterError, RawBlock, Sample
 from drivers.profile.model import Register
@@ -147,7 +147,8 @@ def _held_by_daemon(error: MeterError, status_path: Path) -> str | None:
     """Whoever may not look into other users' processes learns from its status that it is the daemon."""
     if error.reason != "line_busy" or not error.cause.startswith("held by"):
         return None
-    pid = running_pid(status_path)
+    status = running_status(status_path)
+    pid = None if status is None else status.pid
     if pid is None and error.cause.startswith("held by wattpost"):
         return f"{error}; if it is a daemon with a configuration of its own, name that with --config to borrow the line"
     if pid is None or ("(pid " in error.cause and f"(pid {pid})" not in error.cause):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -84,11 +85,12 @@ def _path(config: Path) -> tuple[Path, Sequence[str]]:
 
 
 def _as_document(view: View) -> dict[str, Any]:
+    status = dataclasses.asdict(view.status) if view.status is not None else None
     return {
         "verdict": view.verdict,
         "findings": [{"subject": finding.subject, "text": finding.text} for finding in view.findings],
         "running": view.running,
         "age_ms": view.age_ms,
         "file": str(view.path),
-        "status": view.document,
+        "status": status,
     }

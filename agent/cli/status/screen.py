@@ -10,7 +10,7 @@ from rich.text import Text
 
 from agent.cli.shared.terminal import grid, show
 from agent.cli.status.view import View
-from agent.core.system.health import MeterStatus, Status
+from agent.core.system.status import MeterStatus, Status
 from agent.core.texts import count, size, span, unit_of
 
 VERDICT_STYLE = {"good": "bold green", "attention": "bold yellow", "not running": "bold red"}
@@ -102,9 +102,15 @@ def _buffer(status: Status) -> Iterator[str | Text]:
         yield f"{count(buffer.records, 'record')} wait: {', '.join(parts)}{age}"
     else:
         yield "nothing waits"
-    share = 100 * buffer.used_bytes / limit
+    yield Text(f"{size(buffer.used_bytes)}{_share(buffer.used_bytes, limit)}, in {status.settings.buffer_path}", "dim")
+
+
+def _share(used_bytes: int, limit_bytes: int) -> str:
+    if not limit_bytes:  # the daemon is of a version that does not say it
+        return ""
+    share = 100 * used_bytes / limit_bytes
     shown = "under 0.1 %" if share < 0.1 else f"{share:.1f} %"  # noqa: PLR2004 - a tenth, as it is shown
-    yield Text(f"{size(buffer.used_bytes)}, {shown} of {size(limit)}, in {status.settings.buffer_path}", "dim")
+    return f", {shown} of {size(limit_bytes)}"
 
 
 def _uplink(status: Status) -> Iterator[str | Text]:

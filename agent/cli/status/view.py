@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import msgspec
+from typing import Literal
 
 from agent.adapters.system.clock import SystemClock, boot_id
-from agent.adapters.system.process import is_running
-from agent.adapters.system.status_file import read_status
+from agent.adapters.system.status_file import StatusFileError, is_writer_running, read_status
 from agent.cli.batch.files import DataError, NoInput
-from agent.core.system.health import Finding, Status, judge, parse_status
+from agent.core.system.health import Finding, judge
+from agent.core.system.status import Status
 from agent.core.texts import span
 
 START = "start it: sudo systemctl start wattpost"
@@ -25,7 +23,6 @@ class View:
     """What there is to show. `status` None: there is no file. `age_ms` None: it was written in an earlier boot."""
 
     path: Path
-    document: dict[str, Any] | None
     status: Status | None
     running: bool
     age_ms: int | None
@@ -45,40 +42,23 @@ def look(path: Path, config_mistakes: Sequence[str] = ()) -> View:
     """
     config = [Finding("configuration", f"{text} (the daemon goes on with the one before)") for text in config_mistakes]
     try:
-        document = read_status(path)
-        status = parse_status(document)
+        status = read_status(path)
     except FileNotFoundError:
         text = f"there is no status file {path}; {START}; if it runs, its log says why it cannot write there"
-        return View(path, None, None, running=False, age_ms=None, findings=[Finding("agent", text), *config])
+        return View(path, None, running=False, age_ms=None, findings=[Finding("agent", text), *config])
     except OSError as error:
         step = "run it with sudo, or name the right file with --file"
         raise NoInput(f"cannot read the status {path}: {error.strerror}; {step}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except StatusFileError as error:
         step = "after an update: sudo systemctl restart wattpost; else name the right file with --file"
-        text = f"{path} is not the status of a daemon of this version: {error}; {step}"
-        raise DataError(text) from error
+        raise DataError(f"{error}; {step}") from error
     age_ms = SystemClock("system").mono_ms() - status.mono_ms if status.boot == boot_id().hex() else None
-    running = age_ms is not None and is_running(status.pid, status.mono_ms)
+    running = is_writer_running(status)
     findings = judge(status, age_ms) if running and age_ms is not None else [_gone(status, age_ms)]
-    return View(path, document, status, running, age_ms, [*findings, *config])
+    return View(path, status, running, age_ms, [*findings, *config])
 
 
 def _gone(status: Status, age_ms: int | None) -> Finding:
     when = "before this machine was restarted" if age_ms is None else f"{span(age_ms)} ago"
     text = f"process {status.pid} is gone without having stopped cleanly; its last status was written {when}"
     return Finding("agent", f"{text}; {WHY}; {START}")
-
-
-def running_status(path: Path) -> Status | None:
-    """The status at `path`, if that can be read and the daemon that wrote it runs."""
-    try:
-        view = look(path)
-    except (NoInput, DataError):
-        return None
-    return view.status if view.running else None
-
-
-def running_pid(path: Path) -> int | None:
-    """The process of the daemon whose status is at `path`, if it runs and that can be read."""
-    status = running_status(path)
-    return None if status is None else status.pid

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
 
-import msgspec
-
+from agent.core.system.status import Status
 from agent.core.texts import count
 
 NEWCOMER_MS = 15_000  # what a daemon or a connection that has just begun is given before it is blamed
@@ -18,115 +16,7 @@ STALE_INTERVALS = 3
 MISSED_INTERVALS = 3
 NEARLY_FULL = 0.8
 LENT = ("lent", "line returned")  # the latter until the next reading
-PID_MAX = 2**22  # Linux's
-MISSING = frozenset({"not_available", "overflow"})
 SHOWN_MAX = 3
-
-
-class MeterSettings(msgspec.Struct, frozen=True):
-    model: str
-    bus: str
-    interval_ms: int
-
-
-class StatusSettings(msgspec.Struct, frozen=True):
-    """What is in force, which need not be what the file says now."""
-
-    config: str
-    revision: str
-    status_interval_ms: int
-    buffer_path: str
-    buffer_max_bytes: int
-    endpoint: str
-    confirm: str
-    confirm_interval_ms: int
-    meters: dict[str, MeterSettings]
-    waiting_for_restart: tuple[str, ...] = ()
-
-
-class MeterStatus(msgspec.Struct, frozen=True):
-    """`age_ms` is that of the last reading, `quality` has its flags; `doubt` is what last was found not to be true.
-
-    `flagged_values` counts since the start; `polled_ms` is how long it has been polled.
-    """
-
-    state: str
-    error: str | None
-    readings: int
-    slots_missed: int
-    age_ms: int | None
-    values: dict[str, float | int | None]
-    quality: dict[str, list[str]] = {}
-    flagged_values: int = 0
-    doubt: str | None = None
-    doubt_age_ms: int | None = None
-    polled_ms: int | None = None
-
-    @property
-    def untrue(self) -> tuple[str, ...]:
-        """The measurands whose last values cannot be true; one that the meter does not have is no reason to worry."""
-        return tuple(name for name, flags in self.quality.items() if set(flags) - MISSING)
-
-
-class LoanStatus(msgspec.Struct, frozen=True):
-    """The process that a line is lent to, until then (boot clock) at the latest."""
-
-    pid: int
-    until_ms: int
-
-
-class LineStatus(msgspec.Struct, frozen=True):
-    """`lent` None: the daemon has the line itself."""
-
-    port: str
-    lent: LoanStatus | None = None
-
-
-class BufferStatus(msgspec.Struct, frozen=True):
-    """`pending` are in memory, `open` on the disk and not yet in a batch."""
-
-    pending_records: int
-    open_records: int
-    batches: int
-    batch_records: int
-    oldest_age_ms: int | None
-    used_bytes: int
-    held_batches: int
-    dropped_records: int
-    committed_records: int
-
-    @property
-    def records(self) -> int:
-        """All that is not yet confirmed."""
-        return self.pending_records + self.open_records + self.batch_records
-
-
-class UplinkStatus(msgspec.Struct, frozen=True):
-    connected: bool
-    connected_ms: int | None
-    state: str
-    published_batches: int
-    confirmed_records: int
-    receipt_age_ms: int | None
-
-
-class Status(msgspec.Struct, frozen=True):
-    """What the daemon writes to its status file; times end with `mono_ms`, on the clock of `boot`."""
-
-    box: str
-    version: str
-    pid: Annotated[int, msgspec.Meta(ge=1, le=PID_MAX)]
-    settings: StatusSettings
-    boot: str
-    mono_ms: int
-    utc_ms: int | None
-    up_ms: int
-    rss_max_bytes: int
-    meters: dict[str, MeterStatus]
-    buffer: BufferStatus
-    uplink: UplinkStatus
-    troubles: dict[str, str]
-    lines: dict[str, LineStatus] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +25,6 @@ class Finding:
 
     subject: str
     text: str
-
-
-def parse_status(document: Mapping[str, Any]) -> Status:
-    """The status that a daemon of this version wrote; raises `msgspec.ValidationError` for anything else."""
-    return msgspec.convert(document, Status)
 
 
 def judge(status: Status, age_ms: int) -> list[Finding]:
@@ -168,14 +53,14 @@ def _meters(status: Status) -> Iterator[Finding]:
         yield Finding("meters", "none is configured, so nothing is read; add a [[bus]] and a [[meter]]")
     for name, meter in status.meters.items():
         subject, settings = f"meter {name}", status.settings.meters.get(name)
-        limit_ms = MISSED_INTERVALS * settings.interval_ms + NEWCOMER_MS if settings is not None else None
+        interval_ms = settings.interval_ms if settings is not None else 0
         polled_ms = status.up_ms if meter.polled_ms is None else meter.polled_ms
         silent_ms = polled_ms if meter.age_ms is None else meter.age_ms
         if meter.state in LENT:
             continue  # for two minutes at most, and recorded
         if meter.error is not None:
             yield Finding(subject, meter.error)
-        elif limit_ms is not None and silent_ms > limit_ms:
+        elif interval_ms and silent_ms > MISSED_INTERVALS * interval_ms + NEWCOMER_MS:
             text = "no reading for more than three intervals, and no error"
             yield Finding(subject, f"{text}; see: journalctl -u wattpost -n 50")
         elif untrue := meter.untrue:
@@ -215,6 +100,6 @@ def _buffer(status: Status) -> Iterator[Finding]:
     if buffer.dropped_records:
         text = f"{buffer.dropped_records} since the start, while the disk took nothing; each gap is recorded"
         yield Finding("readings given up", f"{text}; check the disk: df, dmesg")
-    if buffer.used_bytes > NEARLY_FULL * limit:
+    if limit and buffer.used_bytes > NEARLY_FULL * limit:
         text = f"{100 * buffer.used_bytes // limit} % of [buffer] max_size is in use, at 100 % old readings are thinned"
         yield Finding("buffer size", f"{text}; bring the box online, or carry them away: wattpost buffer export DIR")

@@ -17,7 +17,9 @@ from virtual_time import BOOT_UTC_MS, run_virtual
 
 from agent.adapters.buffer.buffer_file import BufferFileError
 from agent.adapters.system.status_file import StatusFile, read_status
+from agent.core.system.status import StatusSettings
 from agent.services.nap import Nap
+from agent.services.status_report import InForce
 from agent.tasks.housekeeping import Housekeeper
 from agent.tasks.metering import Metering
 from wire.batch import Anchor
@@ -54,7 +56,7 @@ class House:
             self.rig.watchdog,
             notifier,
             StatusFile(folder / "run" / "status.json"),
-            lambda: {"box": "apt-1"},
+            lambda: InForce("apt-1", StatusSettings()),
             interval_ms=5_000,
             nap=Nap(self.rig.clock),
         )
@@ -80,11 +82,11 @@ def test_a_clock_that_is_not_synchronised_is_said_once_and_dates_nothing_until_i
         async with house.running():
             await house.rig.pass_s(700)
             assert "not synchronised" in house.rig.progress.troubles["clock"]
-            assert read_status(tmp_path / "run" / "status.json")["utc_ms"] is None
+            assert read_status(tmp_path / "run" / "status.json").utc_ms is None
             house.rig.clock.synchronised = True
             await house.rig.pass_s(700)
             assert house.rig.progress.troubles == {}
-            assert read_status(tmp_path / "run" / "status.json")["utc_ms"] > BOOT_UTC_MS
+            assert (read_status(tmp_path / "run" / "status.json").utc_ms or 0) > BOOT_UTC_MS
 
     with caplog.at_level(logging.INFO):
         run_virtual(scenario())
@@ -255,7 +257,7 @@ def test_a_status_that_cannot_be_written_is_said_once_with_the_remedy(
             await house.rig.pass_s(60)
             (tmp_path / "run").mkdir()
             await house.rig.pass_s(10)
-            assert read_status(tmp_path / "run" / "status.json")["box"] == "apt-1"
+            assert read_status(tmp_path / "run" / "status.json").box == "apt-1"
 
     with caplog.at_level(logging.WARNING):
         run_virtual(scenario())

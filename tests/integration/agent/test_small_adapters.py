@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import logging
 import os
 import socket
@@ -10,7 +12,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from agent.adapters.system import clock as clock_module
@@ -18,7 +19,8 @@ from agent.adapters.system import logs
 from agent.adapters.system.clock import SystemClock, boot_id, machine_id
 from agent.adapters.system.logs import Changes, set_up
 from agent.adapters.system.notify import Notifier
-from agent.adapters.system.status_file import StatusFile, read_status
+from agent.adapters.system.status_file import StatusFile, StatusFileError, read_status, running_status
+from agent.core.system.status import MeterStatus, Status, UplinkStatus
 
 # Clocks
 
@@ -101,11 +103,14 @@ def test_boot_and_machine_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 # The status file
 
 
+STATUS = Status(box="größe", pid=321, boot="0102030405060708", mono_ms=1)
+
+
 def test_the_status_is_replaced_as_a_whole_and_everybody_may_read_it(tmp_path: Path) -> None:
     file = StatusFile(tmp_path / "status.json")
-    for number in (1, 2):
-        file.write({"number": number, "text": "größe"})
-    assert read_status(tmp_path / "status.json") == {"number": 2, "text": "größe"}
+    for mono_ms in (1, 2):
+        file.write(dataclasses.replace(STATUS, mono_ms=mono_ms))
+    assert read_status(tmp_path / "status.json") == dataclasses.replace(STATUS, mono_ms=2)
     assert stat.S_IMODE((tmp_path / "status.json").stat().st_mode) == 0o644
     assert [path.name for path in tmp_path.iterdir()] == ["status.json"]
     file.remove()
@@ -114,10 +119,39 @@ def test_the_status_is_replaced_as_a_whole_and_everybody_may_read_it(tmp_path: P
         read_status(tmp_path / "status.json")
 
 
-def test_a_status_file_of_something_else_is_not_read(tmp_path: Path) -> None:
-    (tmp_path / "status.json").write_text("[1]")
-    with pytest.raises(msgspec.DecodeError):
-        read_status(tmp_path / "status.json")
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{", b"[1]", b"\x00", b"\xff", b'"\xff"', b'{"pid": 1}', b'{"box":"a","pid":"1","boot":"","mono_ms":1}'],
+)
+def test_a_file_of_something_else_is_one_error_that_names_it(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "status.json"
+    path.write_bytes(data)
+    with pytest.raises(StatusFileError, match=f"{path} is not the status of a daemon of this version: "):
+        read_status(path)
+    assert running_status(path) is None
+
+
+def test_the_status_of_a_newer_and_of_an_older_daemon_can_be_read(tmp_path: Path) -> None:
+    """A newer one says more, an older one less; either way each figure that both know has its value."""
+    path = tmp_path / "status.json"
+    newer = {"box": "a", "pid": 5, "boot": "00", "mono_ms": 7, "heat": 41, "uplink": {"connected": True, "rtt_ms": 30}}
+    path.write_text(json.dumps(newer))
+    assert read_status(path) == Status(box="a", pid=5, boot="00", mono_ms=7, uplink=UplinkStatus(connected=True))
+    path.write_text(json.dumps({"box": "a", "pid": 5, "boot": "00", "mono_ms": 7, "meters": {"main": {}}}))
+    assert read_status(path) == Status(box="a", pid=5, boot="00", mono_ms=7, meters={"main": MeterStatus()})
+
+
+def test_only_the_daemon_that_runs_is_a_running_one(tmp_path: Path) -> None:
+    path, file = tmp_path / "status.json", StatusFile(tmp_path / "status.json")
+    assert running_status(path) is None
+    now_ms = SystemClock("system").mono_ms()
+    mine = dataclasses.replace(STATUS, pid=os.getpid(), boot=boot_id().hex(), mono_ms=now_ms)
+    file.write(mine)
+    assert running_status(path) == mine
+    file.write(dataclasses.replace(mine, boot="00" * 8))
+    assert running_status(path) is None
+    file.write(dataclasses.replace(mine, mono_ms=0))
+    assert running_status(path) is None, "this process began later than that"
 
 
 # Log lines

@@ -18,7 +18,7 @@ import pytest
 
 from agent.adapters.buffer.batch_files import is_sound
 from agent.adapters.buffer.buffer_reader import BufferReader, BufferReadError
-from agent.core.system.health import parse_status
+from agent.adapters.system.status_file import read_status
 from wire.codec import decode
 
 CONFIG = """[box]
@@ -133,7 +133,7 @@ def daemon(folder: Path) -> Iterator[subprocess.Popen[Any]]:
 def test_a_day_with_the_daemon(folder: Path) -> None:
     config = folder / "agent.toml"
     with daemon(folder) as process:
-        assert parse_status(status_of(folder)).pid == process.pid
+        assert read_status(folder / "status.json").pid == process.pid
 
         status = wattpost("status", "--config", config, "--json")
         assert status.returncode == 1, status

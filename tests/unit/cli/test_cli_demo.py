@@ -6,17 +6,29 @@ import asyncio
 import io
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from agent.core.system.status import BufferStatus, MeterStatus, Status, UplinkStatus, encode_status
 from demo import command as demo
 from demo.compare import Comparison
 from demo.folder import EARLIER_DEMO, own_folder
 from demo.scenario import Plan, Scenario
 from demo.screen import Screen
+
+STATUS = Status(
+    box="apt-demo",
+    pid=1,
+    boot="00" * 8,
+    mono_ms=1,
+    meters={"main": MeterStatus(readings=9)},
+    buffer=BufferStatus(pending_records=1, open_records=1, batch_records=2),
+    uplink=UplinkStatus(published_batches=2, confirmed_records=10),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -87,8 +99,8 @@ def test_the_live_screen_fits_the_terminal(tmp_path: Path, columns: int, lines: 
     served = [{"t_ms": 1000 * at, "values": {"power_active_total": 500.0 + at % 7}} for at in range(400)]
     (tmp_path / "served.jsonl").write_text("".join(json.dumps(line) + "\n" for line in served))
     values = {"power_active_total": 12345.6, "voltage_l1_n": 230.1, "energy_active_import_total": 98_765_432}
-    status = {"meters": {"main": {"readings": 400, "values": values}}, "uplink": {"published_batches": 88}}
-    (tmp_path / "status.json").write_text(json.dumps(status))
+    status = replace(STATUS, meters={"main": MeterStatus(readings=400, values=values)})
+    (tmp_path / "status.json").write_bytes(encode_status(status))
     screen, scenario = Screen(), Scenario(Plan(None), tmp_path, print)
     for at in range(30):
         screen.say(f"thing {at} happened " + "and it takes a long line to say all of it " * 4)
@@ -101,18 +113,11 @@ def test_the_live_screen_fits_the_terminal(tmp_path: Path, columns: int, lines: 
     assert any("12345.6 W" in line for line in shown)
 
 
-STATUS = {
-    "meters": {"main": {"readings": 9}},
-    "buffer": {"pending_records": 1, "open_records": 1, "batch_records": 2},
-    "uplink": {"published_batches": 2, "confirmed_records": 10},
-}
-
-
 @pytest.fixture
 def scenario(tmp_path: Path) -> Scenario:
     """Nine readings, of which eight are stored; records are these and two events."""
     (tmp_path / "served.jsonl").write_text('{"t_ms": 0, "values": {"power_active_total": 5.0}}\n' * 9)
-    (tmp_path / "status.json").write_text(json.dumps(STATUS))
+    (tmp_path / "status.json").write_bytes(encode_status(STATUS))
     return Scenario(Plan(None), tmp_path, print, stored=[{}] * 8)
 
 

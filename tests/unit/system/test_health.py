@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 import pytest
 
-from agent.core.system.health import Finding, judge, parse_status
+from agent.core.system.health import Finding, judge
+from agent.core.system.status import StatusError, parse_status
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -79,7 +80,7 @@ def status_with(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def findings(changes: Mapping[str, Any], age_ms: int = 3_000) -> list[Finding]:
-    return judge(parse_status(status_with(changes)), age_ms)
+    return judge(parse_status(json.dumps(status_with(changes)).encode()), age_ms)
 
 
 def test_a_good_status_needs_nothing() -> None:
@@ -171,17 +172,18 @@ def test_the_gravest_comes_first_and_nothing_is_said_twice() -> None:
 
 
 def test_all_that_is_not_confirmed_is_counted() -> None:
-    assert parse_status(GOOD).buffer.records == 111
+    assert parse_status(json.dumps(GOOD).encode()).buffer.records == 111
 
 
 @pytest.mark.parametrize("changes", [{"pid": 0}, {"pid": "321"}, {"meters": []}, {"uplink": None}, {"pid": 2**40}])
 def test_another_document_is_no_status(changes: Mapping[str, Any]) -> None:
-    with pytest.raises(msgspec.ValidationError):
-        parse_status(status_with(changes))
+    with pytest.raises(StatusError):
+        parse_status(json.dumps(status_with(changes)).encode())
 
 
 def test_a_newer_daemon_may_say_more() -> None:
-    assert parse_status(status_with({"temperature": 41, "uplink.rtt_ms": 30})).box == "apt-1"
+    newer = json.dumps(status_with({"temperature": 41, "uplink.rtt_ms": 30}))
+    assert parse_status(newer.encode()).box == "apt-1"
 
 
 @pytest.mark.parametrize(
