@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from agent.checks.key_file import key_file_access
 from agent.settings.key_positions import line_of, scan
-from agent.settings.keys import CREDENTIAL_PREFIX, KeyReferenceError, key_file
+from agent.settings.keys import KeyReferenceError, key_file
 from agent.settings.mistake import Mistake, Named
 
 PEM_BEGIN = b"-----BEGIN "
 PEM_BYTES_MAX = 100_000
 MADE_BY_SYSTEMD = {Path("/var/lib/wattpost"), Path("/run/wattpost")}  # StateDirectory, RuntimeDirectory
-OTHERS = stat.S_IRWXO
-GROUP_WRITE = stat.S_IWGRP
 
 
 Look = Callable[[Path | None, Path | None, Path | None], tuple[Sequence[Mistake], Sequence[Mistake]]]
@@ -39,8 +37,9 @@ def check_files(
     inside, soon = look_inside(*(None if path in unreadable else file for path, file in files.items()))
     mistakes += inside
     warnings += soon
-    if key is not None and named.key is not None:
-        mistakes += _key_mode_mistakes(key, named.key)
+    for finding in key_file_access(key):
+        found = mistakes if finding.severity == "error" else warnings
+        found.append(Mistake(finding.subject, None, finding.cause, finding.next_step))
     warnings += [
         Mistake(
             f"bus[{index}].port",
@@ -80,19 +79,6 @@ def _pem_mistakes(key: str, path: Path | None, wanted: str) -> list[Mistake]:
         return [Mistake(where, None, problem, f"put the PEM file there, readable: ls -l {path}")]
     if PEM_BEGIN not in data or f"{wanted}-----".encode() not in data:
         return [Mistake(where, None, f'"{path}" is not a PEM file with a {wanted}', "see: head -1 of the file")]
-    return []
-
-
-def _key_mode_mistakes(path: Path, reference: str) -> list[Mistake]:
-    if reference.startswith(CREDENTIAL_PREFIX):
-        return []  # systemd sets the mode of credentials
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return []  # reported as unreadable
-    if mode & (OTHERS | GROUP_WRITE):
-        problem = f'"{path}" has mode {stat.S_IMODE(mode):04o}, so that other users can use this key'
-        return [Mistake("uplink.key", None, problem, f"chmod 600 {path}")]
     return []
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from awscrt import exceptions, io, mqtt5
 
+from agent.adapters.system.key_access import credentials_directory, look_at_key_file
 from agent.core.delivery.actions import Outcome
 from agent.settings import KeyReferenceError, Uplink, key_file
 from agent.settings.keys import without_password
@@ -24,7 +24,6 @@ from wire.mqtt_reasons import FAILURE, NOT_AUTHORIZED, OVERLOADED
 ACK_TIMEOUT_S = 20
 CONNACK_TIMEOUT_MS = 20_000
 PING_TIMEOUT_MS = 10_000
-OTHERS = 0o007
 ALPN_PORT = 443
 ALPN_PROTOCOL = "x-amzn-mqtt-ca"
 TIMEOUT_NAMES = frozenset({"AWS_ERROR_MQTT_TIMEOUT", "AWS_ERROR_MQTT5_OPERATION_TIMEOUT"})
@@ -84,12 +83,12 @@ class CredentialError(Exception):
 
 
 def read_credentials(settings: Uplink) -> tuple[bytes, bytes, bytes]:
-    """`(ca, cert, key)` as PEM bytes; raises `CredentialError`. A key that others can read is not used."""
+    """`(ca, cert, key)` as PEM bytes; raises `CredentialError`, also for a key file that others have access to."""
     try:
-        key = key_file(settings.key, os.environ.get("CREDENTIALS_DIRECTORY"))
-        if key.stat().st_mode & OTHERS:
-            cause = f"the private key {key} can be read by every user of this machine"
-            raise CredentialError(f"{cause}; run: chmod 600 {key}")
+        key = key_file(settings.key, credentials_directory())
+        access = look_at_key_file(key)
+        if access is not None and access.severity == "error":
+            raise CredentialError(access.text)
         return _read("root CA", settings.ca), _read("certificate", settings.cert), _read_key(key, settings.key)
     except KeyReferenceError as error:
         raise CredentialError(str(error)) from error

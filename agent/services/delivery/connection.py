@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from agent.adapters.mqtt.uplink import Connected, CredentialError, Disconnected, MqttUplink, UplinkEvent
 from agent.adapters.system.clock import Clock
+from agent.adapters.system.key_access import look_at_key
 from agent.adapters.system.logs import Changes
 from agent.core.delivery.reconnect import Reconnect as ReconnectDelays
 from agent.services.progress import Progress
@@ -17,6 +18,7 @@ from agent.settings import Uplink
 CREDENTIAL_RETRY_MS = 30_000
 RENEW_MS = 10 * 60_000  # how soon a subscription that was not granted is tried again
 STABLE_MS = 30_000  # two boxes of one name throw each other out: a connection shorter than this is a failed attempt
+KEY_LOOK_MS = 60_000
 SLOW_MS = 4_000  # after this long somebody who watches wants to know what is going on
 
 
@@ -37,6 +39,7 @@ class Connection:
     _renew_at_ms: int | None = None
     _slow_at_ms: int | None = None
     _said_slow: bool = False
+    _look_at_key_ms: int = 0
 
     def __post_init__(self) -> None:
         self._delays = ReconnectDelays(self.settings.fleet_size)
@@ -50,6 +53,7 @@ class Connection:
         """Do what is due; True when a connection was given up for it."""
         renewed = await self._renew_if_due()
         self._connect_if_due()
+        self._look_at_key_if_due()
         self._say_if_slow()
         return renewed
 
@@ -79,6 +83,18 @@ class Connection:
         self._connect_at_ms = None
         self._slow_at_ms = None if self._said_slow else now_ms + SLOW_MS
         self.uplink.start()
+
+    def _look_at_key_if_due(self) -> None:
+        """Warn once of a key file in use that more than its owner has access to; one that was refused is not in use."""
+        now_ms = self.clock.mono_ms()
+        if now_ms < self._look_at_key_ms:
+            return
+        self._look_at_key_ms = now_ms + KEY_LOOK_MS
+        found = look_at_key(self.settings.key) if self.uplink is not None else None
+        if found is None:
+            self.changes.say("key file", "nothing to say", logging.DEBUG)
+        else:
+            self.changes.say("key file", f"{found.text}; delivery goes on", logging.WARNING)
 
     def _say_if_slow(self) -> None:
         """Once until there is a connection: awscrt takes up to 30 s to say that a handshake failed."""
@@ -126,6 +142,7 @@ class Connection:
     async def reconfigure(self, settings: Uplink) -> bool:
         """Take new settings; True unless the connection that there is would be made the same way again, and stays."""
         self.settings = settings
+        self._look_at_key_ms = 0
         self._delays = ReconnectDelays(settings.fleet_size)
         if self.progress.connected and self.uplink is not None and self.uplink.serves(settings):
             return False

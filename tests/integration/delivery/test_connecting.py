@@ -93,6 +93,33 @@ def test_credentials_that_cannot_be_used_are_said_once_and_looked_at_again(
     assert log() == [problem, CONNECTED]
 
 
+def test_a_key_file_that_its_group_has_access_to_is_warned_of_once_and_delivery_goes_on(
+    make: Callable[..., CourierRig], log: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    key = tmp_path / "device.key"
+    key.touch()
+    key.chmod(0o640)
+
+    async def scenario() -> None:
+        rig = make(replace(SETTINGS, key=str(key)))
+        async with rig.running():
+            await rig.pass_s(10 * MINUTE_S)
+            rig.network.say(Disconnected("no route"))
+            await rig.pass_s(10 * MINUTE_S)
+            assert rig.rig.progress.connected
+            assert rig.network.published
+            assert "key file" in rig.rig.progress.troubles
+            key.chmod(0o600)
+            await rig.pass_s(3 * MINUTE_S)
+            assert rig.rig.progress.troubles == {}
+
+    run_virtual(scenario())
+    warnings = [line for line in log() if "key file" in line]
+    assert len(warnings) == 1
+    assert warnings[0].startswith(f'WARNING key file: "{key}" has mode 0640, so the file\'s group has access to the ')
+    assert warnings[0].endswith("; delivery goes on")
+
+
 def test_receipts_that_are_not_granted_are_said_and_asked_for_again(
     make: Callable[..., CourierRig], log: Callable[[], list[str]]
 ) -> None:

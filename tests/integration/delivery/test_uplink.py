@@ -327,7 +327,7 @@ def spoil_open_key(settings: Uplink) -> None:
         (spoil_damaged, "certificate {cert} and key {key} are damaged or do not belong together; put the pair"),
         (spoil_other_key, "certificate {cert} and key {key} are damaged or do not belong together; put the pair"),
         (spoil_damaged_ca, "the root CA {ca} has no certificate that can be used; put the broker's root there"),
-        (spoil_open_key, "the private key {key} can be read by every user of this machine; run: chmod 600 {key}"),
+        (spoil_open_key, '"{key}" has mode 0604, so every user of this machine has access to the private key; run: ch'),
     ],
 )
 def test_files_that_cannot_be_used_are_named_with_the_next_step(
@@ -341,6 +341,12 @@ def test_files_that_cannot_be_used_are_named_with_the_next_step(
         assert str(caught.value).startswith(says.format(cert=settings.cert, key=settings.key, ca=settings.ca))
 
     run(scenario())
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o660, 0o620])
+def test_a_key_that_its_group_has_access_to_is_used(settings: Uplink, mode: int) -> None:
+    Path(settings.key).chmod(mode)
+    assert read_credentials(settings)[2] == Path(settings.key).read_bytes()
 
 
 def test_a_key_from_systemd(settings: Uplink, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
