@@ -1,1 +1,1 @@
-"""What is checked of a box, by `check-config`, `status` and the daemon."""
+"""What is checked of a box, by `check-config` and `status`: `registry` lists all checks."""

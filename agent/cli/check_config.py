@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from agent.checks.files import Look, check_files
 from agent.cli.shared.paths import A_FILE
 from agent.settings import DEFAULT_PATH, Mistake, Settings, SettingsError, describe, load
+from agent.settings.key_positions import line_of, scan
 from agent.settings.quantities import format_duration, format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from agent.core.system.finding import Finding
+    from agent.settings.mistake import Named
 
 
 @click.command("check-config", short_help="Say everything that is wrong with a configuration.")
@@ -63,7 +66,7 @@ def command(context: click.Context, file: Path | None, config: Path, *, as_json:
 
 def _check(config: Path, *, look_at_files: bool) -> tuple[Settings | None, Sequence[Mistake], Sequence[Mistake]]:
     settings: Settings | None = None
-    mistakes: Sequence[Mistake] = ()
+    mistakes: list[Mistake] = []
     try:
         settings = load(config)
     except SettingsError as error:
@@ -71,22 +74,27 @@ def _check(config: Path, *, look_at_files: bool) -> tuple[Settings | None, Seque
     else:
         warnings, named = list(settings.warnings), settings.named
     if look_at_files and named is not None:
-        of_files, soon = check_files(named, config, os.environ, _look_inside(settings))
-        mistakes, warnings = (*mistakes, *of_files), [*warnings, *soon]
+        findings = _findings(named, settings.clock.source if settings is not None else "ntp")
+        lines = scan(config.read_text("utf-8-sig"))
+        mistakes = [*mistakes, *(_as_mistake(lines, each) for each in findings if each.severity == "error")]
+        warnings = [*warnings, *(_as_mistake(lines, each) for each in findings if each.severity == "warning")]
     return settings, sorted(mistakes, key=lambda mistake: mistake.line or 0), warnings
 
 
-def _look_inside(settings: Settings | None) -> Look:
-    from agent.adapters.system.clock import SystemClock  # noqa: PLC0415 - as below
-    from agent.checks.credentials import check_credentials  # noqa: PLC0415 - OpenSSL, for this command alone
+def _findings(named: Named, clock_source: Literal["ntp", "system"]) -> Sequence[Finding]:
+    from agent.adapters.system.clock import SystemClock  # noqa: PLC0415 - keeps `--help` fast
+    from agent.checks.named_files import look_at_files  # noqa: PLC0415 - as above
+    from agent.checks.registry import check_files  # noqa: PLC0415 - as above
 
-    clock = SystemClock(settings.clock.source if settings is not None else "ntp")
+    return check_files(look_at_files(named, SystemClock(clock_source).look()))
 
-    def look(ca: Path | None, cert: Path | None, key: Path | None) -> tuple[Sequence[Mistake], Sequence[Mistake]]:
-        findings = check_credentials(ca, cert, key, clock.look())
-        return findings.mistakes, findings.warnings
 
-    return look
+def _as_mistake(lines: Mapping[tuple[str | int, ...], int], finding: Finding) -> Mistake:
+    """The finding at the line of the key that it is about."""
+    table, _, key = finding.subject.rpartition(".")
+    name, _, index = table.rstrip("]").partition("[")
+    path = (name, int(index), key) if index else (name, key)
+    return Mistake(finding.subject, line_of(lines, path), finding.cause, finding.next_step)
 
 
 def _summary(config: Path, settings: Settings | None, mistake_count: int) -> str:

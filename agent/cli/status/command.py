@@ -88,7 +88,7 @@ def _as_document(view: View) -> dict[str, Any]:
     status = dataclasses.asdict(view.status) if view.status is not None else None
     return {
         "verdict": view.verdict,
-        "findings": [{"subject": finding.subject, "text": finding.text} for finding in view.findings],
+        "findings": [{**dataclasses.asdict(finding), "text": finding.text} for finding in view.findings],
         "running": view.running,
         "age_ms": view.age_ms,
         "file": str(view.path),

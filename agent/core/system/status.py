@@ -38,7 +38,7 @@ class StatusSettings:
     buffer_max_bytes: int = 0  # at this size old readings are thinned; 0: not known
     endpoint: str = ""  # HOST:PORT of the broker
     confirm: str = "receipt"  # what allows the box to delete a batch: "receipt" or "puback"
-    confirm_interval_ms: int = 0  # how often a batch asks for a receipt; 0: each one does
+    confirm_interval_ms: int = 3_600_000  # how often a batch asks for a receipt; 0: each one does
     meters: Mapping[str, MeterSettings] = field(default_factory=dict)
     waiting_for_restart: tuple[str, ...] = ()  # keys that changed in the file and take effect after a restart
 

@@ -108,6 +108,18 @@ def test_json_for_scripts(config: Path) -> None:
     }
 
 
+def test_what_is_wrong_with_a_file_has_the_same_keys_for_scripts(config: Path) -> None:
+    key = config.with_name("device.key")
+    key.chmod(0o640)
+    config.with_name("cert.pem").unlink()
+    document = json.loads(run(config, "--json").stdout)
+    (mistake,), (warning,) = document["mistakes"], document["warnings"]
+    assert set(document) == {"file", "ok", "revision", "mistakes", "warnings"}
+    assert set(mistake) == set(warning) == {"path", "line", "problem", "expected"}
+    assert (mistake["path"], mistake["line"]) == ("uplink.cert", 13)
+    assert (warning["path"], warning["line"]) == ("uplink.key", 14)
+
+
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o602, 0o666])
 def test_a_key_file_that_others_have_access_to_is_a_mistake(config: Path, mode: int) -> None:
     key = config.with_name("device.key")
@@ -218,7 +230,7 @@ def test_a_key_of_another_certificate(config: Path, authority: Authority) -> Non
     replace(config.with_name("device.key"), authority.issue("other")[1])
     line = only_line(run(config))
     assert line.startswith(f'{config}:14: uplink.key: "{config.with_name("device.key")}" is not the key of ')
-    assert line.endswith("; put the pair there that was issued for this box")
+    assert line.endswith("; use the certificate and the key that were issued together for this box")
 
 
 @pytest.mark.parametrize(("name", "key"), [("ca.pem", "ca"), ("cert.pem", "cert"), ("device.key", "key")])
@@ -227,7 +239,7 @@ def test_a_damaged_file(config: Path, name: str, key: str, damage: Callable[[str
     path = config.with_name(name)
     path.write_text(damage(path.read_text()))
     line = only_line(run(config))
-    assert f'uplink.{key}: "{path}" is damaged; copy it there again, whole, as it was issued' in line
+    assert f'uplink.{key}: "{path}" is damaged; copy it again, as it was issued' in line
 
 
 @pytest.mark.parametrize("form", [serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL])

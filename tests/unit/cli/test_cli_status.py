@@ -161,7 +161,7 @@ def test_values_that_cannot_be_true_need_attention(file: Path) -> None:
     result = run(file, status(meters={"main": FLAGGED}))
     assert result.exit_code == 1
     text = " ".join(result.stdout.split())
-    assert "meter main what it says cannot be true, and is flagged: energy_active_import_total, frequency;" in text
+    assert "meter main values that cannot be true, and are flagged: energy_active_import_total, frequency;" in text
     assert "1,234 values flagged" in text
 
 
@@ -184,7 +184,8 @@ def test_values_shows_all_of_the_last_reading(file: Path) -> None:
 def test_json_for_scripts(file: Path) -> None:
     document = json.loads(run(file, status(troubles={"clock": "x; y"}), "--json").stdout)
     assert document["verdict"] == "attention"
-    assert document["findings"] == [{"subject": "clock", "text": "x; y"}]
+    found = {"check": "logged-troubles", "severity": "warning", "cause": "x; y", "next_step": ""}
+    assert document["findings"] == [{"subject": "clock", "text": "x; y", **found}]
     assert document["running"] is True
     assert 0 <= document["age_ms"] < 60_000
     assert document["status"]["meters"]["main"]["values"]["power_active_total"] == 512.5
@@ -201,7 +202,7 @@ def gone() -> int:
 def test_a_daemon_that_was_killed(file: Path, gone: int) -> None:
     result = run(file, status(pid=gone))
     assert result.exit_code == 69
-    assert result.stdout.startswith(f"not running  agent  process {gone} is gone without having stopped cleanly")
+    assert result.stdout.startswith(f"not running  agent  process {gone} ended without a clean stop; it wrote")
     assert "journalctl -u wattpost -n 50" in result.stdout
     assert "sudo systemctl start wattpost" in result.stdout
     assert "uplink" not in result.stdout

@@ -5,11 +5,15 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.core.system.health import Finding, judge
+from agent.checks.daemon import DaemonSeen
+from agent.checks.registry import OF_DAEMON, OF_FILES, OF_STATUS, check_daemon
+from agent.core.system.finding import Finding
+from agent.core.system.health import RunningDaemon
 from agent.core.system.status import StatusError, parse_status
 
 MINUTE_MS = 60_000
@@ -80,7 +84,8 @@ def status_with(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def findings(changes: Mapping[str, Any], age_ms: int = 3_000) -> list[Finding]:
-    return judge(parse_status(json.dumps(status_with(changes)).encode()), age_ms)
+    status = parse_status(json.dumps(status_with(changes)).encode())
+    return check_daemon(DaemonSeen(Path("status.json"), status, age_ms, RunningDaemon(status, age_ms)))
 
 
 def test_a_good_status_needs_nothing() -> None:
@@ -124,22 +129,22 @@ def test_what_passes(changes: Mapping[str, Any]) -> None:
         ),
         ({"meters.main.age_ms": 46_000}, "meter main", "no reading for more than three intervals"),
         ({"meters.main.age_ms": None}, "meter main", "no reading for more than three intervals"),
-        ({"meters": {}}, "meters", "none is configured, so nothing is read; add a [[bus]] and a [[meter]]"),
+        ({"meters": {}}, "meters", "no meter is configured, so nothing is read; add a [[bus]] and a [[meter]]"),
         ({"uplink.connected": False, "uplink.state": "not connected to b: refused"}, "uplink", "b: refused"),
         (
             {"up_ms": 1_000, "uplink.connected": False, "uplink.state": "no key", "troubles": {"uplink": "no key"}},
             "uplink",
             "no key",
         ),
-        ({"uplink.receipt_age_ms": None}, "receipts", "no receipt has come for 540 min; nothing is deleted; look at"),
+        ({"uplink.receipt_age_ms": None}, "receipts", "no receipt has come for 540 min; nothing is deleted; check"),
         ({"uplink.receipt_age_ms": 121 * MINUTE_MS}, "receipts", "the last one came 121 min ago"),
         (
             {"uplink.receipt_age_ms": 11 * MINUTE_MS, "settings.confirm_interval_ms": 0},
             "receipts",
             "the last one came 11 min ago",
         ),
-        ({"buffer.held_batches": 2}, "held by the cloud", "2 batches lie in its quarantine"),
-        ({"buffer.dropped_records": 7}, "readings given up", "7 since the start"),
+        ({"buffer.held_batches": 2}, "held by the cloud", "2 batches are in the cloud's quarantine"),
+        ({"buffer.dropped_records": 7}, "dropped records", "7 records dropped since the start"),
         ({"buffer.used_bytes": 910_000}, "buffer size", "91 % of [buffer] max_size is in use"),
         ({"troubles": {"buffer": "cannot write to the buffer: full"}}, "buffer", "full"),
         ({"troubles": {"clock": "not synchronised; check x"}}, "clock", "not synchronised; check x"),
@@ -156,7 +161,7 @@ def test_a_daemon_that_no_longer_writes_its_status_hangs() -> None:
     assert findings({}, age_ms=15_000) == []
     (finding,) = findings({}, age_ms=16_000)
     assert finding.subject == "agent"
-    assert "not written its status for 16 s, so it hangs" in finding.text
+    assert "not written its status for 16 s: it hangs" in finding.text
     assert findings({"settings.status_interval_ms": 60_000}, age_ms=170_000) == []
 
 
@@ -188,7 +193,10 @@ def test_a_newer_daemon_may_say_more() -> None:
 
 @pytest.mark.parametrize(
     ("keys", "says"),
-    [(["buffer.path"], "buffer.path has changed and waits"), (["box.id", "clock.source"], "box.id, clock.source have")],
+    [
+        (["buffer.path"], "buffer.path has changed in the file;"),
+        (["box.id", "clock.source"], "box.id, clock.source have changed in the file;"),
+    ],
 )
 def test_what_waits_for_a_restart_is_said(keys: list[str], says: str) -> None:
     (finding,) = findings({"settings.waiting_for_restart": keys})
@@ -202,3 +210,27 @@ def test_values_that_cannot_be_true_are_named_but_not_all_of_many() -> None:
     (finding,) = findings({"meters.main.quality": flags})
     assert finding.subject == "meter main"
     assert "flagged: current_l0, current_l1, current_l2 and 2 more; see: wattpost status --values" in finding.text
+
+
+def test_each_check_of_the_status_has_a_case_here_and_says_which_it_is() -> None:
+    everything = {
+        "settings.waiting_for_restart": ["box.id"],
+        "meters.main.error": "silent",
+        "uplink.receipt_age_ms": None,
+        "buffer.held_batches": 1,
+        "buffer.dropped_records": 1,
+        "buffer.used_bytes": 910_000,
+        "troubles": {"clock": "unknown", "buffer": "full"},
+    }
+    found = [*findings(everything, age_ms=100_000), *findings({"uplink.connected": False})]
+    assert {finding.check for finding in found} == {check.name for check in OF_STATUS}
+    assert all(finding.severity in {"error", "warning"} and finding.cause for finding in found)
+
+
+def test_a_check_is_known_by_its_name() -> None:
+    names = [check.name for check in (*OF_FILES, *OF_DAEMON, *OF_STATUS)]
+    assert len(names) == len(set(names))
+
+
+def test_a_daemon_of_another_version_that_does_not_say_a_limit_is_within_it() -> None:
+    assert findings({"settings": {}, "buffer.used_bytes": 10**9, "meters.main.age_ms": HOUR_MS}) == []
