@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,7 +87,7 @@ def read_credentials(settings: Uplink) -> tuple[bytes, bytes, bytes]:
     """`(ca, cert, key)` as PEM bytes; raises `CredentialError`, also for a key file that others have access to."""
     try:
         key = key_file(settings.key, credentials_directory())
-        access = look_at_key_file(key)
+        access = look_at_key_file(key, os.geteuid())
         if access is not None and access.severity == "error":
             raise CredentialError(access.text)
         return _read("root CA", settings.ca), _read("certificate", settings.cert), _read_key(key, settings.key)

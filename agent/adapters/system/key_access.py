@@ -16,21 +16,21 @@ def credentials_directory() -> str | None:
     return os.environ.get("CREDENTIALS_DIRECTORY")
 
 
-def look_at_key_file(path: Path) -> Finding | None:
+def look_at_key_file(path: Path, daemon_uid: int | None = None) -> Finding | None:
     """What `agent.core.system.key_file` says of the file at `path`; raises OSError.
 
-    Credentials are not judged: systemd alone sets who has access to them.
+    Credentials are not judged: systemd alone sets who has access to them. `daemon_uid` is None where a command asks.
     """
     directory = credentials_directory()
     if directory and path.is_relative_to(directory):
         return None
     found = path.stat()
-    return judge_key_file(str(path), stat.S_IMODE(found.st_mode), found.st_uid)
+    return judge_key_file(str(path), stat.S_IMODE(found.st_mode), found.st_uid, daemon_uid)
 
 
-def look_at_key(reference: str) -> Finding | None:
-    """The same for the key that `uplink.key` names; None also where there is none, which shows when it is read."""
+def look_at_own_key(reference: str) -> Finding | None:
+    """The same for the daemon's own `uplink.key`; None also where there is no file, which shows when it is read."""
     try:
-        return look_at_key_file(key_file(reference, credentials_directory()))
+        return look_at_key_file(key_file(reference, credentials_directory()), os.geteuid())
     except (KeyReferenceError, OSError):
         return None

@@ -15,18 +15,23 @@ OTHERS = 0o007
 ROOT_UID = 0
 
 
-def judge_key_file(path: str, mode: int, owner_uid: int) -> Finding | None:
-    """What is wrong with a key file at `path` of this mode and owner; None where only its owner has access."""
-    if mode & OTHERS:
-        return _finding("error", "every user of this machine", path, mode, owner_uid)
-    if mode & GROUP:
-        return _finding("warning", "the file's group", path, mode, owner_uid)
-    return None
+def judge_key_file(path: str, mode: int, owner_uid: int, daemon_uid: int | None = None) -> Finding | None:
+    """What is wrong with the key file at `path`; None where only its owner has access.
 
-
-def _finding(severity: Severity, who: str, path: str, mode: int, owner_uid: int) -> Finding:
+    `daemon_uid` is the user that the daemon runs as, where that is known.
+    """
+    if not mode & (GROUP | OTHERS):
+        return None
+    severity: Severity = "error" if mode & OTHERS else "warning"
+    who = "every user of this machine" if mode & OTHERS else "the file's group"
     cause = f'"{path}" has mode {mode & 0o777:04o}, so {who} has access to the private key'
-    step = f"run: chmod 600 {quote(path)}"
-    if owner_uid == ROOT_UID:  # a daemon of another user could not read the file any more
-        step = f"run: chown USER {quote(path)} && chmod 600 {quote(path)}, where USER runs the daemon"
-    return Finding(severity, SUBJECT, cause, step)
+    is_daemons = owner_uid == daemon_uid if daemon_uid is not None else owner_uid != ROOT_UID
+    return Finding(severity, SUBJECT, cause, _step(path, is_daemons=is_daemons))
+
+
+def _step(path: str, *, is_daemons: bool) -> str:
+    """A daemon that is not the file's owner could not read it any more after `chmod` alone."""
+    file = quote(path)
+    if is_daemons:
+        return f"run: chmod 600 {file}"
+    return f"give it to the daemon's user: chown USER {file} && chmod 600 {file}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from agent.adapters.mqtt.uplink import Connected, CredentialError, Disconnected, MqttUplink, UplinkEvent
 from agent.adapters.system.clock import Clock
-from agent.adapters.system.key_access import look_at_key
+from agent.adapters.system.key_access import look_at_own_key
 from agent.adapters.system.logs import Changes
 from agent.core.delivery.reconnect import Reconnect as ReconnectDelays
 from agent.services.progress import Progress
@@ -90,7 +90,7 @@ class Connection:
         if now_ms < self._look_at_key_ms:
             return
         self._look_at_key_ms = now_ms + KEY_LOOK_MS
-        found = look_at_key(self.settings.key) if self.uplink is not None else None
+        found = look_at_own_key(self.settings.key) if self.uplink is not None else None
         if found is None:
             self.changes.say("key file", "nothing to say", logging.DEBUG)
         else:

@@ -327,7 +327,10 @@ def spoil_open_key(settings: Uplink) -> None:
         (spoil_damaged, "certificate {cert} and key {key} are damaged or do not belong together; put the pair"),
         (spoil_other_key, "certificate {cert} and key {key} are damaged or do not belong together; put the pair"),
         (spoil_damaged_ca, "the root CA {ca} has no certificate that can be used; put the broker's root there"),
-        (spoil_open_key, '"{key}" has mode 0604, so every user of this machine has access to the private key; run: ch'),
+        (
+            spoil_open_key,
+            '"{key}" has mode 0604, so every user of this machine has access to the private key; run: chmod 600 {key}',
+        ),
     ],
 )
 def test_files_that_cannot_be_used_are_named_with_the_next_step(

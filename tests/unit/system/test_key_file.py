@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.system.key_access import look_at_key, look_at_key_file
+from agent.adapters.system.key_access import look_at_key_file, look_at_own_key
 from agent.core.system.key_file import judge_key_file
 
 OWNER_UID = 990
@@ -56,10 +56,24 @@ def test_the_words_name_file_mode_who_and_the_next_step() -> None:
     )
 
 
-def test_a_file_of_root_is_given_to_the_daemons_user_who_could_not_read_it_otherwise() -> None:
-    found = judge_key_file("/k", 0o640, 0)
+@pytest.mark.parametrize(
+    ("owner_uid", "daemon_uid", "chown"),
+    [
+        (OWNER_UID, OWNER_UID, False),
+        (0, OWNER_UID, True),
+        (0, 0, False),
+        (OWNER_UID, None, False),
+        (0, None, True),
+    ],
+)
+def test_a_file_that_the_daemon_reads_through_its_group_is_given_to_it(
+    owner_uid: int, daemon_uid: int | None, *, chown: bool
+) -> None:
+    """After `chmod 600` alone the daemon could not read it."""
+    found = judge_key_file("/k", 0o640, owner_uid, daemon_uid)
     assert found is not None
-    assert found.next_step == "run: chown USER /k && chmod 600 /k, where USER runs the daemon"
+    given = "give it to the daemon's user: chown USER /k && chmod 600 /k"
+    assert found.next_step == (given if chown else "run: chmod 600 /k")
 
 
 def test_credentials_of_systemd_are_what_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,10 +82,10 @@ def test_credentials_of_systemd_are_what_they_are(tmp_path: Path, monkeypatch: p
     key.chmod(0o644)
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     assert look_at_key_file(key) is not None
-    assert look_at_key("credential:device.key") is None, "there is none"
+    assert look_at_own_key("credential:device.key") is None, "there is none"
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    assert look_at_key("credential:device.key") is None
+    assert look_at_own_key("credential:device.key") is None
     assert look_at_key_file(key) is None
-    assert look_at_key(str(tmp_path / "gone" / "device.key")) is None
+    assert look_at_own_key(str(tmp_path / "gone" / "device.key")) is None
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "other"))
-    assert look_at_key(str(key)) is not None
+    assert look_at_own_key(str(key)) is not None
