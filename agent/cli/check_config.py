@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from agent.cli.shared.paths import A_FILE
-from agent.settings import DEFAULT_PATH, Mistake, Settings, SettingsError, describe, load
+from agent.cli.shared.options import A_FILE, config_option, json_option
+from agent.settings import Mistake, Settings, SettingsError, describe, load
 from agent.settings.key_positions import line_of, scan
 from agent.settings.quantities import format_duration, format_size
 
@@ -23,15 +23,8 @@ if TYPE_CHECKING:
 
 @click.command("check-config", short_help="Say everything that is wrong with a configuration.")
 @click.argument("file", type=A_FILE, required=False)
-@click.option(
-    "--config",
-    "-c",
-    type=A_FILE,
-    default=DEFAULT_PATH,
-    show_default=True,
-    help="The configuration file; may be given as FILE, too.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
+@config_option("The configuration file; may be given as FILE, too.")
+@json_option()
 @click.option("--no-files", is_flag=True, help="Do not look at certificates and key, for a file made for another box.")
 @click.pass_context
 def command(context: click.Context, file: Path | None, config: Path, *, as_json: bool, no_files: bool) -> None:

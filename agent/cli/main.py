@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agent.cli.shared.exit_codes import INTERRUPTED
 from agent.lean import keep_heap_together, leave_out_openssl
 from agent.version import VERSION
 
@@ -136,5 +137,5 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except click.Abort:
         click.echo("Aborted", err=True)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     sys.exit(code if isinstance(code, int) else os.EX_OK)

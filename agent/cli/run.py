@@ -9,19 +9,12 @@ from pathlib import Path
 
 import click
 
-from agent.cli.shared.paths import A_FILE
-from agent.settings import DEFAULT_PATH, SettingsError, describe, load
+from agent.cli.shared.options import config_option
+from agent.settings import SettingsError, describe, load
 
 
 @click.command("run", short_help="The daemon: read, keep and deliver, until told to stop.")
-@click.option(
-    "--config",
-    "-c",
-    type=A_FILE,
-    default=DEFAULT_PATH,
-    show_default=True,
-    help="The configuration file.",
-)
+@config_option()
 @click.option("--verbose", "-v", is_flag=True, help="Log what is normally not worth a line, too.")
 def command(config: Path, *, verbose: bool) -> None:
     """Read the meters, keep the readings, deliver them; until told to stop.

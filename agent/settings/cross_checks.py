@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.core.metering.addresses import SERIAL_UNIT_MAX, TCP
 from agent.settings.tables import Report, Table, Tables, dotted, near
 from wire import topics
 from wire.errors import WireError
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
 PORT_MAX = 65_535
 ONE_BILLING_UNIT_BYTES = 3600
-TCP_PREFIX = "tcp://"
-SERIAL_UNIT_MAX = 247
 
 
 def check_together(tables: Tables, profile_folders: Sequence[Path], report: Report) -> None:
@@ -38,10 +37,10 @@ def _check_port(bus: Table, report: Report) -> None:
     if port is None or port.startswith("/"):
         return
     path = (*bus.path, "port")
-    if not port.startswith(TCP_PREFIX):
+    if not port.startswith(TCP):
         report.mistake(path, f'is "{port}"', 'expected a device path that begins with "/", or "tcp://host:port"')
         return
-    host, colon, number = port.removeprefix(TCP_PREFIX).rpartition(":")
+    host, colon, number = port.removeprefix(TCP).rpartition(":")
     if not colon or not host or "/" in host or not _is_port(number):
         report.mistake(path, f'is "{port}"', 'expected host and port as in "tcp://192.168.1.20:502"')
     for key in ("baudrate", "parity", "stopbits"):
@@ -110,7 +109,7 @@ def _check_unit(meter: Table, tables: Tables, report: Report) -> None:
     """Modbus on a serial line keeps 0 for all meters at once, and 248 to 255 for nobody; TCP meters use 0 and 255."""
     unit, bus = meter.get("unit"), meter.get("bus")
     port = next((each.get("port") for each in tables.buses if each.get("name") == bus), None)
-    if unit is None or port is None or port.startswith(TCP_PREFIX) or 1 <= unit <= SERIAL_UNIT_MAX:
+    if unit is None or port is None or port.startswith(TCP) or 1 <= unit <= SERIAL_UNIT_MAX:
         return
     problem = f"is {unit}, which is no meter's on a serial line"
     report.mistake((*meter.path, "unit"), problem, f"expected a whole number from 1 to {SERIAL_UNIT_MAX}")

@@ -12,11 +12,13 @@ from agent.settings.cross_checks import check_together
 from agent.settings.key_positions import scan
 from agent.settings.keys import CREDENTIAL_PREFIX
 from agent.settings.mistake import Mistake, Named, SettingsError
+from agent.settings.model import StatusTable
 from agent.settings.settings import BatchSettings, Box, Buffer, Bus, Clock, Meter, Settings, Uplink
 from agent.settings.tables import Report, Table, Tables, check_tables, dotted
 from wire import topics
 
 DEFAULT_PATH = Path("/etc/wattpost/agent.toml")
+DEFAULT_STATUS_PATH = Path(StatusTable().path)
 FILE_BYTES_MAX = 1_000_000
 
 

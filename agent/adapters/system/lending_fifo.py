@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from agent.adapters.system.status_file import StatusFileError, read_status, running_status
+from agent.core.metering.addresses import TCP, TCP_PORT
 from agent.core.metering.lease import LEASE_MAX_MS, REQUEST_BYTES_MAX, Lend, Return, parse_request
 from agent.core.system.status import LoanStatus, Status
 
@@ -25,8 +26,6 @@ GROUP_MAY_ASK = 0o620
 READ_BYTES = 4096
 LOOK_S = 0.03
 ASK_AGAIN_S = 3.0
-TCP = "tcp://"
-TCP_PORT = 502
 
 
 # The daemon's end

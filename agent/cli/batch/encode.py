@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from agent.cli.batch.files import STDIN, CannotCreate, DataError, data_error, name_of, read_input
+from agent.cli.batch.files import STDIN, data_error, name_of, read_input
+from agent.cli.shared.exit_codes import CannotCreate, DataError
 from wire.batch import EPOCH_BYTES
 from wire.codec import encode
 from wire.document import from_document

@@ -4,37 +4,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import click
-
+from agent.cli.shared.exit_codes import DataError, NoInput
 from wire.errors import WireError
 
 STDIN = "-"
 INPUT_BYTES_MAX = 64 << 20
 _HEX_START = b"575001"  # the first bytes of a batch, as text
 _BASE64_START = b"V1AB"
-
-
-class DataError(click.ClickException):
-    """What was read says nothing valid."""
-
-    exit_code = os.EX_DATAERR
-
-
-class NoInput(click.ClickException):
-    """What should be read cannot be."""
-
-    exit_code = os.EX_NOINPUT
-
-
-class CannotCreate(click.ClickException):
-    """What should be written cannot be."""
-
-    exit_code = os.EX_CANTCREAT
 
 
 def name_of(file: str) -> str:

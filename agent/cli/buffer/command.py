@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from agent.cli.batch.files import CannotCreate, DataError, NoInput
-from agent.cli.shared.paths import A_FILE
-from agent.settings import DEFAULT_PATH, Settings, SettingsError, describe, load
+from agent.cli.shared.configuration import settings_or_exit
+from agent.cli.shared.exit_codes import CannotCreate, DataError, NoInput
+from agent.cli.shared.options import A_FILE, file_option, json_option
+from agent.settings import DEFAULT_PATH, DEFAULT_STATUS_PATH, Settings
 
 if TYPE_CHECKING:
     from agent.adapters.buffer.buffer_reader import BufferReader
@@ -25,15 +26,14 @@ LISTED = 50
 
 def source_options(function: F) -> F:
     """--config and --file, which may stand before or after the subcommand."""
-    file = click.option("--file", "-f", type=A_FILE, help="The buffer's file itself; no configuration is read.")
     text = f"The configuration file, which says where the buffer is.  [default: {DEFAULT_PATH}]"
     config = click.option("--config", "-c", type=A_FILE, help=text)
-    return config(file(function))
+    return config(file_option("The buffer's file")(function))
 
 
 @click.group("buffer", invoke_without_command=True, short_help="What waits on the box, and carrying it away.")
 @source_options
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
+@json_option()
 @click.pass_context
 def command(context: click.Context, config: Path | None, file: Path | None, *, as_json: bool) -> None:
     """Look at the readings that wait on this box until the cloud confirms them, and carry them away.
@@ -60,7 +60,7 @@ def command(context: click.Context, config: Path | None, file: Path | None, *, a
 
 @command.command("show", short_help="A summary: what waits, since when, whose it is (the default).")
 @source_options
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
+@json_option()
 @click.pass_context
 def show_command(context: click.Context, config: Path | None, file: Path | None, *, as_json: bool) -> None:
     """Sum up what waits, since when, what the cloud holds in quarantine, and whose buffer it is.
@@ -78,7 +78,7 @@ def show_command(context: click.Context, config: Path | None, file: Path | None,
 @click.option(
     "--limit", "-n", type=click.IntRange(0), help=f"Only the newest N, 0 for all.  [default: {LISTED}; JSON: 0]"
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, for scripts.")
+@json_option("Print a JSON list, for scripts.")
 @click.pass_context
 def list_command(
     context: click.Context, config: Path | None, file: Path | None, limit: int | None, *, as_json: bool
@@ -111,7 +111,7 @@ def list_command(
 
 @command.command("export", short_help="Copy all sealed batches into a folder, such as on a USB stick.")
 @source_options
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
+@json_option()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @click.pass_context
 def export_command(
@@ -173,7 +173,7 @@ def get_command(
 
 @command.command("renumber", short_help="Send what conflicts in the cloud under new numbers.")
 @source_options
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
+@json_option()
 @click.pass_context
 def renumber_command(context: click.Context, config: Path | None, file: Path | None, *, as_json: bool) -> None:
     """Give new record numbers to batches that the cloud holds because their numbers are taken there.
@@ -245,16 +245,15 @@ def _source(context: click.Context, config: Path | None, file: Path | None) -> t
     if path is not None:
         return path, None
     named = config or outer.get("config") or DEFAULT_PATH
-    settings = _settings(named)
+    settings = settings_or_exit(named, "To look at a buffer without a configuration: wattpost buffer --file BUFFER.DB")
     return _in_use(settings, named) or settings.buffer.path, settings
 
 
 def _in_use(settings: Settings, config: Path) -> Path | None:
     """The file that a daemon with this configuration has open, where that is not the one that the file names by now."""
     from agent.adapters.system.status_file import running_status  # noqa: PLC0415 - keeps `--help` fast
-    from agent.cli.status.command import DEFAULT_STATUS  # noqa: PLC0415 - as above
 
-    for place in dict.fromkeys((settings.status_path, DEFAULT_STATUS)):
+    for place in dict.fromkeys((settings.status_path, DEFAULT_STATUS_PATH)):
         status = running_status(place)
         if status is None or Path(status.settings.config).resolve() != config.resolve():
             continue
@@ -265,13 +264,3 @@ def _in_use(settings: Settings, config: Path) -> Path | None:
         click.echo(f"note: [buffer] path has changed: {text}", err=True)
         return path
     return None
-
-
-def _settings(config: Path) -> Settings:
-    try:
-        return load(config)
-    except SettingsError as error:
-        for mistake in error.mistakes:
-            click.echo(describe(config, mistake), err=True)
-        click.echo("To look at a buffer without a configuration: wattpost buffer --file BUFFER.DB", err=True)
-        raise click.exceptions.Exit(os.EX_CONFIG) from error

@@ -12,7 +12,7 @@ import click
 from agent.adapters.buffer.batch_files import Written, file_name, is_sound, write_batch
 from agent.adapters.buffer.buffer_reader import BatchRow, BufferReader
 from agent.adapters.system.durable import sync
-from agent.cli.batch.files import CannotCreate, DataError
+from agent.cli.shared.exit_codes import CannotCreate, DataError
 from agent.cli.shared.terminal import console, show
 from agent.core.texts import count, size
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from agent.cli.shared.paths import A_FILE
+from agent.cli.shared.exit_codes import ATTENTION
+from agent.cli.shared.options import STOPBITS, config_option, json_option, meter_options
 from agent.core.texts import cause_of, count, unit_of
-from agent.settings import DEFAULT_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,29 +20,13 @@ if TYPE_CHECKING:
     from agent.cli.profile.trial import Trial
     from drivers.profile.model import Profile
 
-SOMETHING_TO_LOOK_AT = 1
-UNIT_MAX = 255  # beyond 247 over TCP alone, as 0
-STOPBITS: dict[str, Literal[1, 2]] = {"1": 1, "2": 2}
-
 
 @click.command("check-profile", short_help="Say what is wrong with a meter profile, and try it on a meter.")
 @click.argument("profile", metavar="[FILE|MODEL]", required=False)
 @click.option("--against", metavar="PORT", help="Read it from the meter at /dev/... or tcp://host:port, and judge.")
-@click.option(
-    "--unit", type=click.IntRange(0, UNIT_MAX), help="With --against: the Modbus unit id (default: the profile's)."
-)
-@click.option("--baudrate", type=click.IntRange(300), help="With --against: instead of the profile's.")
-@click.option("--parity", type=click.Choice(["N", "E", "O"]), help="With --against: instead of the profile's.")
-@click.option("--stopbits", type=click.Choice(list(STOPBITS)), help="With --against: instead of the profile's.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
-@click.option(
-    "--config",
-    "-c",
-    type=A_FILE,
-    default=DEFAULT_PATH,
-    show_default=True,
-    help="The configuration file; profiles/ beside it has your own models.",
-)
+@meter_options("--against")
+@json_option()
+@config_option("The configuration file; profiles/ beside it has your own models.")
 def command(
     *,
     profile: str | None,
@@ -160,7 +144,7 @@ def _exit_code(source: Source, trial: Trial | None) -> int:
         return os.EX_DATAERR
     if trial is None or trial.is_good:
         return os.EX_OK
-    return SOMETHING_TO_LOOK_AT if trial.error is None else os.EX_UNAVAILABLE
+    return ATTENTION if trial.error is None else os.EX_UNAVAILABLE
 
 
 def _as_document(source: Source, remarks: Sequence[Finding], trial: Trial | None) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from agent.cli.shared.paths import A_FILE
+from agent.cli.shared.options import A_BAUDRATE, A_FILE, A_PARITY, STOP_BITS, STOPBITS
+from agent.core.metering.addresses import SERIAL_UNIT_MAX
 from agent.core.texts import cause_of, count
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from drivers.profile.register_csv import TableRead
 
 MODEL = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-STOPBITS: dict[str, Literal[1, 2]] = {"1": 1, "2": 2}
-UNIT_MAX = 247
 
 
 @click.command("new-profile", short_help="Make a meter profile from a register table in CSV.")
@@ -38,11 +37,15 @@ UNIT_MAX = 247
     help="How the table counts: from 0 as on the wire, from 1, or 30001 (function 4) and 40001 (function 3).",
 )
 @click.option("--function", type=click.Choice(["3", "4"]), help="For lines that do not say it: 3 holding, 4 input.")
-@click.option("--baudrate", type=click.IntRange(300), default=9600, show_default=True, help="From the factory.")
-@click.option("--parity", type=click.Choice(["N", "E", "O"]), default="N", show_default=True, help="From the factory.")
-@click.option("--stopbits", type=click.Choice(list(STOPBITS)), default="1", show_default=True, help="From the factory.")
+@click.option("--baudrate", type=A_BAUDRATE, default=9600, show_default=True, help="From the factory.")
+@click.option("--parity", type=A_PARITY, default="N", show_default=True, help="From the factory.")
+@click.option("--stopbits", type=STOP_BITS, default="1", show_default=True, help="From the factory.")
 @click.option(
-    "--unit", type=click.IntRange(1, UNIT_MAX), default=1, show_default=True, help="Modbus unit id from the factory."
+    "--unit",
+    type=click.IntRange(1, SERIAL_UNIT_MAX),
+    default=1,
+    show_default=True,
+    help="Modbus unit id from the factory.",
 )
 @click.option(
     "--output",

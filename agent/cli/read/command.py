@@ -10,20 +10,19 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 import click
 
-from agent.cli.shared.paths import A_FILE
+from agent.cli.shared.configuration import settings_or_exit
+from agent.cli.shared.exit_codes import ATTENTION
+from agent.cli.shared.options import STOPBITS, config_option, json_option, meter_options
 from agent.core.texts import count
-from agent.settings import DEFAULT_PATH, Settings, SettingsError, describe, load
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from agent.cli.shared.reading import Taken
+    from agent.settings import Settings
     from drivers.building import BuiltMeter
 
-SOME_SILENT = 1
-UNIT_MAX = 255  # beyond 247 over TCP alone, as 0
 WATCH_S, WATCH_MIN_S, WATCH_MAX_S = 2.0, 0.1, 86_400.0
-STOPBITS: Mapping[str, Literal[1, 2]] = {"1": 1, "2": 2}
 
 
 class Period(click.ParamType[float]):
@@ -42,15 +41,8 @@ class Period(click.ParamType[float]):
 
 
 @click.command("read", short_help="Take one reading of each meter and print it as a table.")
-@click.option(
-    "--config",
-    "-c",
-    type=A_FILE,
-    default=DEFAULT_PATH,
-    show_default=True,
-    help="The configuration file.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list with one object per meter, for scripts.")
+@config_option()
+@json_option("Print a JSON list with one object per meter, for scripts.")
 @click.option("--raw", is_flag=True, help="Show the registers that each value was made of, too.")
 @click.option(
     "--watch",
@@ -68,12 +60,7 @@ class Period(click.ParamType[float]):
 @click.option("--all", "everything", is_flag=True, help="Read all that the meter's profile knows.")
 @click.option("--port", "-p", metavar="PORT", help="Read without a configuration: /dev/... or tcp://host:port.")
 @click.option("--model", metavar="MODEL", help="With --port: the meter's profile, such as eastron-sdm630.")
-@click.option(
-    "--unit", type=click.IntRange(0, UNIT_MAX), help="With --port: its Modbus unit id (default: the profile's)."
-)
-@click.option("--baudrate", type=click.IntRange(300), help="With --port: instead of the profile's.")
-@click.option("--parity", type=click.Choice(["N", "E", "O"]), help="With --port: instead of the profile's.")
-@click.option("--stopbits", type=click.Choice(list(STOPBITS)), help="With --port: instead of the profile's.")
+@meter_options("--port")
 @click.argument("meters", metavar="[METER]...", nargs=-1)
 def command(
     *,
@@ -163,13 +150,8 @@ def _without_port(**options: object) -> None:
 
 
 def _settings(config: Path) -> Settings:
-    try:
-        settings = load(config)
-    except SettingsError as error:
-        for mistake in error.mistakes:
-            click.echo(describe(config, mistake), err=True)
-        click.echo("To read without a configuration: wattpost read --port PORT --model MODEL --unit N", err=True)
-        raise click.exceptions.Exit(os.EX_CONFIG) from error
+    without = "To read without a configuration: wattpost read --port PORT --model MODEL --unit N"
+    settings = settings_or_exit(config, without)
     if not settings.meters:
         click.echo(f"{config}: no [[meter]] is configured; add a [[bus]] and a [[meter]]", err=True)
         raise click.exceptions.Exit(os.EX_CONFIG)
@@ -192,4 +174,4 @@ def _report(taken: Sequence[Taken], status_path: Path, *, as_json: bool, raw: bo
     silent = sum(one.error is not None for one in taken)
     if silent and silent < len(taken):
         click.echo(f"{len(taken) - silent} of {len(taken)} meters answered", err=True)
-    raise click.exceptions.Exit(os.EX_UNAVAILABLE if silent == len(taken) else SOME_SILENT if silent else os.EX_OK)
+    raise click.exceptions.Exit(os.EX_UNAVAILABLE if silent == len(taken) else ATTENTION if silent else os.EX_OK)

@@ -7,31 +7,27 @@ import json
 import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
 
-from agent.cli.shared.paths import A_FILE
+from agent.cli.shared.exit_codes import INTERRUPTED
+from agent.cli.shared.options import PARITIES, STOPBITS, config_option, json_option
+from agent.core.metering.addresses import SERIAL_UNIT_MAX, TCP, TCP_PORT
 from agent.core.texts import count
-from agent.settings import DEFAULT_PATH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from agent.cli.scan.run import Found, Line
     from agent.core.metering.scan_plan import Setting
     from drivers.profile.model import Profile
 
 BY_ID = Path("/dev/serial/by-id")
-TCP = "tcp://"
-TCP_PORT = 502
-INTERRUPTED = 130
 QUICK_UNITS = "1-16"
-ALL_UNITS = "1-247"
+ALL_UNITS = f"1-{SERIAL_UNIT_MAX}"
 GATEWAY_UNITS = "0,255"
-PARITIES: Mapping[str, Literal["N", "E", "O"]] = {"N": "N", "E": "E", "O": "O"}
-STOPBITS: Mapping[str, Literal[1, 2]] = {"1": 1, "2": 2}
 
 
 class SettingType(click.ParamType[object]):
@@ -66,15 +62,8 @@ class SettingType(click.ParamType[object]):
 @click.option("--full", is_flag=True, help="Every usual setting and unit, also after a meter answered.")
 @click.option("--no-listen", is_flag=True, help="Do not listen for meters that send by themselves.")
 @click.option("--write", is_flag=True, help="Add what was found to the configuration.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
-@click.option(
-    "--config",
-    "-c",
-    type=A_FILE,
-    default=DEFAULT_PATH,
-    show_default=True,
-    help="The configuration: for --write, own profiles, and the daemon's status.",
-)
+@json_option()
+@config_option("The configuration: for --write, own profiles, and the daemon's status.")
 def command(
     *,
     ports: tuple[str, ...],
@@ -260,7 +249,7 @@ def _url(host: str) -> str:
     try:
         parts = urlsplit(f"tcp://{text}")
         if parts.hostname and parts.port != 0 and "/" not in text:
-            return f"tcp://{text}" if parts.port else f"tcp://{text}:{TCP_PORT}"
+            return f"{TCP}{text}" if parts.port else f"{TCP}{text}:{TCP_PORT}"
     except ValueError:
         pass
     raise click.UsageError(f"--host: {host!r} is not a host such as 192.168.1.20 or 192.168.1.20:502")

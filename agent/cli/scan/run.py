@@ -11,6 +11,7 @@ from typing import Protocol
 
 from agent.adapters.system.lending_fifo import Lender, LendError, find_lender
 from agent.cli.scan.listen import recognise, setting_of, talkers
+from agent.cli.shared.borrow import BORROW_S
 from agent.core.metering.scan_plan import Setting, Step, again, expected_ms, narrowed, promoted
 from drivers.meter import MeterError
 from drivers.modbus.identify import Identified, identify
@@ -23,7 +24,6 @@ TRIES_IN_NOISE = 4  # of a meter that is there; two where nothing at all is hear
 AGAIN_MAX = 3  # second passes at one setting: somebody who never stops talking must not hold up the scan
 GATEWAY_SILENT = (10, 11)
 REFUSED = 0x80
-BORROW_S = 15.0
 LEASE_S = 100.0  # the daemon takes its line back after 120 s
 PAUSE_MIN_S, PAUSE_MAX_S = 5.0, 65.0  # in between it has the line for one interval
 CANARIES = (231, 142)  # whoever answers to these as well answers to any unit id

@@ -13,12 +13,12 @@ from shlex import quote
 
 from agent.adapters.system.lending_fifo import same_port
 from agent.cli.scan.run import Found
+from agent.core.metering.addresses import SERIAL_UNIT_MAX, TCP
 from agent.settings import Bus, Mistake, Settings, SettingsError
 from agent.settings.load import parse, unreadable_step
 
 SURE_MIN = 0.3  # what is less sure is written as a comment
-UNITS = range(1, 248)  # of meters; on a network the others, too, where the device has no such one
-TCP = "tcp://"
+UNITS = range(1, SERIAL_UNIT_MAX + 1)  # of meters; on a network the others, too, where the device has no such one
 DEFAULT_LINE, CUSTOMER_PORT = "rs485", "customer-port"
 BY_ID = Path("/dev/serial/by-id")
 WRITE_STEP = "run this with sudo, or name a file of your own with --config"

@@ -10,10 +10,9 @@ import click
 
 from agent.adapters.system.lending_fifo import Lender, LendError, find_lender
 from agent.cli.shared.terminal import waiting
-from agent.settings import SettingsError, load
+from agent.settings import DEFAULT_STATUS_PATH, SettingsError, load
 from drivers.meter import MeterError
 
-DEFAULT_STATUS = Path("/run/wattpost/status.json")
 BORROW_S = 15.0  # the daemon finishes the reading under way first
 
 
@@ -55,4 +54,4 @@ def status_path(config: Path) -> Path:
     try:
         return load(config).status_path
     except SettingsError:
-        return DEFAULT_STATUS
+        return DEFAULT_STATUS_PATH

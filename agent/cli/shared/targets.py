@@ -13,15 +13,13 @@ from urllib.parse import urlsplit
 
 import click
 
+from agent.core.metering.addresses import SERIAL_UNIT_MAX, TCP
 from agent.services.metering.meters import build_lines
 from agent.settings import Settings
 from drivers.building import BuiltMeter, build_line, build_meter
 from drivers.profile.files import find_profile
 from drivers.profile.model import Mistake, Parity, Profile
 from drivers.profile.parse import ProfileError
-
-TCP = "tcp://"
-SERIAL_UNIT_MAX = 247  # Modbus over serial line, 2.2
 
 
 @dataclass(frozen=True, slots=True)

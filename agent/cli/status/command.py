@@ -10,30 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agent.cli.shared.paths import A_FILE
-from agent.settings import DEFAULT_PATH, SettingsError, describe, load
+from agent.cli.shared.exit_codes import ATTENTION
+from agent.cli.shared.options import config_option, file_option, json_option
+from agent.settings import DEFAULT_STATUS_PATH, SettingsError, describe, load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent.cli.status.view import View
 
-DEFAULT_STATUS = Path("/run/wattpost/status.json")
-ATTENTION = 1
-
 
 @click.command("status", short_help="Is the daemon well, and what is it doing?")
-@click.option(
-    "--config",
-    "-c",
-    type=A_FILE,
-    default=DEFAULT_PATH,
-    show_default=True,
-    help="The configuration file, which says where the status is.",
-)
-@click.option("--file", "-f", type=A_FILE, help="The status file itself; no configuration is read.")
+@config_option("The configuration file, which says where the status is.")
+@file_option("The status file")
 @click.option("--values", is_flag=True, help="Show every value of each meter's last reading, too.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
+@json_option()
 def command(config: Path, file: Path | None, *, values: bool, as_json: bool) -> None:
     """Say whether the daemon is well, what needs attention, and what it is doing.
 
@@ -76,12 +67,12 @@ def _path(config: Path) -> tuple[Path, Sequence[str]]:
     try:
         return load(config).status_path, []
     except SettingsError as error:
-        if not DEFAULT_STATUS.exists():
+        if not DEFAULT_STATUS_PATH.exists():
             for mistake in error.mistakes:
                 click.echo(describe(config, mistake), err=True)
             raise click.exceptions.Exit(os.EX_CONFIG) from error
         readable = os.access(config, os.R_OK)
-        return DEFAULT_STATUS, [describe(config, mistake) for mistake in error.mistakes] if readable else []
+        return DEFAULT_STATUS_PATH, [describe(config, mistake) for mistake in error.mistakes] if readable else []
 
 
 def _as_document(view: View) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Literal
 from agent.adapters.system.status_file import StatusFileError
 from agent.checks.daemon import look_for_daemon
 from agent.checks.registry import check_daemon
-from agent.cli.batch.files import DataError, NoInput
+from agent.cli.shared.exit_codes import DataError, NoInput
 from agent.core.system.finding import Finding
 from agent.core.system.status import Status
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from agent.core.metering.addresses import SERIAL_UNIT_MAX
+
 Parity = Literal["N", "E", "O"]
 
 REQUEST_CHARACTERS = 8
@@ -25,9 +27,8 @@ TCP_MISS_MS = (
 )
 OPEN_MS = 5
 NAIVE_MS = (500, 1_000)  # per setting and id, as tools do that wait for each
-UNIT_MAX = 247
 NEAR_UNITS = range(1, 17)
-ALL_UNITS = range(1, UNIT_MAX + 1)
+ALL_UNITS = range(1, SERIAL_UNIT_MAX + 1)
 TCP_FIRST_UNITS = (1, 255, 0)
 BAUDRATES = (9600, 19200, 2400, 115200, 4800, 38400, 57600, 1200)
 FRAMES: Sequence[tuple[Parity, Literal[1, 2]]] = (("N", 1), ("E", 1), ("O", 1), ("N", 2))

@@ -247,7 +247,7 @@ def test_the_configuration_says_where_the_status_is(tmp_path: Path, file: Path) 
 def test_a_configuration_with_mistakes_hides_no_daemon(
     tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(status_module, "DEFAULT_STATUS", file)
+    monkeypatch.setattr(status_module, "DEFAULT_STATUS_PATH", file)
     config = tmp_path / "agent.toml"
     config.write_text("[box]\nid = 5\n")
     nothing = CliRunner().invoke(command, ["--config", str(config)])
