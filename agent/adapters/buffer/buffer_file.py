@@ -7,14 +7,12 @@ import gc
 import itertools
 import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 
 from agent.adapters.buffer.aside import Aside, made_of
-from agent.adapters.buffer.schema import VERSION
+from agent.adapters.buffer.schema import VERSION, has_tables, migrate
 from agent.adapters.system.durable import sync
 
 CHECKPOINT_PAGES = 300  # some 160 KB of WAL, overwritten again and again: measured as the least written per reading
@@ -47,17 +45,21 @@ class BufferFileError(Exception):
 
 
 @contextmanager
-def translate(path: Path, operation: str) -> Iterator[None]:
-    """SQLite's errors as `BufferFileError`."""
+def translate(path: Path, operation: str, refused: int = sqlite3.SQLITE_ERROR) -> Iterator[None]:
+    """SQLite's errors as `BufferFileError`; `refused` is the code where SQLite refuses a statement as wrong."""
     try:
         yield
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        if str(error).startswith(("no such column", "no such table")):
-            code = sqlite3.SQLITE_CORRUPT  # we name only what there is, so that the list of it is damaged
+        code = getattr(error, "sqlite_errorcode", None)  # none where Python's module refuses, and not SQLite
+        code = sqlite3.SQLITE_ERROR if code is None else refused if code == sqlite3.SQLITE_ERROR else code & 0xFF
         raise BufferFileError(operation, path, str(error), code) from error
     except UnicodeDecodeError as error:  # of SQLite's own message that quotes what is damaged
         raise BufferFileError(operation, path, f"it is damaged: {error}", sqlite3.SQLITE_CORRUPT) from error
+
+
+def translate_opening(path: Path) -> AbstractContextManager[None]:
+    """As `translate`. A sound buffer accepts each of these statements: where SQLite refuses one the file is damaged."""
+    return translate(path, "open", sqlite3.SQLITE_CORRUPT)
 
 
 class BufferFile:
@@ -169,14 +171,14 @@ def _connect(path: Path) -> sqlite3.Connection:
     """The file, migrated and sound."""
     if beside(path, ".suspect").exists():
         raise BufferFileError("open", path, "it was found damaged", sqlite3.SQLITE_CORRUPT)
-    with translate(path, "open"):
+    with translate_opening(path):
         with closing(_open(path)) as db:
             version = db.execute("PRAGMA user_version").fetchone()[0]
         if version > VERSION:
             cause = f"it was written by a newer version (schema {version}, this one knows {VERSION})"
             raise BufferFileError("open", path, cause, sqlite3.SQLITE_ERROR)
         if version < VERSION:
-            _migrate(path)
+            migrate(path)
         _take_room_for_wal(path)
         db = _open(path)
         try:
@@ -202,7 +204,9 @@ def _take_room_for_wal(path: Path) -> None:
 
 
 def _check(path: Path, db: sqlite3.Connection) -> None:
-    """Whether its pages hang together, unless it is large."""
+    """Whether it has its tables, and unless it is large, whether its pages hang together."""
+    if not has_tables(db):
+        raise BufferFileError("open", path, "it is damaged: a table or column is missing", sqlite3.SQLITE_CORRUPT)
     if path.stat().st_size > CHECKED_BYTES_MAX:
         return
     (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
@@ -221,19 +225,6 @@ def _open(path: Path) -> sqlite3.Connection:
     db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     db.text_factory = lambda text: text.decode(errors="replace")  # a damaged one must not raise what nobody expects
     return db
-
-
-def _migrate(path: Path) -> None:
-    command = [sys.executable, "-m", "agent.adapters.buffer.schema", str(path)]
-    done = subprocess.run(  # noqa: S603 - our own module, no shell
-        command, capture_output=True, text=True, check=False, timeout=600
-    )
-    if done.returncode:
-        cause = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        code = sqlite3.SQLITE_FULL if "full" in cause else sqlite3.SQLITE_ERROR
-        if any(sign in cause for sign in ("not a database", "malformed", "UnicodeDecodeError")):
-            code = sqlite3.SQLITE_NOTADB
-        raise BufferFileError("create or migrate", path, cause, code)
 
 
 def beside(path: Path, suffix: str) -> Path:
@@ -267,9 +258,9 @@ def _save_whole(path: Path, aside: Path) -> None:
             beside(path, ".ballast").unlink(missing_ok=True)
     except OSError as error:
         raise BufferFileError("open", path, f"{new.name}: {error.strerror}", sqlite3.SQLITE_READONLY) from error
-    _migrate(new)
     try:
         with translate(path, "save batches of"):
+            migrate(new)
             _fill(new, path, aside)
         sync(new)
         sync(path.parent)
@@ -311,7 +302,7 @@ def _replaced(path: Path, aside: Path) -> sqlite3.Connection:
 
 def _begun_for(path: Path) -> Path:
     """The name that the damaged file got or was to get, when the new one was made."""
-    with translate(path, "open"), closing(sqlite3.connect(beside(path, ".new"))) as db:
+    with translate_opening(path), closing(sqlite3.connect(beside(path, ".new"))) as db:
         aside = made_of(db, path.parent)
     return aside.path if aside is not None else next(one for one in _asides(path) if not one.exists())
 

@@ -15,7 +15,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+from sqlite_utils import Database
+from sqlite_utils.db import NotFoundError
 
 from agent.adapters.buffer.schema import VERSION
 
@@ -25,6 +28,16 @@ SPARE_BYTES = 4_000_000
 SMALL_BYTES = 16_000_000
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 ON_DISK = Path("/var/tmp")  # noqa: S108 - as above
+
+NO_BOX: dict[str, Any] = {
+    "box_id": None,
+    "machine_id": "",
+    "epoch": b"",
+    "boot": b"",
+    "clean": 1,
+    "sealed_through": 0,
+    "next_seq": 1,
+}
 
 
 class BufferReadError(Exception):
@@ -66,9 +79,7 @@ class BatchRow:
 class BufferReader:
     """A copy of the buffer as it was when opened. Use it in a `with`, which removes the copy."""
 
-    def __init__(
-        self, path: Path, folder: tempfile.TemporaryDirectory[str], db: sqlite3.Connection, file_bytes: int
-    ) -> None:
+    def __init__(self, path: Path, folder: tempfile.TemporaryDirectory[str], db: Database, file_bytes: int) -> None:
         self.path = path
         self._folder = folder
         self._db = db
@@ -85,8 +96,8 @@ class BufferReader:
             copy = Path(folder.name) / path.name
             file_bytes = _copy(path, copy)
             with _explained(path):
-                db = sqlite3.connect(copy)
-                _check_version(path, db.execute("PRAGMA user_version").fetchone()[0])
+                db = Database(copy, execute_plugins=False)
+                _check_version(path, _pragma(db, "user_version"))
             return cls(path, folder, db, file_bytes)
         except BaseException:  # raised on: only lets go of what was opened
             folder.cleanup()
@@ -103,39 +114,48 @@ class BufferReader:
 
     def about(self) -> About:
         with _explained(self.path):
-            row = self._db.execute(
-                "SELECT box_id, machine_id, epoch, boot, clean, sealed_through, next_seq FROM box"
-            ).fetchone() or (None, "", b"", b"", 1, 0, 1)
-            box_id, machine_id, epoch, boot, clean, sealed_through, next_seq = row
-            records, last = self._db.execute(
-                "SELECT coalesce(sum(last - first + 1), 0), coalesce(max(last), 0) FROM open_group WHERE first > ?",
-                (sealed_through,),
-            ).fetchone()
-            pages, free, page_bytes = (
-                self._db.execute(f"PRAGMA {name}").fetchone()[0]
-                for name in ("page_count", "freelist_count", "page_size")
+            box = next(iter(self._db.table("box").rows), NO_BOX)
+            (still_open,) = self._db.query(
+                "SELECT coalesce(sum(last - first + 1), 0) AS records, coalesce(max(last), 0) AS last FROM open_group"
+                " WHERE first > ?",
+                (box["sealed_through"],),
             )
-        used = (pages - free) * page_bytes
-        last_number = max(last, next_seq - 1, sealed_through)
-        return About(box_id, machine_id, epoch, boot, bool(clean), records, last_number, used, self._file_bytes)
+            pages_in_use = _pragma(self._db, "page_count") - _pragma(self._db, "freelist_count")
+            used_bytes = pages_in_use * _pragma(self._db, "page_size")
+        return About(
+            box["box_id"],
+            box["machine_id"],
+            box["epoch"],
+            box["boot"],
+            bool(box["clean"]),
+            still_open["records"],
+            max(still_open["last"], box["next_seq"] - 1, box["sealed_through"]),
+            used_bytes,
+            self._file_bytes,
+        )
 
     def batches(self) -> Sequence[BatchRow]:
         """All sealed batches in the order of sealing."""
         with _explained(self.path):
-            rows = self._db.execute(
-                "SELECT id, coalesce(device, ''), batch.epoch, first, last, rev, records, size, sent, confirm_wanted,"
-                " held FROM batch LEFT JOIN epoch USING (epoch) ORDER BY id"
-            ).fetchall()
-        return [
-            BatchRow(id_, device, epoch, first, last, rev, records, size, bool(sent), bool(wanted), held)
-            for id_, device, epoch, first, last, rev, records, size, sent, wanted, held in rows
-        ]
+            rows = self._db.query(
+                "SELECT id, coalesce(device, '') AS device, batch.epoch AS epoch, first, last, rev, records, size,"
+                " sent, confirm_wanted, held FROM batch LEFT JOIN epoch USING (epoch) ORDER BY id"
+            )
+            return [
+                BatchRow(**row | {"sent": bool(row["sent"]), "confirm_wanted": bool(row["confirm_wanted"])})
+                for row in rows
+            ]
 
     def body(self, batch_id: int) -> bytes:
         """The bytes of a batch that `batches` named."""
         with _explained(self.path):
-            body: bytes = self._db.execute("SELECT body FROM batch WHERE id = ?", (batch_id,)).fetchone()[0]
+            body: bytes = self._db.table("batch").get(batch_id)["body"]
         return body
+
+
+def _pragma(db: Database, name: str) -> int:
+    (value,) = db.execute(f"PRAGMA {name}").fetchone()
+    return int(value)
 
 
 def _folder_for(path: Path, scratch: Path | None) -> tempfile.TemporaryDirectory[str]:
@@ -182,7 +202,7 @@ def _state(path: Path, wal: Path) -> tuple[bytes, int]:
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, NotFoundError) as error:
         step = "name the right file with --file; a damaged one is put aside when the agent starts"
         raise BufferReadError(f"cannot look into the buffer {path}: {error}; {step}") from error
 

@@ -109,13 +109,20 @@ def list_command(
         show_list(dated, older=len(rows) - len(shown), epochs=len({row.epoch for row in rows}))
 
 
-@command.command("export", short_help="Copy all sealed batches into a folder, such as on a USB stick.")
+@command.command("export", short_help="Copy all sealed batches into a folder, or their readings into SQLite tables.")
 @source_options
+@click.option("--sqlite", "tables", type=A_FILE, metavar="FILE", help="Write readings and events as tables of FILE.")
 @json_option()
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False), required=False)
 @click.pass_context
-def export_command(
-    context: click.Context, folder: Path, config: Path | None, file: Path | None, *, as_json: bool
+def export_command(  # noqa: PLR0913 - one parameter per option
+    context: click.Context,
+    folder: Path | None,
+    config: Path | None,
+    file: Path | None,
+    *,
+    tables: Path | None,
+    as_json: bool,
 ) -> None:
     """Copy all sealed batches into DIR, one file each, for carrying them away.
 
@@ -123,12 +130,29 @@ def export_command(
     not there; those that are there already are skipped, so an export that broke off is taken up by doing it again.
     Nothing is deleted from the buffer: the box goes on sending these batches, and the cloud stores each record once.
 
+    With --sqlite, FILE becomes a SQLite database with the tables `reading` (one column per measurand) and `event`.
+
     \b
     Examples:
       wattpost buffer export /media/usb
       wattpost buffer export ./kept --file /mnt/card/var/lib/wattpost/buffer.db
       wattpost decode /media/usb/apt-0123-46b59376a9cab6c4-1-22-0.wpb
+      wattpost buffer export --sqlite readings.db && sqlite3 readings.db 'SELECT max(at) FROM reading'
     """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
+    if (folder is None) == (tables is None):
+        raise click.UsageError("name one target: DIR, or --sqlite FILE")
+    if tables is not None:
+        from agent.cli.buffer.tables import export_tables  # noqa: PLC0415 - keeps `--help` fast
+
+        with _opened(context, config, file) as (reader, _settings):
+            export_tables(reader, tables, as_json=as_json)
+    if folder is not None:
+        _export_batches(context, folder, config, file, as_json=as_json)
+
+
+def _export_batches(
+    context: click.Context, folder: Path, config: Path | None, file: Path | None, *, as_json: bool
+) -> None:
     from agent.cli.buffer.export import export  # noqa: PLC0415 - keeps `--help` fast
 
     try:
