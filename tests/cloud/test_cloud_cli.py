@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sqlite3
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from agent.cli.main import cli
+from cloud.cli.snapshot import snapshot
 from cloud.doors.topic_pattern import TopicPattern
 from cloud.ingest.ingest import ingest
 from cloud.ports import Stores
+from cloud.stores.export import readings
+from cloud.stores.sqlite.stores import open_to_read
 from wire.batch import Reading
 from wire.codec import encode
 from wire.errors import WireError
@@ -52,6 +57,48 @@ def test_quality_is_shown(sqlite_stores: Stores, box: Any, tmp_path: Path) -> No
     series = replace(batch.series[0], readings=(Reading(1, 1000, (None, 5), (1, 0)),))
     ingest([box.wrap(encode(replace(batch, series=(series,))))], sqlite_stores)
     assert "voltage_l1_n: ['not_available']" in run("cloud", "readings", "--store", str(tmp_path / "store")).output
+
+
+def test_readings_of_a_store_as_a_table(sqlite_stores: Stores, box: Any, tmp_path: Path) -> None:
+    undated = box.batch(2, 2, anchor=None, boot=b"2nd-boot")
+    series = replace(undated.series[0], readings=(Reading(2, 2000, (None, 5), (1, 0)),))
+    ingest([box.delivery(1, 1), box.wrap(encode(replace(undated, series=(series,))))], sqlite_stores)
+    target = tmp_path / "readings.db"
+    result = run("cloud", "readings", "--store", str(tmp_path / "store"), "--sqlite", str(target))
+    assert (result.exit_code, result.output) == (0, f"{target}: 2 readings\n")
+    with closing(sqlite3.connect(target)) as db:
+        rows = db.execute("SELECT seq, at, voltage_l1_n, energy_active_import_total, quality FROM reading").fetchall()
+    flags = '{"voltage_l1_n": ["not_available"]}'
+    assert rows == [(1, "2026-09-21T14:13:21.000Z", 230.0, 1.0, "{}"), (2, None, None, 5.0, flags)]
+    again = run("cloud", "readings", "--store", str(tmp_path / "store"), "--sqlite", str(target))
+    assert again.exit_code == os.EX_CANTCREAT
+    assert "it is there already; name a new file" in again.output
+    assert [path.name for path in tmp_path.glob("readings.db*")] == ["readings.db"]
+
+
+def test_reading_a_store_leaves_it_as_it_is_and_makes_its_receiver_wait_for_nothing(
+    sqlite_stores: Stores, box: Any, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    ingest([box.delivery(1, 1)], sqlite_stores)
+
+    def files() -> dict[str, bytes]:
+        return {path.name: b"" if path.suffix == ".db-shm" else path.read_bytes() for path in store.glob("store.db*")}
+
+    before = files()
+    with snapshot(store) as copy:
+        assert files() == before
+        ingest([box.delivery(2, 2)], sqlite_stores)
+        assert [one["seq"] for one in readings(open_to_read(copy))] == [1]
+    assert not copy.exists()
+    with snapshot(store) as copy:
+        assert [one["seq"] for one in readings(open_to_read(copy))] == [1, 2]
+
+
+def test_a_damaged_store_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "store.db").write_bytes(b"no database" * 1000)
+    result = run("cloud", "readings", "--store", str(tmp_path))
+    assert (result.exit_code, "file is not a database" in result.output) == (os.EX_IOERR, True)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--store", ".", "--local", "."]])
