@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,6 @@ from pathlib import Path
 
 from agent.adapters.buffer.buffer import Buffer, BufferFileError, Opening
 from agent.adapters.system.clock import SystemClock, boot_id, machine_id
-from agent.adapters.system.huge_pages import collapse_memory
 from agent.adapters.system.notify import Notifier
 from agent.adapters.system.status_file import StatusFile
 from agent.core.buffer.numbering import Identity
@@ -23,7 +23,6 @@ from agent.core.records import NewEvent
 from agent.core.system.timekeeper import Timekeeper
 from agent.core.system.watchdog import Watchdog
 from agent.core.texts import count
-from agent.lean import settle_memory
 from agent.services.buffer.committer import Committer
 from agent.services.buffer.journal import Journal
 from agent.services.buffer.restart import restart_records
@@ -114,8 +113,8 @@ class App:
         ]
         self._say_started(opening)
         self.notifier.send("READY=1")
-        settle_memory()
-        collapse_memory()
+        gc.collect()
+        gc.freeze()  # what is built by now lives until the end: no search for garbage need look at it
         try:
             await self._until_stopped(tasks)
         finally:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agent.cli.shared.exit_codes import INTERRUPTED
-from agent.lean import keep_heap_together, leave_out_openssl
+from agent.adapters.system.no_openssl import leave_out_openssl
 from agent.version import VERSION
 
 if TYPE_CHECKING:
@@ -126,7 +126,6 @@ def main(args: Sequence[str] | None = None) -> None:
     words = sys.argv[1:] if args is None else args
     if list(words[:1]) == ["run"]:
         leave_out_openssl()
-        keep_heap_together()
     try:
         code = cli.main(list(args) if args is not None else None, prog_name="wattpost", standalone_mode=False)
     except click.UsageError as error:
