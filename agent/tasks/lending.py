@@ -15,7 +15,6 @@ from agent.adapters.system.lending_fifo import FIFO_NAME, RequestPipe
 from agent.adapters.system.process import is_running
 from agent.core.metering.lease import Ending, Lease, Lend, LendingBook, Return
 from agent.services.progress import LineProgress, Progress
-from drivers.prompt import Prompt
 
 log = logging.getLogger(__name__)
 
@@ -35,17 +34,16 @@ class Loan:
     book: LendingBook
     progress: LineProgress
     on_change: Callable[[], None]
-    _sleeper: Prompt[None] | None = None
+    _sleeper: asyncio.Future[None] | None = None
 
     @property
     def lease(self) -> Lease | None:
         return self.book.lease(self.line)
 
     async def sleep(self, seconds: float) -> None:
-        """As asyncio.sleep, and cheaper; ends at once when something changed."""
+        """As asyncio.sleep; ends at once when something changed."""
         loop = asyncio.get_running_loop()
-        sleeper: Prompt[None] = Prompt(loop)
-        self._sleeper = sleeper
+        self._sleeper = sleeper = loop.create_future()
         timer = loop.call_later(seconds, self.wake)
         try:
             await sleeper
@@ -54,7 +52,7 @@ class Loan:
             self._sleeper = None
 
     def wake(self) -> None:
-        if self._sleeper is not None:
+        if self._sleeper is not None and not self._sleeper.done():
             self._sleeper.set_result(None)
 
     @asynccontextmanager

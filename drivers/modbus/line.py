@@ -18,7 +18,6 @@ from drivers.modbus.framing import Answer, Framing, RtuFraming, TcpFraming, rtu_
 from drivers.modbus.late_answers import FORGET_S, LateAnswers, Shape
 from drivers.port import Port, SerialPort, TcpPort, subject_of
 from drivers.profile.model import Parity
-from drivers.prompt import Prompt
 from drivers.turns import Turn, Turns
 
 EXCEPTIONS = {
@@ -100,7 +99,7 @@ class ModbusLine:
         step = "lengthen the interval, raise the baud rate, or read fewer measurands"
         self._turns = Turns(subject_of(name, port), step)
         self._frame = self._buffer = self._stray = b""
-        self._pending: Prompt[Answer | None] | None = None
+        self._pending: asyncio.Future[Answer | None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._silence_s = self.cost.silence_ms / 1000
         self._frame_s = FRAME_CHARACTERS_MAX * self.cost.character_ms / 1000
@@ -173,8 +172,7 @@ class ModbusLine:
         await self.open(left_s)  # also where draining found the port gone
         self._frame = self._framing.request(request.unit, block)
         self._buffer = self._stray = b""
-        pending: Prompt[Answer | None] = Prompt(loop)
-        self._pending = pending
+        self._pending = pending = loop.create_future()
         self._last, self._again = (request.unit, block), again
         asked = loop.time()
         self._timer = loop.call_at(min(asked + request.timeout_s, deadline), self._expire, request, asked, deadline)
@@ -300,7 +298,7 @@ class ModbusLine:
     def _expire(self, request: Request, asked: float, deadline: float) -> None:
         """Time is up, unless the meter has shown that it may take longer."""
         pending, loop = self._pending, asyncio.get_running_loop()
-        self._port.drain()  # who waits may go on at once, and ask for something else
+        self._port.drain()  # the answer may be among what has come
         if pending is None or pending.done():
             return
         until = min(asked + self._late.patience_s(request.unit), deadline)

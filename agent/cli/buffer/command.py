@@ -115,7 +115,7 @@ def list_command(
 @json_option()
 @click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False), required=False)
 @click.pass_context
-def export_command(  # noqa: PLR0913 - one parameter per option
+def export_command(
     context: click.Context,
     folder: Path | None,
     config: Path | None,

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
-from contextlib import suppress
-from functools import partial
+from concurrent.futures import Executor
 from typing import TypeVar
 
 from agent.adapters.buffer.buffer import Buffer
 from agent.core.records import Layout
 from agent.services.progress import Progress
-from drivers.prompt import Prompt
 
 T = TypeVar("T")
 
@@ -25,16 +22,8 @@ class BufferThread:
         self._executor = executor
 
     async def run(self, work: Callable[[], T]) -> T:
-        """As `loop.run_in_executor`, with one turn of the loop instead of two at the end."""
-        loop = asyncio.get_running_loop()
-        prompt: Prompt[T] = Prompt(loop)
-        future = self._executor.submit(work)
-        future.add_done_callback(partial(_hand_over, loop, prompt))
-        try:
-            return await prompt
-        except asyncio.CancelledError:
-            future.cancel()
-            raise
+        """What `work` returns. Cancelled, it takes back work that has not begun; begun, the work goes on to its end."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
     async def layout_id(self, layout: Layout) -> int:
         """The buffer's id of `layout`."""
@@ -43,14 +32,3 @@ class BufferThread:
     async def look(self, progress: Progress) -> None:
         """Note in `progress` what is on the disk, after that has changed."""
         progress.oldest, progress.used_bytes = await self.run(self.buffer.look)
-
-
-def _hand_over(loop: asyncio.AbstractEventLoop, prompt: Prompt[T], future: Future[T]) -> None:
-    """On the thread."""
-    with suppress(RuntimeError):  # the loop has ended
-        if future.cancelled():
-            loop.call_soon_threadsafe(prompt.cancel)
-        elif (error := future.exception()) is not None:
-            loop.call_soon_threadsafe(prompt.set_exception, error)
-        else:
-            loop.call_soon_threadsafe(prompt.set_result, future.result())
