@@ -1,4 +1,4 @@
-"""MQTT 5 over mutual TLS with awscrt: one connection, no queue of its own, every outcome reported as an event.
+"""MQTT 5 over mutual TLS with the AWS IoT SDK: one connection, no queue of its own, every outcome an event.
 
 awscrt calls back on its own threads; each callback only hands a value to the event loop. Reconnecting is ours
 (`agent.core.delivery.reconnect`): after every failure the client is stopped and started again when it is time.
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from awscrt import exceptions, io, mqtt5
+from awsiot import mqtt5_client_builder
 
 from agent.adapters.system.key_access import credentials_directory, look_at_key_file
 from agent.core.delivery.actions import Outcome
@@ -25,8 +26,6 @@ from wire.mqtt_reasons import FAILURE, NOT_AUTHORIZED, OVERLOADED
 ACK_TIMEOUT_S = 20
 CONNACK_TIMEOUT_MS = 20_000
 PING_TIMEOUT_MS = 10_000
-ALPN_PORT = 443
-ALPN_PROTOCOL = "x-amzn-mqtt-ca"
 TIMEOUT_NAMES = frozenset({"AWS_ERROR_MQTT_TIMEOUT", "AWS_ERROR_MQTT5_OPERATION_TIMEOUT"})
 REFUSED_NAMES = frozenset({"AWS_ERROR_MQTT5_PACKET_VALIDATION", "AWS_ERROR_MQTT5_PUBLISH_OPTIONS_VALIDATION"})
 # By a part of awscrt's error name, the more special first.
@@ -129,16 +128,15 @@ class MqttUplink:
         self._connection: object | None = None  # of awscrt's threads only: which one stands
         credentials = read_credentials(settings)
         self._credentials = _digest(credentials)
-        self._client = mqtt5.Client(self._options(client_id, _tls_context(settings, *credentials)))
+        self._client = _client(settings, self._options(client_id), *credentials)
 
-    def _options(self, client_id: str, tls: io.ClientTlsContext) -> mqtt5.ClientOptions:
+    def _options(self, client_id: str) -> mqtt5.ClientOptions:
         settings = self._settings
         return mqtt5.ClientOptions(
             host_name=settings.endpoint,
             port=settings.port,
             bootstrap=_bootstrap(),
             socket_options=io.SocketOptions(),
-            tls_ctx=tls,
             connect_options=mqtt5.ConnectPacket(
                 client_id=client_id, keep_alive_interval_sec=settings.keep_alive_s, session_expiry_interval_sec=0
             ),
@@ -157,7 +155,6 @@ class MqttUplink:
             on_lifecycle_event_connection_success_fn=self._on_connected,
             on_lifecycle_event_connection_failure_fn=self._on_failure,
             on_lifecycle_event_disconnection_fn=self._on_disconnection,
-            disable_metrics=True,
         )
 
     # Called on the event loop
@@ -264,13 +261,17 @@ def _bootstrap() -> io.ClientBootstrap:
     return _LOOP_GROUP[0]
 
 
-def _tls_context(settings: Uplink, ca: bytes, cert: bytes, key: bytes) -> io.ClientTlsContext:
+def _client(settings: Uplink, options: mqtt5.ClientOptions, ca: bytes, cert: bytes, key: bytes) -> mqtt5.Client:
+    """With the SDK's settings for AWS IoT: ALPN on port 443, no more publishes per second than one connection may."""
     try:
-        options = io.TlsContextOptions.create_client_with_mtls(cert, key)
-        options.override_default_trust_store(ca)
-        if settings.port == ALPN_PORT:
-            options.alpn_list = [ALPN_PROTOCOL]
-        return io.ClientTlsContext(options)
+        return mqtt5_client_builder.mtls_from_bytes(
+            cert,
+            key,
+            endpoint=settings.endpoint,
+            ca_bytes=ca,
+            client_options=options,
+            enable_metrics_collection=False,  # they would go into the user name
+        )
     except TLS_ERRORS as error:
         if _is_pair(cert, key):
             cause = f"the root CA {settings.ca} has no certificate that can be used; put the broker's root there"
