@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agent.cli.shared.exit_codes import INTERRUPTED
 from agent.adapters.system.no_openssl import leave_out_openssl
+from agent.cli.shared.exit_codes import INTERRUPTED
 from agent.version import VERSION
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from sqlite_utils import Database
 from sqlite_utils.db import Table
 
 from agent.adapters.buffer.buffer_reader import BufferReader
-from agent.cli.batch.files import CannotCreate, DataError
+from agent.cli.shared.exit_codes import CannotCreate, DataError
 from agent.cli.shared.terminal import show
-from agent.cli.shared.texts import count
+from agent.core.texts import count
 from wire.codec import decode
 from wire.document import to_document
 from wire.errors import WireError

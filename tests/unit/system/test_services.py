@@ -11,7 +11,7 @@ import pytest
 
 from agent.adapters.buffer.buffer import Buffer
 from agent.services.bell import Bell
-from agent.services.buffer_thread import BufferThread
+from agent.services.buffer.thread import BufferThread
 
 
 def test_a_bell_rung_while_nobody_listens_is_heard_later_and_once() -> None:
