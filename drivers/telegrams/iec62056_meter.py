@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from drivers.meter import Sample
 from drivers.profile.model import Profile
 from drivers.telegrams.meter import TelegramMeter
-from drivers.telegrams.obis_text import STX, TextFramer, decode_iec62056
+from drivers.telegrams.obis_text import decode_iec62056
 from drivers.telegrams.stream_line import OPEN_TIMEOUT_S, StreamLine
 from drivers.telegrams.telegram import Telegram, TelegramError, shown
+from drivers.telegrams.text_framer import STX, TextFramer
 
 SIGN_ON = b"/?!\r\n"
 SIGN_ON_BAUDRATE = 300
@@ -23,7 +24,7 @@ SILENCE_S = 2.0  # within it: the standard allows 1.5 s
 READ_MAX_MS = round(1000 * EXCHANGE_MAX_S)  # what is given up before is handed out a whole interval later
 REQUEST_S = 6 * 10 / SIGN_ON_BAUDRATE + 0.03  # six characters of ten bits, and what an adapter adds
 CHECK_HEAD = "check the place of the optical head, that it is one of IEC 62056-21, and the port's settings (300 7E1)"
-_IDENTIFICATION = re.compile(rb"/[A-Za-z]{2}[A-Za-z0-9]([^\r\n])[^\r\n/]{0,40}\r?\n")
+_IDENTIFICATION = re.compile(rb"/[A-Za-z]{2}[A-Za-z0-9]([^\r\n])[^\r\n]{0,40}\r?\n")
 
 
 class Iec62056Meter(TelegramMeter[StreamLine]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
-from drivers.meter import MeterError, Reason, Sample
+from drivers.meter import MeterError, Notice, Reason, Sample
 from drivers.profile.model import Profile
 from drivers.telegrams.fields import FieldReader
 from drivers.telegrams.stream_line import StreamLine
@@ -13,6 +13,7 @@ from drivers.telegrams.telegram import Telegram, TelegramError
 from wire.batch import Column
 
 L = TypeVar("L", bound=StreamLine)
+SAID_MAX = 100
 CORRECT_MODEL = "correct the meter's model, or write a profile for it"
 
 
@@ -39,6 +40,8 @@ class TelegramMeter(Generic[L]):
         self.unit = profile.serial.unit if unit is None else unit
         self.given: Telegram | None = None
         self.known: dict[str, str] = {}
+        self._shape: tuple[tuple[int, ...], tuple[str, ...]] = ((), ())
+        self._said: set[tuple[str, ...]] = set()
         self._nameplate: Mapping[str, str] = {}
         self._name = name
         fields = profile.select_fields(None if measurands is None else tuple(measurands))
@@ -80,7 +83,21 @@ class TelegramMeter(Generic[L]):
             values, flags = self.reader(telegram)
         except TelegramError as error:
             raise self.error("garbage", str(error), CORRECT_MODEL) from error
-        return Sample(values, flags, taken_s=taken_s)
+        return Sample(values, flags, taken_s=taken_s, notices=self._notices(telegram, flags))
+
+    def _notices(self, telegram: Telegram, flags: tuple[int, ...]) -> tuple[Notice, ...]:
+        """What is new about values that are missing or have several sources; looked at when something has changed."""
+        shape = (flags, tuple(item.code for item in telegram.items))
+        if shape == self._shape or not (any(flags) or telegram.sources):
+            return ()
+        self._shape = shape
+        notices = []
+        for remark in self.reader.remarks(telegram):
+            about = (remark.measurand, remark.about, *remark.instead, remark.text if remark.about == "sources" else "")
+            if about not in self._said and len(self._said) < SAID_MAX:
+                self._said.add(about)
+                notices.append(remark.notice())
+        return tuple(notices)
 
     def error(self, reason: Reason, cause: str, next_step: str) -> MeterError:
         """An error about this meter."""

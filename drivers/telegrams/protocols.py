@@ -53,11 +53,13 @@ def _framing(profile: Profile) -> tuple[type[StreamFramer], Decode] | None:
 
         return HdlcFramer, decode_dlms
     if profile.protocol == "dsmr-p1":
-        from drivers.telegrams.obis_text import TextFramer, decode_p1  # noqa: PLC0415
+        from drivers.telegrams.obis_text import decode_p1  # noqa: PLC0415
+        from drivers.telegrams.text_framer import TextFramer  # noqa: PLC0415
 
         return TextFramer, decode_p1
     if profile.protocol == "iec62056-21" and profile.push:
-        from drivers.telegrams.obis_text import TextFramer, decode_iec62056  # noqa: PLC0415
+        from drivers.telegrams.obis_text import decode_iec62056  # noqa: PLC0415
+        from drivers.telegrams.text_framer import TextFramer  # noqa: PLC0415
 
         return TextFramer, decode_iec62056
     return None

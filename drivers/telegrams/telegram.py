@@ -41,6 +41,8 @@ class Item:
 
     `code` is an OBIS code (`1-0:1.8.0`, with `*F` only where F is not 255) or the name of an M-Bus record. `step` is
     the worth of the last digit that the meter sent, where that is known. `unit` is "" where the telegram has none.
+    `time` is the one that the meter gives for this value, as sent. `fault` says why `number` is missing although the
+    meter sent something there; `code` is "" where even that is not known.
     """
 
     code: str
@@ -48,16 +50,23 @@ class Item:
     unit: str = ""
     text: str = ""
     step: Fraction | None = None
+    time: str = ""
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Telegram:
-    """A whole and undamaged telegram. `more` says that the meter has a further one that belongs to it."""
+    """A whole telegram. `more` says that the meter has a further one that belongs to it.
+
+    A line that cannot be read is an item with a `fault`. `sources`: codes of which the meter has
+    several, and a sentence on which one was taken.
+    """
 
     items: tuple[Item, ...]
     serial_number: str = ""
     identification: str = ""
     more: bool = False
+    sources: tuple[tuple[str, str], ...] = ()
 
 
 Found = bytes | TelegramError

@@ -18,9 +18,10 @@ from drivers.telegrams.fields import FieldReader
 from drivers.telegrams.hdlc import HdlcFramer
 from drivers.telegrams.mbus import MbusFramer, long_frame
 from drivers.telegrams.mbus_records import decode_mbus
-from drivers.telegrams.obis_text import TextFramer, decode_iec62056, decode_p1
+from drivers.telegrams.obis_text import decode_iec62056, decode_p1
 from drivers.telegrams.sml import SmlFramer, decode_sml
 from drivers.telegrams.telegram import StreamFramer, Telegram
+from drivers.telegrams.text_framer import TextFramer
 
 FILES = sorted(Path(__file__).with_name("telegrams").glob("*.json"))
 WAYS: dict[Protocol, tuple[type[StreamFramer], Callable[[bytes], Telegram]]] = {

@@ -28,9 +28,10 @@ from drivers.telegrams.dlms import decode_dlms
 from drivers.telegrams.hdlc import HdlcFramer
 from drivers.telegrams.mbus import ACK, MbusFramer, long_frame
 from drivers.telegrams.mbus_records import decode_mbus
-from drivers.telegrams.obis_text import TextFramer, decode_iec62056, decode_p1
+from drivers.telegrams.obis_text import decode_iec62056, decode_p1
 from drivers.telegrams.sml import SmlFramer, decode_sml
 from drivers.telegrams.telegram import TELEGRAM_REASONS, Decode, StreamFramer, Telegram, TelegramError
+from drivers.telegrams.text_framer import TextFramer
 from meter_sim.faults.schedule import DEFAULT_TIME_S, Fault
 from meter_sim.telegrams.encoders import mode_c
 from meter_sim.telegrams.telegram_meter import CHECKED, spoil_telegram

@@ -13,9 +13,10 @@ from drivers.telegrams.dlms import decode_dlms, decode_notification
 from drivers.telegrams.hdlc import HdlcFramer
 from drivers.telegrams.mbus import MbusFramer, long_frame
 from drivers.telegrams.mbus_records import decode_mbus
-from drivers.telegrams.obis_text import TextFramer, decode_iec62056, decode_p1
+from drivers.telegrams.obis_text import decode_iec62056, decode_p1
 from drivers.telegrams.sml import SmlFramer, decode_sml
 from drivers.telegrams.telegram import Decode, StreamFramer, Telegram, TelegramError
+from drivers.telegrams.text_framer import TextFramer
 from meter_sim.telegrams.encoders import aidon, hdlc, kaifa, kamstrup, mbus, mbus_answer, mbus_record, mode_c, p1, sml
 
 SERVER = bytes.fromhex("0a01454d480000a1b2c3")

@@ -159,16 +159,16 @@ def _settings(config: Path) -> Settings:
 
 
 def _report(taken: Sequence[Taken], status_path: Path, *, as_json: bool, raw: bool) -> NoReturn:
-    from agent.cli.shared.reading import failures  # noqa: PLC0415 - keeps `--help` fast
+    from agent.cli.shared.reading import as_document, failures, notes  # noqa: PLC0415 - keeps `--help` fast
 
     if as_json:
-        from agent.cli.shared.reading import as_document  # noqa: PLC0415
-
         click.echo(json.dumps([as_document(one, raw=raw) for one in taken], indent=2))
     else:
         from agent.cli.read.table import show_readings  # noqa: PLC0415 - only a person pays for rich
 
         show_readings(taken, raw=raw)
+    for text in () if as_json else notes(taken):
+        click.echo(f"Note: {text}", err=True)
     for text in failures(taken, status_path):
         click.echo(f"Error: {text}", err=True)
     silent = sum(one.error is not None for one in taken)

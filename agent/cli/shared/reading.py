@@ -131,9 +131,18 @@ def as_document(taken: Taken, *, raw: bool) -> dict[str, Any]:
             document["sent"] = {
                 name: {"code": code, "text": text} for name, (code, text) in zip(names, taken.origins(), strict=True)
             }
+        if sample.notices:
+            document["notes"] = [notice.text for notice in sample.notices]
     if taken.error is not None:
         document["error"] = {"reason": taken.error.reason, "text": str(taken.error)}
     return document
+
+
+def notes(taken: Sequence[Taken]) -> Iterator[str]:
+    """What is to be said of readings that were taken: why a value is missing, which of several sources it is of."""
+    for one in taken:
+        for notice in one.sample.notices if one.sample is not None else ():
+            yield f"{one.meter.name}: {notice.text}"
 
 
 def failures(taken: Sequence[Taken], status_path: Path) -> Iterator[str]:

@@ -22,9 +22,10 @@ from drivers.telegrams.fields import FieldReader
 from drivers.telegrams.hdlc import HdlcFramer
 from drivers.telegrams.mbus import MbusFramer, SegmentJoiner, long_frame
 from drivers.telegrams.mbus_records import decode_mbus
-from drivers.telegrams.obis_text import TextFramer, decode_iec62056, decode_p1
+from drivers.telegrams.obis_text import decode_iec62056, decode_p1
 from drivers.telegrams.sml import SmlFramer, decode_sml
 from drivers.telegrams.telegram import StreamFramer, Telegram, TelegramError
+from drivers.telegrams.text_framer import TextFramer
 
 FOLDER = Path(__file__).parents[3].parent / "shared/meters/telegrams"
 pytestmark = pytest.mark.skipif(not FOLDER.exists(), reason="needs ../shared/meters/telegrams beside the checkout")
