@@ -6,7 +6,9 @@ with its low byte first. Four bytes 1B within the messages are doubled. (BSI TR-
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from drivers.telegrams.cosem import UNITS, obis
 from drivers.telegrams.crc import crc_x25
@@ -23,6 +25,14 @@ MESSAGE_FIELDS, LIST_RESPONSE_FIELDS, ENTRY_FIELDS = 6, 7, 7
 NUMBER_BYTES_MAX = 8
 SERIAL_NUMBERS = ("1-0:96.1.0", "1-0:0.0.9", "1-0:0.0.0", "0-0:96.1.255")
 SERVER_ID_BYTES = 10
+DZG = b"DZG"
+WATT = 27
+NET, ABSOLUTE = "1-0:16.7.0", "1-0:15.7.0"
+PHASES = {"1-0:36.7.0": 1, "1-0:56.7.0": 2, "1-0:76.7.0": 3}
+ONE_WAY = re.compile(r"1-0:(1|2|15|21|22|35|41|42|55|61|62|75)\.7\.0")  # import, export, and powers without direction
+FNN_MARK, FNN_EXPORT_BIT = 0x04, 11  # the low byte of the status words of FNN's meters; bits 12 to 14: of L1 to L3
+FNN_PHASE_BITS = 0x7000
+EDL_MARK, EDL_EXPORT_BIT = 0x80, 5  # those of EDL meters (EMH eHZ, ISKRA MT175) have bit 7 set
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +41,24 @@ class _Signed:
 
     value: int
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A line of a list."""
+
+    code: str
+    status: Node
+    unit: Node
+    exponent: int
+    value: Node
+
+    @property
+    def number(self) -> int | None:
+        """Not what is true or false."""
+        if isinstance(self.value, _Signed):
+            return self.value.value
+        return self.value if isinstance(self.value, int) and not isinstance(self.value, bool) else None
 
 
 Node = bytes | bool | int | _Signed | list["Node"] | None
@@ -83,17 +111,22 @@ def _checked(frame: bytes, messages: bytes) -> Found:
 
 
 def decode_sml(messages: bytes) -> Telegram:
-    """The values of all lists in a frame's messages, as `SmlFramer` gives them."""
+    """The values of all lists in a frame's messages, as `SmlFramer` gives them. What has an odd form is left out."""
     items: list[Item] = []
     server_id, at = b"", 0
+    odd: TelegramError | None = None
     while at < len(messages):
         message, at = _read(messages, at, 0)
-        body = _body(message)
+        try:
+            body = _body(message)
+        except TelegramError as error:
+            odd = odd or error
+            continue
         if body is not None:
             server_id = body[1] if isinstance(body[1], bytes) else server_id
             items += _items(body)
-    if not items:
-        raise TelegramError("unsupported", "SML", "no list of values in it")
+    if not any(item.code for item in items):
+        raise odd or TelegramError("unsupported", "SML", "no list of values in it")
     return Telegram(tuple(items), _serial_number(items, server_id))
 
 
@@ -132,7 +165,7 @@ def _simple(kind: int, content: bytes) -> Node:
     if kind in {SIGNED, UNSIGNED} and 1 <= len(content) <= NUMBER_BYTES_MAX:
         value = int.from_bytes(content, "big", signed=kind == SIGNED)
         return _Signed(value, len(content)) if kind == SIGNED else value
-    raise TelegramError("syntax", "SML", f"an element of type {kind} with {len(content)} bytes")
+    return None  # of a kind that no meter should send; its length is known, so what follows is not harmed
 
 
 def _head(data: bytes, at: int) -> tuple[int, int, int]:
@@ -166,42 +199,110 @@ def _body(message: Node) -> list[Node] | None:
 
 
 def _items(body: list[Node]) -> list[Item]:
-    entries = body[4]
-    assert isinstance(entries, list)  # noqa: S101 - _body has looked
-    unsigned_power = _forgets_sign(body[1], entries)
-    return [item for entry in entries if (item := _item(entry, unsigned_power=unsigned_power)) is not None]
+    """All values. A power without direction is there once more with its sign, where the status word tells it."""
+    rows = body[4]
+    assert isinstance(rows, list)  # noqa: S101 - _body has looked
+    entries = [entry for row in rows if (entry := _entry(row)) is not None]
+    status = _status(entries)
+    if status is not None and isinstance(body[1], bytes) and body[1][2:5] == DZG:
+        entries = _signs_undone(entries, status)
+    items = [item for entry in entries if (item := _item(entry)) is not None]
+    items += [Item("", None, fault="an entry that is not a list of 7") for row in rows if not _is_row(row)]
+    known = {item.code for item in items}
+    absolute = next((item for item in items if item.code == ABSOLUTE and item.number is not None), None)
+    if absolute is not None and not known & {NET, "1-0:1.7.0", "1-0:2.7.0"}:
+        items += _directed(absolute, status, has_export="1-0:2.8.0" in known)
+    return items
 
 
-def _item(entry: Node, *, unsigned_power: bool) -> Item | None:
-    if not isinstance(entry, list) or len(entry) != ENTRY_FIELDS:
-        raise TelegramError("syntax", "SML", "an entry that is not a list of 7")
-    name, _status, _time, unit, scaler, value, _signature = entry
+def _is_row(row: Node) -> bool:
+    return isinstance(row, list) and len(row) == ENTRY_FIELDS
+
+
+def _entry(row: Node) -> _Entry | None:
+    """None for what has no OBIS code."""
+    if not isinstance(row, list) or len(row) != ENTRY_FIELDS:
+        return None
+    name, status, _time, unit, scaler, value, _signature = row
     if not isinstance(name, bytes) or len(name) != 6:  # noqa: PLR2004 - an OBIS code
         return None
-    code = obis(name)
-    if isinstance(value, bytes):
-        return Item(code, None, text=_text(value))
     exponent = scaler.value if isinstance(scaler, _Signed) else 0
-    if isinstance(value, _Signed):
-        number = value.value
-        if unsigned_power and code == "1-0:16.7.0" and number < 0 and value.size < 4:  # noqa: PLR2004 - see below
-            number += 1 << 8 * value.size
-    elif isinstance(value, int) and not isinstance(value, bool):
-        number = value
-    else:
+    return _Entry(obis(name), status, unit, exponent, value)
+
+
+def _item(entry: _Entry) -> Item | None:
+    if isinstance(entry.value, bytes):
+        return Item(entry.code, None, text=_text(entry.value))
+    if entry.number is None:
         return None
-    step = power_of_ten(exponent)
-    return Item(code, number * step, UNITS.get(unit, "") if isinstance(unit, int) else "", str(number), step)
+    step = power_of_ten(entry.exponent)
+    unit = UNITS.get(entry.unit, "") if isinstance(entry.unit, int) else ""
+    return Item(entry.code, entry.number * step, unit, str(entry.number), step)
 
 
-def _forgets_sign(server_id: Node, entries: list[Node]) -> bool:
-    """DZG DVS74 send positive power in too few bytes, so that it reads as negative; status bit 11 tells the truth.
+def _status(entries: Sequence[_Entry]) -> int | None:
+    """The status word, which stands with a counter: mostly with 1-0:1.8.0."""
+    words = (entry.status for entry in entries if ".8." in entry.code)
+    return next((word for word in words if isinstance(word, int) and not isinstance(word, bool)), None)
 
-    As libsml and pysml do it (commit 81c4026 of libsml): only for this maker, and a status word that looks like it.
+
+def _exports(status: int, phase: int = 0) -> bool | None:
+    """Whether energy flows to the grid, on all phases together or on one; None where the word does not say it."""
+    if status & 0xFF == FNN_MARK:
+        exports = bool(status >> FNN_EXPORT_BIT & 1)
+        if phase and exports and not status & FNN_PHASE_BITS:
+            return None  # one of them must, so this meter does not say which
+        return bool(status >> FNN_EXPORT_BIT + phase & 1)
+    if status & EDL_MARK and not phase:
+        return bool(status >> EDL_EXPORT_BIT & 1)
+    return None
+
+
+def _directed(absolute: Item, status: int | None, *, has_export: bool) -> list[Item]:
+    """1-0:15.7.0 is a power without direction: the status word has it, and a meter without export needs none."""
+    exports = _exports(status) if status is not None else None
+    if exports is None and has_export:
+        return []
+    assert absolute.number is not None  # noqa: S101 - the caller has looked
+    told = f"status {status:X}" if status is not None else "no status"
+    text = f"{'-' if exports else ''}{absolute.text} ({ABSOLUTE}, {told})"
+    return [replace(absolute, code=NET, number=-absolute.number if exports else absolute.number, text=text)]
+
+
+def _signs_undone(entries: Sequence[_Entry], status: int) -> list[_Entry]:
+    """Some DZG meters send positive powers as signed numbers in too few bytes, so that they read as negative.
+
+    The status word tells the direction of the total and of each phase, so a power below zero that it contradicts is
+    such a number (the facts: volkszaehler/libsml, issues 59, 105, 125 and 162; the bits: FNN, Lastenheft Basiszaehler).
+    Where the phases as they were sent add up to the total, nothing is wrong with them.
     """
-    statuses = [entry[1] for entry in entries if isinstance(entry, list) and len(entry) == ENTRY_FIELDS]
-    is_dzg = isinstance(server_id, bytes) and server_id[2:6] == b"DZG\0"
-    return is_dzg and any(isinstance(s, int) and s & 0xFFE009FF == 0x104 for s in statuses)  # noqa: PLR2004
+    wrong = {entry.code for entry in entries if _contradicts(entry, status)}
+    total_right = [_unsigned(entry) if entry.code in wrong - PHASES.keys() else entry for entry in entries]
+    if _adds_up(total_right):
+        return total_right
+    return [_unsigned(entry) if entry.code in wrong else entry for entry in entries]
+
+
+def _contradicts(entry: _Entry, status: int) -> bool:
+    if entry.number is None or entry.number >= 0 or entry.unit != WATT:
+        return False
+    if ONE_WAY.fullmatch(entry.code):
+        return True
+    return (entry.code == NET or entry.code in PHASES) and _exports(status, PHASES.get(entry.code, 0)) is False
+
+
+def _unsigned(entry: _Entry) -> _Entry:
+    assert isinstance(entry.value, _Signed)  # noqa: S101 - nothing else is below zero
+    return replace(entry, value=entry.value.value + (1 << 8 * entry.value.size))
+
+
+def _adds_up(entries: Sequence[_Entry]) -> bool:
+    """Whether the total and all phases are there, and agree but for rounding."""
+    powers = {entry.code: (entry.number or 0) * power_of_ten(entry.exponent) for entry in entries if entry.unit == WATT}
+    if NET not in powers or not powers.keys() >= PHASES.keys():
+        return False
+    step = max(power_of_ten(entry.exponent) for entry in entries if entry.unit == WATT)
+    return abs(powers[NET] - sum(powers[code] for code in PHASES)) <= step * len(PHASES)
 
 
 def _text(value: bytes) -> str:
