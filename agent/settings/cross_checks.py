@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.core.metering.addresses import SERIAL_UNIT_MAX, TCP
+from agent.core.metering.addresses import TCP, expected_unit
 from agent.settings.tables import Report, Table, Tables, dotted, near
 from wire import topics
 from wire.errors import WireError
@@ -81,8 +81,7 @@ def _check_meters(tables: Tables, profile_folders: Sequence[Path], report: Repor
                 _check_factor(meter, "vt_ratio", profile.vt, "voltage", report)
         profile = profiles.get(model or "")
         _check_address(meter, buses, addresses, report, has_unit=_has_unit(profile))
-        if profile is None or profile.protocol == "modbus":
-            _check_unit(meter, tables, report)
+        _check_unit(meter, tables, "modbus" if profile is None else profile.protocol, report)
     _check_shared_lines(tables, profiles, report)
 
 
@@ -105,14 +104,14 @@ def _check_shared_lines(tables: Tables, profiles: Mapping[str, Profile | None], 
             report.mistake((*meter.path, "bus"), problem, "give each protocol a [[bus]] of its own")
 
 
-def _check_unit(meter: Table, tables: Tables, report: Report) -> None:
-    """Modbus on a serial line keeps 0 for all meters at once, and 248 to 255 for nobody; TCP meters use 0 and 255."""
+def _check_unit(meter: Table, tables: Tables, protocol: str, report: Report) -> None:
     unit, bus = meter.get("unit"), meter.get("bus")
     port = next((each.get("port") for each in tables.buses if each.get("name") == bus), None)
-    if unit is None or port is None or port.startswith(TCP) or 1 <= unit <= SERIAL_UNIT_MAX:
-        return
-    problem = f"is {unit}, which is no meter's on a serial line"
-    report.mistake((*meter.path, "unit"), problem, f"expected a whole number from 1 to {SERIAL_UNIT_MAX}")
+    expected = None if unit is None or port is None else expected_unit(protocol, port, unit)
+    if expected is not None:
+        where = "an M-Bus" if protocol == "mbus" else "a serial line"
+        problem = f"is {unit}, which is no meter's on {where}"
+        report.mistake((*meter.path, "unit"), problem, f"expected a whole number from {expected}")
 
 
 def _check_address(

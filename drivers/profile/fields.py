@@ -14,7 +14,7 @@ from wire.measurand import BY_NAME
 from wire.resolution import Resolution
 
 OBIS = re.compile(r"(\d{1,3}-\d{1,3}:\d{1,3}\.\d{1,3}\.\d{1,3}|[A-Z0-9]{1,3}\.[A-Z0-9]{1,3}(\.\d{1,3})?)(\*\d{1,3})?")
-RECORD = re.compile(r"[a-z][a-z_]*(\.[a-z0-9]+)*")
+RECORD = re.compile(r"[a-z][a-z_]*(\.[a-z0-9_]+)*")
 EXPECTED_OBIS = "codes such as 1-0:1.8.0, with ` + ` or ` - ` between them"
 EXPECTED_RECORD = "names of records such as energy.t1, with ` + ` or ` - ` between them"
 _OPERATOR = re.compile(r" ([+-]) ")

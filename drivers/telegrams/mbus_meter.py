@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from drivers.meter import MeterError, Reason, Sample
 from drivers.profile.model import Profile
 from drivers.telegrams.mbus import ACK, FCB, REQ_UD2, SND_NKE, LongFrame, MbusFramer, long_frame, short_frame
-from drivers.telegrams.mbus_records import decode_mbus
+from drivers.telegrams.mbus_records import decode_part, whole_answer
 from drivers.telegrams.meter import TelegramMeter
 from drivers.telegrams.stream_line import OPEN_TIMEOUT_S, StreamLine
-from drivers.telegrams.telegram import Item, Telegram, TelegramError, shown
+from drivers.telegrams.telegram import Telegram, TelegramError, shown
 
 ATTEMPTS = 3
 TELEGRAMS_MAX = 8
@@ -83,13 +83,12 @@ class MbusMeter(TelegramMeter[StreamLine]):
         if self._count_bit is None:
             # SND_NKE; a meter that does not acknowledge it may answer all the same.
             await self._exchange(SND_NKE, deadline)
-        items: list[Item] = []
+        parts: list[Telegram] = []
         for _ in range(TELEGRAMS_MAX):
-            telegram = await self._answer(deadline)
-            items += telegram.items
-            if not telegram.more:
+            parts.append(await self._answer(deadline))
+            if not parts[-1].more:
                 break
-        return Telegram(tuple(items), telegram.serial_number, telegram.identification)
+        return whole_answer(parts)
 
     async def _answer(self, deadline: float) -> Telegram:
         """One answer to REQ_UD2. The count bit turns when one was understood, else the meter repeats it."""
@@ -113,7 +112,7 @@ class MbusMeter(TelegramMeter[StreamLine]):
         if frame is None:
             raise self.error("silent", f"no answer ({self.line.settings})", CHECK_BUS)
         try:
-            return decode_mbus(frame.data)
+            return decode_part(frame.data)
         except TelegramError as error:
             reason: Reason = "exception" if error.reason == "application_error" else "garbage"
             step = "try again later" if reason == "exception" else "correct the model, or report this telegram"

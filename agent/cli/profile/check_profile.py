@@ -77,7 +77,7 @@ def command(
         from agent.cli.shared.borrow import status_path  # noqa: PLC0415
 
         line = targets.Line(against, baudrate, parity, STOPBITS.get(stopbits or ""))
-        targets.check_unit(line, unit)
+        targets.check_unit(line, good, unit)
         trial = try_profile(good, line, unit, status_path(config))
     if as_json:
         click.echo(json.dumps(_as_document(source, remarks, trial), indent=2))

@@ -120,7 +120,6 @@ def command(
         if model is None:
             raise click.UsageError("--port needs --model, which names the meter's profile")
         line = targets.Line(port, baudrate, parity, STOPBITS.get(stopbits or ""))
-        targets.check_unit(line, unit)
         drivers = [targets.described(line, model, unit, wanted, config.parent / "profiles")]
         status_path = status_path_of(config)
     if watch_s is not None:

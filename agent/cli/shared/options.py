@@ -40,7 +40,7 @@ def json_option(text: str = "Print one JSON object, for scripts.") -> Callable[[
 def meter_options(with_option: str) -> Callable[[F], F]:
     """--unit, --baudrate, --parity and --stopbits of a meter whose port `with_option` names."""
     text = f"With {with_option}: instead of the profile's."
-    unit = f"With {with_option}: the Modbus unit id (default: the profile's)."
+    unit = f"With {with_option}: the Modbus unit id or M-Bus address (default: the profile's)."
 
     def decorated(function: F) -> F:
         for option in (

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from agent.core.metering.addresses import SERIAL_UNIT_MAX, TCP
+from agent.core.metering.addresses import TCP, expected_unit
 from agent.services.metering.meters import build_lines
 from agent.settings import Settings
 from drivers.building import BuiltMeter, build_line, build_meter
@@ -49,10 +49,12 @@ class Line:
     stopbits: Literal[1, 2] | None = None
 
 
-def check_unit(line: Line, unit: int | None) -> None:
-    """Raises `click.UsageError` for a unit id that no meter on such a line can have."""
-    if unit is not None and not line.port.startswith(TCP) and not 1 <= unit <= SERIAL_UNIT_MAX:
-        raise click.UsageError(f"--unit {unit} is no meter's on a serial line; give 1 to {SERIAL_UNIT_MAX}")
+def check_unit(line: Line, profile: Profile, unit: int | None) -> None:
+    """Raises `click.UsageError` for a unit id or address that no meter of the profile on such a line can have."""
+    expected = None if unit is None else expected_unit(profile.protocol, line.port, unit)
+    if expected is not None:
+        where = "an M-Bus" if profile.protocol == "mbus" else "a serial line"
+        raise click.UsageError(f"--unit {unit} is no meter's on {where}; give {expected}")
 
 
 def configured(settings: Settings, names: Sequence[str], wanted: Wanted) -> list[BuiltMeter]:
@@ -82,6 +84,7 @@ def described(line: Line, model: str, unit: int | None, wanted: Wanted, folder: 
         profile = find_profile(model, (folder,))
     except ProfileError as error:
         raise click.UsageError("\n".join(_of_model(model, mistake) for mistake in error.mistakes)) from error
+    check_unit(line, profile, unit)
     return of_profile(profile, line, unit, wanted.of(profile, None))
 
 
