@@ -14,6 +14,9 @@ from drivers.modbus.block_plan import Block
 TRANSACTION_MAX = 0xFFFF
 RTU_OVERHEAD = 5  # unit, function, byte count, CRC
 MBAP_BYTES = 6
+LATE_MAX = 8  # a gateway that queues more requests than that is not waited for
+CHECK_TIME = "lengthen the interval, raise the baud rate, or read fewer measurands"
+CHECK_TRANSACTIONS = "update the gateway, or take another: it must give back the transaction id of each request"
 TCP_LENGTH_MIN, TCP_LENGTH_MAX = 2, 254  # what the header may announce: unit and 1 to 253 bytes
 
 
@@ -32,6 +35,9 @@ class Framing(Protocol):
     def answer(self, buffer: bytes) -> Answer | None: ...
     def missing(self, buffer: bytes) -> int: ...
     def explain(self, buffer: bytes) -> str: ...
+
+    def advice(self, buffer: bytes) -> str:
+        """What to do about what `buffer` looks like; "" where nothing special is known."""
 
 
 class RtuFraming:
@@ -79,6 +85,9 @@ class RtuFraming:
                 return f"answer to function {buffer[1]} instead of {code}"
             return f"answer with {buffer[2]} bytes of data instead of {self._good[2]}"
         return f"no Modbus answer ({shown})"
+
+    def advice(self, buffer: bytes) -> str:  # noqa: ARG002 - noise says nothing of its cause
+        return ""
 
 
 def _exception(code: int) -> Answer:
@@ -140,4 +149,35 @@ class TcpFraming:
         return MBAP_BYTES + 3 + self._data_bytes - len(buffer)
 
     def explain(self, buffer: bytes) -> str:
-        return f"no complete answer to this request ({len(buffer)} bytes: {buffer[:16].hex(' ')})"
+        number, asked = self._foreign(buffer), self._transaction
+        if number is None:
+            return f"no complete answer to this request ({len(buffer)} bytes: {buffer[:16].hex(' ')})"
+        if self._is_late(number):
+            return f"only a late answer came, to request {number} instead of {asked}"
+        swapped = " (its bytes are swapped)" if number.to_bytes(2, "little") == asked.to_bytes(2, "big") else ""
+        return f"answer with transaction id {number} instead of {asked}{swapped}"
+
+    def advice(self, buffer: bytes) -> str:
+        number = self._foreign(buffer)
+        if number is None:
+            return ""
+        return CHECK_TIME if self._is_late(number) else CHECK_TRANSACTIONS
+
+    def _foreign(self, buffer: bytes) -> int | None:
+        """The transaction id of whole frames that are all that came; none of them has that of the request."""
+        frames, rest = _tcp_frames(buffer)
+        return int.from_bytes(frames[-1][:2], "big") if frames and not rest else None
+
+    def _is_late(self, number: int) -> bool:
+        return number > 0 and (self._transaction - number) % TRANSACTION_MAX <= LATE_MAX
+
+
+def _tcp_frames(buffer: bytes) -> tuple[list[bytes], bytes]:
+    """The whole frames in `buffer`, and what is left."""
+    frames: list[bytes] = []
+    while len(buffer) > MBAP_BYTES:
+        end = MBAP_BYTES + int.from_bytes(buffer[4:6], "big")
+        if len(buffer) < end:
+            break
+        frames, buffer = [*frames, buffer[:end]], buffer[end:]
+    return frames, buffer

@@ -14,7 +14,7 @@ from math import inf
 from drivers.line_modes import Rs485
 from drivers.meter import MeterError, Reason
 from drivers.modbus.block_plan import Block, WireCost
-from drivers.modbus.framing import Answer, Framing, RtuFraming, TcpFraming, rtu_end
+from drivers.modbus.framing import CHECK_TIME, Answer, Framing, RtuFraming, TcpFraming, rtu_end
 from drivers.modbus.late_answers import FORGET_S, LateAnswers, Shape
 from drivers.port import Port, SerialPort, TcpPort, subject_of
 from drivers.profile.model import Parity
@@ -35,7 +35,6 @@ GATEWAY_SILENT = (10, 11)
 CHECK_WIRING = "check wiring (A/B, termination), unit number, baud rate and parity, and the meter's power"
 CHECK_NOISE = "check termination, shield and that no other master or meter with the same unit number is on the line"
 CHECK_GATEWAY = "check the gateway, and that it speaks Modbus TCP and not RTU over TCP"
-CHECK_TIME = "lengthen the interval, raise the baud rate, or read fewer measurands"
 REST_MIN_S = 0.004
 REST_MARGIN_S = 0.0005  # the event loop's timers are late by half a millisecond anyhow
 FRAME_CHARACTERS_MAX = 256  # who talks for longer than this is noise, and is not waited for
@@ -220,8 +219,9 @@ class ModbusLine:
     def _judge(self, answer: Answer | None, request: Request, block: Block, waited_s: float) -> bytes:
         if answer is not None and not answer.fault:
             self._silences = 0
-            self.heard_at = asyncio.get_running_loop().time()
-            self._late.answered(request.unit, waited_s)
+            if answer.exception not in GATEWAY_SILENT:  # that is the gateway's, and the meter was not heard
+                self.heard_at = asyncio.get_running_loop().time()
+                self._late.answered(request.unit, waited_s)
             if not answer.exception:
                 return answer.registers
             operation = f"read {_named(block)} of"
@@ -233,6 +233,7 @@ class ModbusLine:
         if answer is not None or self._buffer:
             reason, step = "garbage", CHECK_GATEWAY if self.is_tcp else CHECK_NOISE
             cause = answer.fault if answer is not None else self._framing.explain(self._buffer)
+            step = (self._framing.advice(self._buffer) if answer is None else "") or step
         self._silences += 1
         if self.is_tcp and (reason == "garbage" or self._silences >= SILENCES_UNTIL_RECONNECT):
             self._silences = 0

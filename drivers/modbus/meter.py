@@ -139,10 +139,9 @@ class ModbusMeter:
                 try:
                     answers = await self._read_blocks(deadline)
                     break
-                except ModbusRefusalError as refusal:
-                    if not await self._learn(refusal, deadline):
-                        raise
                 except MeterError as error:
+                    if isinstance(error, ModbusRefusalError) and await self._learn(error, deadline):
+                        continue
                     self._failing = error.reason == "silent"
                     if self._failing and loop.time() < deadline - EARLY_S:
                         self._is_mute(started)
@@ -308,7 +307,10 @@ class _StopAt(stop_base):
 
 
 def _worth_retrying(error: BaseException) -> bool:
-    """Noise, silence, a lost line and a meter that is busy may be over; a refusal or a missing port is not."""
-    if isinstance(error, ModbusRefusalError):
-        return error.code in NOT_READY
+    """Noise, silence, a lost line and a meter that is busy may be over; a refusal or a missing port is not.
+
+    What an answer means counts, and not how it came: a gateway that reports a silent meter is silence, too.
+    """
+    if isinstance(error, ModbusRefusalError) and error.code in NOT_READY:
+        return True
     return isinstance(error, MeterError) and error.reason in RETRIED

@@ -36,10 +36,14 @@ LENGTH_AT = 4
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What followed a request. `answers` are bodies (function code and data) by unit; `noise` is all that is none."""
+    """What followed a request. `answers` are bodies (function code and data) by unit; `noise` is all that is none.
+
+    `oddity` says what is wrong with an answer that cannot be taken for one.
+    """
 
     answers: dict[int, bytes] = field(default_factory=dict)
     noise: bytes = b""
+    oddity: str = ""
 
 
 class Probe(Protocol):
@@ -179,17 +183,21 @@ class TcpProbe:
         self._transaction = self._transaction % 0xFFFF + 1
         self._port.write(tcp_frame(self._transaction, unit, body))
         until = loop.time() + wait_ms / 1000
+        oddity = ""
         while self._port.is_open and (left_s := until - loop.time()) > 0:
+            oddity = oddity or tcp_oddity(self._heard, self._transaction)
             answer, self._heard = tcp_answer(self._heard, self._transaction)
+            if answer is not None and answer[0] == unit:
+                return Heard({unit: answer[1]})
             if answer is not None:
-                return Heard({unit: answer[1]} if answer[0] == unit else {})
+                return Heard(oddity=f"as unit {answer[0]} when unit {unit} is asked")
             self._news.clear()
             try:
                 async with asyncio.timeout(left_s):
                     await self._news.wait()
             except TimeoutError:
                 break
-        return Heard(noise=self._heard)
+        return Heard(noise=self._heard, oddity=oddity or tcp_oddity(self._heard, self._transaction))
 
     async def listen(self, seconds: float) -> bytes:  # noqa: ARG002 - a gateway says nothing by itself
         return b""
@@ -264,3 +272,15 @@ def tcp_answer(heard: bytes, transaction: int) -> tuple[tuple[int, bytes] | None
         if int.from_bytes(frame[:2], "big") == transaction and end > MBAP_BYTES:
             return (frame[MBAP_BYTES - 1], frame[MBAP_BYTES:]), heard
     return None, heard
+
+
+def tcp_oddity(heard: bytes, transaction: int) -> str:
+    """How the first frame is wrong, "" where it is not: late answers to earlier requests are right."""
+    if len(heard) <= MBAP_BYTES:
+        return ""
+    number, protocol = int.from_bytes(heard[:2], "big"), heard[2:LENGTH_AT]
+    if protocol != b"\0\0":
+        return f"without a Modbus TCP header: {heard[:8].hex(' ')}"
+    if 0 < number <= transaction:
+        return ""
+    return f"with transaction id {number} instead of {transaction}"

@@ -27,6 +27,10 @@ REFUSED = 0x80
 LEASE_S = 100.0  # the daemon takes its line back after 120 s
 PAUSE_MIN_S, PAUSE_MAX_S = 5.0, 65.0  # in between it has the line for one interval
 CANARIES = (231, 142)  # whoever answers to these as well answers to any unit id
+ODDITIES_MAX = 3
+CHECK_GATEWAY = (
+    "check that the gateway speaks Modbus TCP by the standard: its mode (not RTU over TCP), and its firmware"
+)
 LISTEN_S = 0.5
 LISTEN_LAST_S = 11.0  # the slowest of those who send by themselves do it every 10 s
 
@@ -81,6 +85,7 @@ class LineScan:
         self._opened: set[Setting | None] = set()
         self._first = next((step.setting for step in line.steps), None)
         self._recognised = False
+        self._oddities = 0
 
     async def run(self) -> None:
         """Until all steps are done; what stops it goes to `line.error`."""
@@ -206,8 +211,20 @@ class LineScan:
                 heard = await self._second_pass(step, unit)
             for answered, body in heard.answers.items():
                 await self._answered(step, answered, body)
+            self._note_oddity(heard.oddity)
             if self._is_over():
                 return
+
+    def _note_oddity(self, oddity: str) -> None:
+        """Something answers as no meter may: said once, and the other units are not asked where it is always so."""
+        if not oddity or self._line.found:
+            return
+        if not self._oddities:
+            self._report.said(self._line.port, f"something answers, but {oddity}")
+        self._oddities += 1
+        if self._oddities >= ODDITIES_MAX:
+            cause = f"something answers, but {oddity}"
+            raise MeterError("garbage", operation="scan", subject=self._line.port, cause=cause, next_step=CHECK_GATEWAY)
 
     async def _ask(self, step: Step, unit: int) -> Heard:
         probe = await self._ready(step.setting)
@@ -234,14 +251,14 @@ class LineScan:
     async def _answered(self, step: Step, unit: int, body: bytes) -> None:
         if any(found.unit == unit and found.setting == step.setting for found in self._line.found):
             return
-        if step.setting is None and body[0] & REFUSED and body[1] in GATEWAY_SILENT:
+        if step.setting is None and _is_lost(Heard({unit: body}), unit):
             return
         probe = await self._ready(step.setting)
 
         async def ask(request: bytes) -> bytes | None:
             for number in range(TRIES_IN_NOISE):
                 heard = await probe.ask(unit, request, IDENTIFY_WAIT_MS)
-                if unit in heard.answers or (number and not heard.noise):
+                if not _is_lost(heard, unit) and (unit in heard.answers or (number and not heard.noise)):
                     break
             return heard.answers.get(unit)
 
@@ -276,6 +293,12 @@ class LineScan:
             self._line.steps = ()
             return True
         return False
+
+
+def _is_lost(heard: Heard, unit: int) -> bool:
+    """Whether a gateway says that the meter did not answer, which is silence."""
+    body = heard.answers.get(unit, b"")
+    return len(body) > 1 and body[0] & REFUSED != 0 and body[1] in GATEWAY_SILENT
 
 
 def _is_usual(profile: Profile, setting: Setting | None) -> bool:
