@@ -1,7 +1,8 @@
 """Whether what a meter says can be true: flags on its values, and events about them. Nothing is ever corrected.
 
 Counters never go back and never grow faster than the meter's maximum current allows (`counter`); voltages, frequency,
-currents and powers lie within the rating (`bounds`); registers move. See docs/quality.md.
+currents and powers are within the rating (`bounds`) and agree with each other (`relations`); registers move. See
+docs/quality.md.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from agent.core.records import NewEvent
 from agent.core.truth.bounds import TRANSFORMED_MIN_V, Ratings, bounds, counter_bounds, is_counter
 from agent.core.truth.counter import Counter, Ruling
 from agent.core.truth.plausibility_events import STALE, Flagged, Origins, Places, TruthEvents
+from agent.core.truth_relations import NOTHING, Relations
 from drivers.meter import RawBlock, Sample
 from wire.batch import Column, Quality
 from wire.measurand import BY_NAME
@@ -95,6 +97,7 @@ class MeterTruth:
         self._pairs = tuple(self._counters.items())
         self._voltages = [index for index, column in enumerate(self._columns) if _unit(column) == "V"]
         self._moving = [index for index, column in enumerate(self._columns) if _moves(column)]
+        self._relations = Relations(self._columns, ratings, self._origins)
         self._same = Same()
         self._events = TruthEvents(meter, self._columns, self._origins)
         self._quiet = True
@@ -108,7 +111,8 @@ class MeterTruth:
     def judge(self, now_ms: int, sample: Sample) -> tuple[tuple[int, ...], Sequence[NewEvent]]:
         """The flags of a reading taken at `now_ms`, empty when all are good, and the events that go with them."""
         values, same = sample.values, self._same
-        if self._quiet and not sample.flags and not (self._moving and values == same.values):
+        broken = self._relations.broken(values, sample.words) if self._relations else NOTHING
+        if self._quiet and not sample.flags and not broken and not (self._moving and values == same.values):
             for value, low, high in zip(values, self._lows, self._highs, strict=True):
                 if value is None or not low <= value <= high:
                     break
@@ -120,7 +124,7 @@ class MeterTruth:
                 else:
                     same.begin(now_ms, sample)
                     return FLAGS_GOOD, NO_EVENTS
-        return self._judge_closely(now_ms, sample)
+        return self._judge_closely(now_ms, sample, broken)
 
     # Which meter it is
 
@@ -147,7 +151,9 @@ class MeterTruth:
 
     # Where something is wrong, or was
 
-    def _judge_closely(self, now_ms: int, sample: Sample) -> tuple[tuple[int, ...], Sequence[NewEvent]]:
+    def _judge_closely(
+        self, now_ms: int, sample: Sample, broken: Mapping[int, str]
+    ) -> tuple[tuple[int, ...], Sequence[NewEvent]]:
         values, words = sample.values, sample.words
         if self._ratings.vt_unknown:
             self._learn_transformer(values)
@@ -156,6 +162,8 @@ class MeterTruth:
             if value is not None and not bound.low <= value <= bound.high:
                 flags[index] |= OUT_OF_RANGE
         self._forgive_dead_phases(values, flags)
+        for index in broken:
+            flags[index] |= OUT_OF_RANGE
         last = [self._counters[index].value if index in self._counters else None for index in range(len(values))]
         events = self._judge_counters(now_ms, values, flags, self._hollow(values, flags, words))
         for index in self._hollow(values, flags, words):
@@ -163,7 +171,7 @@ class MeterTruth:
         stale_since_ms = self._stale_since_ms(now_ms, sample, flags)
         if stale_since_ms is not None:
             flags = [flag if value is None else flag | STALE for flag, value in zip(flags, values, strict=True)]
-        events += self._events.update(now_ms, Flagged(values, flags, last, words, stale_since_ms))
+        events += self._events.update(now_ms, Flagged(values, flags, last, words, stale_since_ms, broken))
         self._quiet = self._events.quiet
         return (tuple(flags) if any(flags) else FLAGS_GOOD), events
 

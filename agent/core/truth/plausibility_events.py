@@ -5,8 +5,8 @@ Each names the measurand and the flag; one that begins carries the registers tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agent.core.records import NewEvent
@@ -22,7 +22,7 @@ ALL = -1  # stands for the column of what is said of the reading as a whole
 BITS = tuple(int(flag) for flag in Quality)
 FLAG_NAMES = {int(flag): str(flag.name).lower() for flag in Quality}
 MISSING = int(Quality.NOT_AVAILABLE | Quality.OVERFLOW)
-STALE = int(Quality.STALE)
+OUT_OF_RANGE, STALE = int(Quality.OUT_OF_RANGE), int(Quality.STALE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,7 @@ def sentence(event: NewEvent) -> str:
     value = "" if data["value"] is None else f" = {data['value']}"
     parts = [data["flag"].replace("_", " ")]
     parts += [f"last good {data['last']}"] if "last" in data else []
+    parts += [f"it contradicts {data['against']}"] if "against" in data else []
     parts += [f"registers {data['raw']}"] if "raw" in data else []
     parts += ["found out afterwards"] if "retracted" in data else []
     return f"{name}{value} cannot be true: {', '.join(parts)}"
@@ -115,13 +116,17 @@ class Spell:
 
 @dataclass(frozen=True, slots=True)
 class Flagged:
-    """A reading with its flags. `last[i]`: the good value of a counter before; `stale_since_ms`: where it is stale."""
+    """A reading with its flags. `last[i]`: the good value of a counter before; `stale_since_ms`: where it is stale.
+
+    `against`: by column, the values that it contradicts.
+    """
 
     values: Sequence[int | None]
     flags: Sequence[int]
     last: Sequence[int | None]
     words: Sequence[RawBlock] = ()
     stale_since_ms: int | None = None
+    against: Mapping[int, str] = field(default_factory=dict)
 
     def active(self) -> set[tuple[int, int]]:
         """(column, flag) of all that is set; staleness is of the whole reading."""
@@ -181,7 +186,8 @@ class TruthEvents:
         else:
             data |= {"measurand": self._columns[index].measurand, "value": self._number(index, reading.values[index])}
             last, raw = self._number(index, reading.last[index]), self._origins.text(index, reading.words)
-            more = {"last": last, "raw": raw}
+            against = reading.against.get(index) if bit == OUT_OF_RANGE else None
+            more = {"last": last, "raw": raw, "against": against}
             data |= {name: value for name, value in more.items() if value is not None}
         return NewEvent(now_ms, "implausible", self._meter, data | self._take_suppressed())
 
