@@ -55,9 +55,14 @@ def mode_c(lines: Sequence[str], identification: str = "ACM4C") -> tuple[bytes, 
 # SML
 
 
-def sml(server_id: bytes, entries: Sequence[tuple[str, int | None, int, bytes | int, int]]) -> bytes:
-    """A file of three messages. An entry: OBIS code, unit, exponent, value (a text or a number), bytes of a number."""
-    rows = b"".join(_sml_entry(*entry) for entry in entries)
+def sml(
+    server_id: bytes, entries: Sequence[tuple[str, int | None, int, bytes | int, int]], status: bytes = b""
+) -> bytes:
+    """A file of three messages. An entry: OBIS code, unit, exponent, value (a text or a number), bytes of a number.
+
+    `status` is the status word, which stands with the counters.
+    """
+    rows = b"".join(_sml_entry(*entry, status if ".8." in entry[0] else b"") for entry in entries)
     values = _sml_list(len(entries), rows)
     fields = b"\x01" + _sml_octets(server_id) + b"\x01" + b"\x72\x62\x01\x65\x00\x00\x30\x39" + values + b"\x01\x01"
     opened = b"\x76\x01\x01" + _sml_octets(b"\0\1\2") + _sml_octets(server_id) + b"\x01\x01"
@@ -72,13 +77,16 @@ def sml(server_id: bytes, entries: Sequence[tuple[str, int | None, int, bytes | 
     return body + x25(body)
 
 
-def _sml_entry(code: str, unit: int | None, exponent: int, value: bytes | int, size: int) -> bytes:
+def _sml_entry(code: str, unit: int | None, exponent: int, value: bytes | int, size: int, status: bytes) -> bytes:
     name = _sml_octets(obis_bytes(code))
     written = (
         _sml_octets(value) if isinstance(value, bytes) else bytes((0x51 + size,)) + value.to_bytes(size, signed=True)
     )
     scale = b"\x52" + exponent.to_bytes(1, signed=True) if unit is not None else b"\x01"
-    return b"\x77" + name + b"\x01\x01" + (b"\x01" if unit is None else bytes((0x62, unit))) + scale + written + b"\x01"
+    word = bytes((0x61 + len(status),)) + status if status else b"\x01"
+    return (
+        b"\x77" + name + word + b"\x01" + (b"\x01" if unit is None else bytes((0x62, unit))) + scale + written + b"\x01"
+    )
 
 
 def _sml_octets(content: bytes) -> bytes:
