@@ -14,7 +14,7 @@ from agent.core.records import NewEvent
 from agent.core.truth.bounds import TRANSFORMED_MIN_V, Ratings, bounds, counter_bounds, is_counter
 from agent.core.truth.counter import Counter, Ruling
 from agent.core.truth.plausibility_events import STALE, Flagged, Origins, Places, TruthEvents
-from agent.core.truth_relations import NOTHING, Relations
+from agent.core.truth.relations import NOTHING, Relations
 from drivers.meter import RawBlock, Sample
 from wire.batch import Column, Quality
 from wire.measurand import BY_NAME
