@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from drivers.profile.parse import find_profile
+from drivers.profile.files import find_profile
 from drivers.telegrams.fields import FieldReader
 from drivers.telegrams.obis_text import decode_iec62056, decode_p1
 from drivers.telegrams.telegram import Telegram, TelegramError

@@ -11,7 +11,7 @@ from agent.core.truth.bounds import Ratings
 from agent.core.truth.plausibility import MeterTruth
 from agent.core.truth.plausibility_events import Place, Places, sentence
 from drivers.meter import RawBlock, Sample
-from drivers.profile.parse import find_profile, shipped_profiles
+from drivers.profile.files import find_profile, shipped_profiles
 from wire.batch import Column
 from wire.measurand import BY_NAME
 from wire.resolution import Resolution
