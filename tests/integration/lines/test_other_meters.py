@@ -142,6 +142,19 @@ def test_the_command_reads_a_customer_port(read: Any) -> None:
     assert document["sent"] == {"power_active_total": {"code": "1-0:1.7.0 - 1-0:2.7.0", "text": "00.244*kW  00.300*kW"}}
 
 
+def test_the_command_says_what_may_be_a_missing_value(read: Any) -> None:
+    alone = p1(["1-0:1.8.0(000004.426*kWh)", "1-0:1.7.0(00.244*kW)"])
+    wanted = ("-m", "power_active_total")
+    with terminal(alone) as port:
+        code, _out, err = read("--port", port, "--model", "dsmr-p1", *wanted)
+        assert code == 0
+        assert "Note: dsmr-p1: power_active_total: the telegram has no 1-0:16.7.0" in err
+        assert "1-0:1.7.0 = 244 W" in err
+        _code, out, err = read("--port", port, "--model", "dsmr-p1", "--json", *wanted)
+    assert err == ""
+    assert "1-0:1.7.0 = 244 W" in json.loads(out)[0]["notes"][0]
+
+
 def test_the_command_shows_a_table_of_what_was_sent(read: Any) -> None:
     with terminal(answers=m_bus) as port:
         code, out, err = read("--port", port, "--model", "mbus-heat", "--raw", "--unit", "1", "-m", "energy_heat_total")

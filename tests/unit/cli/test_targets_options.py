@@ -34,3 +34,27 @@ def test_settings_of_a_serial_line_are_useless_on_tcp(tmp_path: Path, capsys: py
     assert capsys.readouterr().err == ""
     described(Line("tcp://127.0.0.1:502", 9600, "N"), "eastron-sdm630", 1, Wanted(), tmp_path)
     assert capsys.readouterr().err == "warning: --baudrate, --parity have no effect on a tcp:// line\n"
+
+
+@pytest.mark.parametrize(
+    ("model", "port", "unit", "expected"),
+    [
+        ("mbus-heat", "/dev/ttyUSB0", 250, ""),
+        ("mbus", "/dev/ttyUSB0", 0, ""),
+        ("mbus-water", "tcp://127.0.0.1:502", 254, ""),
+        ("mbus", "/dev/ttyUSB0", 251, "is no meter's on an M-Bus; give 0 to 250, or 254 for a meter that is alone"),
+        ("mbus", "tcp://127.0.0.1:502", 255, "is no meter's on an M-Bus; give 0 to 250, or 254"),
+        ("eastron-sdm630", "/dev/ttyUSB0", 250, "is no meter's on a serial line; give 1 to 247"),
+        ("eastron-sdm630", "tcp://127.0.0.1:502", 255, ""),
+        ("dsmr-p1", "/dev/ttyUSB0", 250, ""),
+    ],
+)
+def test_each_protocol_has_addresses_of_its_own(
+    model: str, port: str, unit: int, expected: str, tmp_path: Path
+) -> None:
+    if not expected:
+        described(Line(port), model, unit, Wanted(), tmp_path)
+        return
+    with pytest.raises(click.UsageError) as caught:
+        described(Line(port), model, unit, Wanted(), tmp_path)
+    assert expected in caught.value.message

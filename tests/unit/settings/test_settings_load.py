@@ -285,3 +285,16 @@ def test_unit_numbers_that_only_tcp_meters_have(unit: int) -> None:
     assert settings(text + f"unit = {unit}").meters[0].unit == unit
     said = mistakes(ONE_METER + f"unit = {unit}")["meter[0].unit"]
     assert said.endswith(f"is {unit}, which is no meter's on a serial line; expected a whole number from 1 to 247")
+
+
+@pytest.mark.parametrize(("unit", "good"), [(0, True), (1, True), (250, True), (254, True), (251, False), (255, False)])
+def test_addresses_of_an_m_bus(unit: int, good: bool) -> None:
+    text = ONE_METER.replace("eastron-sdm630", "mbus-heat")
+    assert text != ONE_METER
+    if good:
+        assert settings(text + f"unit = {unit}").meters[0].unit == unit
+    else:
+        said = mistakes(text + f"unit = {unit}")["meter[0].unit"]
+        assert said.endswith(
+            "no meter's on an M-Bus; expected a whole number from 0 to 250, or 254 for a meter that is alone"
+        )

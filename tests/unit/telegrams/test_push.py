@@ -254,3 +254,44 @@ def test_meters_of_one_protocol_share_a_line() -> None:
     assert share_a_line(p1_profile, p1_profile)
     assert not share_a_line(p1_profile, sml)
     assert not share_a_line(pushed, asked)
+
+
+def test_why_a_value_is_missing_is_said_once() -> None:
+    """With each other cause again; a meter that does not have a value at all says nothing."""
+
+    def sent(*lines: str) -> bytes:
+        return p1(["1-0:1.8.0(000012.345*kWh)", *lines])
+
+    async def work(meter: PushMeter, port: FakePort) -> None:
+        told = []
+        await meter.line.open()
+        for data in (
+            sent(),
+            sent("1-0:1.7.0(00.5*kW)"),
+            sent("1-0:1.7.0(00.6*kW)"),
+            sent("1-0:1.7.0(00.7*kW)", "1-0:2.7.0(0x.1*kW)"),
+            sent("1-0:1.7.0(00.7*kW)", "1-0:2.7.0(00.1*kW)"),
+            sent("1-0:1.7.0(00.7*kW)", "1-0:2.7.0(0y.1*kW)"),
+        ):
+            port.arrive(data)
+            told.append([(notice.kind, notice.data.get("instead")) for notice in (await meter.read(100)).notices])
+        substitute, damaged = ("value_missing", ["1-0:1.7.0"]), ("value_missing", None)
+        assert told == [[], [substitute], [], [damaged], [], []]
+
+    play(work)
+
+
+def test_of_two_gas_meters_it_is_said_which_is_read() -> None:
+    def gas(old: str) -> bytes:
+        lines = ["0-1:24.1.0(003)", f"0-1:24.2.1({old})(00001.000*m3)"]
+        return p1([*lines, "0-2:24.1.0(003)", "0-2:96.1.0(4142)", "0-2:24.2.1(260410100000S)(00002.000*m3)"])
+
+    async def work(meter: PushMeter, port: FakePort) -> None:
+        await meter.line.open()
+        for number, old in enumerate(("250110100000W", "250110100500W")):
+            port.arrive(gas(old))
+            sample = await meter.read(100)
+            assert sample.values == (2000,)
+            assert [notice.kind for notice in sample.notices] == ["several_sources"] * (not number)
+
+    play(work, measurands=("volume_gas_total",))
