@@ -77,6 +77,9 @@ def decode_notification(apdu: bytes) -> Telegram:
     if reader.at != len(apdu):
         raise TelegramError("length", "DLMS", f"{len(apdu) - reader.at} bytes after the end of its data")
     items = tuple(_items(data))
+    fault = next((item.fault for item in items if item.fault), "")
+    if fault and not any(item.text or item.number is not None for item in items):
+        raise TelegramError("syntax", "DLMS", fault)
     texts = {item.code: item.text for item in items}
     return Telegram(items, _first(texts, SERIAL_NUMBERS), _first(texts, IDENTIFICATIONS))
 
@@ -140,7 +143,10 @@ def _items(data: Data) -> Iterator[Item]:
         raise TelegramError("unsupported", "DLMS", "no list of values")
     if all(isinstance(entry, list) for entry in data):
         for entry in data:
-            yield _aidon(entry)
+            try:
+                yield _aidon(entry)
+            except TelegramError as error:
+                yield Item("", None, fault=error.cause)
     elif any(isinstance(entry, bytes) and len(entry) == OBIS_BYTES for entry in data):
         yield from _by_turns(data)
     elif len(data) in KAIFA_LISTS:
@@ -172,12 +178,13 @@ def _by_turns(data: list[Data]) -> Iterator[Item]:
             code = obis(entry)
             value = next(entries, None)
             if isinstance(value, list):
-                raise TelegramError("syntax", "DLMS", f"{code} has a list for a value")
-            yield _item(code, value)
+                yield Item(code, None, fault=f"{code} has a list for a value")
+            else:
+                yield _item(code, value)
         elif isinstance(entry, str):
             yield _item("1-1:0.2.129", entry)
         elif entry is not None:
-            raise TelegramError("syntax", "DLMS", "a value without a code")
+            yield Item("", None, fault="a value without a code")
 
 
 def _item(code: str, value: Data, exponent: int = 0, unit: str = "") -> Item:

@@ -7,12 +7,13 @@ from fractions import Fraction
 
 import pytest
 
-from drivers.profile.files import find_profile
+from drivers.profile.parse import find_profile
+from drivers.telegrams.dlms import decode_dlms
 from drivers.telegrams.fields import FieldReader
 from drivers.telegrams.mbus_records import decode_mbus, decode_part, whole_answer
 from drivers.telegrams.sml import SmlFramer, decode_sml
 from drivers.telegrams.telegram import Telegram, TelegramError
-from meter_sim.telegrams.encoders import mbus_answer, mbus_record, sml
+from meter_sim.telegrams.encoders import mbus_answer, mbus_record, notification, sml
 
 Entry = tuple[str, int | None, int, bytes | int, int]
 DZG = bytes.fromhex("0a01445a470003aabbcc")
@@ -121,6 +122,20 @@ def test_an_odd_entry_of_sml_costs_nothing_else() -> None:
     for odd in (b"\x72\x62\x01\x01", b"\x77\x07\x01\x00\x60\x01\x00\xff\x01\x01\x01\x01\x43\x01\x02\x01", b"\x01"):
         messages = frame.replace(row, odd + row).replace(b"\x72\x77\x07\x01\x00\x01", b"\x73\x77\x07\x01\x00\x01")
         assert watts(decode_sml(messages)) == {"1-0:16.7.0": 5}
+
+
+# The Nordic HAN port
+
+
+def test_an_odd_element_of_a_han_list_costs_nothing_else() -> None:
+    good = b"\x02\x03\x09\x06\x01\x00\x01\x07\x00\xff\x06\x00\x00\x01\x18\x02\x02\x0f\x00\x16\x1b"
+    for odd in (b"\x02\x01\x00", b"\x02\x02\x0a\x01x\x00", b"\x02\x03\x09\x06\x01\x00\x02\x07\x00\xff\x00\x00"):
+        for rows in (odd + good, good + odd):
+            assert watts(decode_dlms(notification(b"\x01\x02" + rows))) == {"1-0:1.7.0": 280}
+    turns = b"\x02\x05\x09\x06\x01\x01\x01\x07\x00\xff\x06\x00\x00\x01\x18\x11\x05"
+    turns += b"\x09\x06\x01\x01\x02\x07\x00\xff\x02\x00"
+    values = {item.code: item.number for item in decode_dlms(notification(turns)).items}
+    assert values == {"1-1:1.7.0": 280, "": None, "1-1:2.7.0": None}
 
 
 # M-Bus: whether records are encrypted
