@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 
-from drivers.profile.parse import find_profile
+from drivers.profile.files import find_profile
 from drivers.telegrams.dlms import decode_dlms
 from drivers.telegrams.fields import FieldReader
 from drivers.telegrams.mbus_records import decode_mbus, decode_part, whole_answer
