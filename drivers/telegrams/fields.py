@@ -168,7 +168,7 @@ def _written(terms: Sequence[tuple[int, str]]) -> str:
 def _damage(field: Field, item: Item) -> Iterator[Remark]:
     """A line that is empty has no fault: the meter says that it has no value."""
     if item.fault:
-        yield Remark(field.measurand, "damaged", f"{item.code} cannot be read: {item.fault}")
+        yield Remark(field.measurand, "damaged", f"{item.code} gives no value: {item.fault}")
 
 
 def _offered(item: Item) -> str:

@@ -174,7 +174,7 @@ def _item(code: str, values: list[str], protocol: str, *, checked: bool) -> Item
         return Item(code, None, text=last.strip(), fault=fault)
     time = next((value for value in values[: values.index(last)] if is_time(value)), "")
     if time and time_of(time) is None:
-        return Item(code, None, text=last, fault=f"its time {time!r} cannot be, so it stands for no value")
+        return Item(code, None, text=last, fault=f"its time {time!r} is impossible")
     value, step = decimal(number[2].replace(",", "."))
     unit, factor = (_unit(number[3]) or (number[3], 1)) if number[3] else ("", 1)
     return Item(code, (-value if number[1] == "-" else value) * factor, unit, last, step * factor, time)
@@ -267,7 +267,7 @@ def channel_values(items: Sequence[Item]) -> tuple[tuple[Item, ...], tuple[Item,
 def _without_placeholder(item: Item) -> Item:
     if item.number is None or item.unit or not item.code.endswith(OWN_UNIT):
         return item
-    return replace(item, number=None, fault=f"it has no unit, so {item.text!r} stands for no value")
+    return replace(item, number=None, fault=f"{item.text!r} has no unit")
 
 
 def _sources(channel: str, items: Sequence[Item]) -> list[_Source]:

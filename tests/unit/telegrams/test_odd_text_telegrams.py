@@ -214,4 +214,4 @@ def test_a_placeholder_is_no_value(value: str) -> None:
 def test_a_maximum_that_never_was_is_no_value() -> None:
     telegram = decode_p1(p1([*POWER, "1-0:1.6.0(632525252525W)(00.000*kW)"]))
     assert number(telegram, "1-0:1.6.0") is None
-    assert "cannot be" in faults(telegram)["1-0:1.6.0"]
+    assert "is impossible" in faults(telegram)["1-0:1.6.0"]
