@@ -60,7 +60,7 @@ class Signals:
 class App:
     """The daemon. `run` returns when it was told to stop, with everything flushed."""
 
-    def __init__(self, settings: Settings, config: Path, signals: Signals | None = None) -> None:
+    def __init__(self, settings: Settings, config: Path, notifier: Notifier, signals: Signals | None = None) -> None:
         self.settings = settings
         self.config = config
         self.clock = SystemClock(settings.clock.source)
@@ -68,7 +68,7 @@ class App:
         self.waiting_for_restart: list[str] = []
         self.progress = Progress(started_ms=self.clock.mono_ms())
         self.watchdog = Watchdog()
-        self.notifier = Notifier()
+        self.notifier = notifier
         self.signals = signals or Signals()
         self._stop, self._reload = self.signals.stop, self.signals.reload
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="buffer")
@@ -76,12 +76,13 @@ class App:
     @classmethod
     async def main(cls, settings: Settings, config: Path) -> None:
         """Make the daemon on the running event loop, and run it; anew where its buffer turned out to be damaged."""
-        app, renewed_ms = cls(settings, config), None
-        while not await app._ended_well(renewed_ms):
-            if app.signals.stop.is_set():
-                return  # told to stop while it let go of the damaged buffer, which the next start repairs
-            renewed_ms = app.clock.mono_ms()
-            app = cls(app.settings, config, app.signals)
+        with Notifier() as notifier:
+            app, renewed_ms = cls(settings, config, notifier), None
+            while not await app._ended_well(renewed_ms):
+                if app.signals.stop.is_set():
+                    return  # told to stop while it let go of the damaged buffer, which the next start repairs
+                renewed_ms = app.clock.mono_ms()
+                app = cls(app.settings, config, notifier, app.signals)
 
     async def _ended_well(self, renewed_ms: int | None) -> bool:
         """Run; False for a damaged buffer, which the next start repairs, unless one did so shortly before."""

@@ -12,6 +12,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.pop("COLUMNS", None)  # set where tests run side by side; what is no terminal has no width
+for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC"):
+    os.environ.pop(name, None)  # set where a systemd unit runs the tests; its manager is not the agent's
 
 # How long an example takes says how busy the machine is, and no more.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from typing import Self
 
 
 class Notifier:
@@ -16,6 +17,13 @@ class Notifier:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) if address else None
         interval_us = os.environ.get("WATCHDOG_USEC", "")
         self.watchdog_ms = int(interval_us) // 1_000 if interval_us.isdigit() else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._socket is not None:
+            self._socket.close()
 
     def send(self, *lines: str) -> None:
         """Send e.g. `READY=1`. A manager that is gone is no reason to stop metering."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import sqlite3
 import time
 from dataclasses import replace
@@ -113,6 +114,26 @@ def test_damage_long_after_the_last_begins_anew_again(settings: Settings, monkey
     runs = Runs(DAMAGED, DAMAGED, DAMAGED, None)
     started(runs, settings, monkeypatch)
     assert runs.began == 4
+
+
+def test_all_runs_share_one_socket_to_systemd(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setattr(app_module, "RENEW_PAUSE_MS", 0)
+    ends, sockets = [DAMAGED, DAMAGED, None], set[socket.socket]()
+
+    async def run(app: App) -> None:
+        assert app.notifier._socket is not None
+        sockets.add(app.notifier._socket)
+        end = ends.pop(0)
+        if end is not None:
+            raise end
+
+    monkeypatch.setattr(App, "run", run)
+    asyncio.run(App.main(settings, Path("agent.toml")))
+    assert (len(sockets), ends) == (1, [])
+    assert sockets.pop().fileno() == -1, "left open"
 
 
 def test_any_other_error_of_the_buffer_ends_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -257,16 +257,15 @@ def test_messages_reach_the_service_manager(abstract: bool, tmp_path: Path, monk
     monkeypatch.setenv("NOTIFY_SOCKET", address)
     monkeypatch.setenv("WATCHDOG_USEC", "30000000")
     with manager(address) as listening:
-        notifier = Notifier()
-        assert notifier.watchdog_ms == 30_000
-        notifier.send("WATCHDOG=1", "STATUS=fine")
-        assert listening.recv(1000) == b"WATCHDOG=1\nSTATUS=fine"
-        before_us = time.monotonic_ns() // 1000
-        notifier.reloading()
+        with Notifier() as notifier:
+            assert notifier.watchdog_ms == 30_000
+            notifier.send("WATCHDOG=1", "STATUS=fine")
+            assert listening.recv(1000) == b"WATCHDOG=1\nSTATUS=fine"
+            before_us = time.monotonic_ns() // 1000
+            notifier.reloading()
         first, second = listening.recv(1000).decode().split("\n")
         assert first == "RELOADING=1"
         assert before_us <= int(second.removeprefix("MONOTONIC_USEC=")) <= time.monotonic_ns() // 1000
-        notifier._socket.close()  # type: ignore[union-attr]
 
 
 def test_a_manager_that_is_gone_or_was_never_there_is_no_trouble(
@@ -274,12 +273,12 @@ def test_a_manager_that_is_gone_or_was_never_there_is_no_trouble(
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
     monkeypatch.setenv("WATCHDOG_USEC", "soon")
-    notifier = Notifier()
-    notifier.send("READY=1")
-    notifier._socket.close()  # type: ignore[union-attr]
-    assert notifier.watchdog_ms is None
+    with Notifier() as notifier:
+        notifier.send("READY=1")
+        assert notifier.watchdog_ms is None
     monkeypatch.delenv("NOTIFY_SOCKET")
-    Notifier().send("READY=1")
+    with Notifier() as notifier:
+        notifier.send("READY=1")
 
 
 def test_the_levels_are_those_of_syslog() -> None:
