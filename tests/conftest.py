@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
+from machine import localhost_fault
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A job in the background ignores Ctrl-C and so would every program that a test starts and ends by it.
@@ -18,3 +20,9 @@ for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC"):
 # How long an example takes says how busy the machine is, and no more.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+def pytest_configure() -> None:
+    fault = localhost_fault()
+    if fault is not None:
+        pytest.exit(fault, returncode=pytest.ExitCode.USAGE_ERROR)
