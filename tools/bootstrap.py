@@ -23,6 +23,9 @@ INCLUDED_IN = {"cloud": "dev"}  # whoever has dev has cloud
 APT_PACKAGE_BY_PROGRAM = {"mosquitto": "mosquitto", "systemd-analyze": "systemd"}
 PROGRAM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin", "/opt/homebrew/bin", "/usr/local/bin")
 EX_UNAVAILABLE = 69
+APT_WAIT_S = 120
+APT_PAUSE_S = 2
+APT_IS_LOCKED = "Could not get lock"
 PIP_OPTIONS = ("--quiet", "--no-input", "--disable-pip-version-check")
 
 
@@ -134,18 +137,50 @@ def install_programs() -> None:
 
 
 def install_from_apt(packages: list[str]) -> None:
-    install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
+    install = ["install", "--yes", "--no-install-recommends", *packages]
     say(f"installing from apt: {' '.join(packages)}")
-    if not apt_get(install, stderr=subprocess.DEVNULL):  # its lists may be missing or old
-        apt_get(["apt-get", "update", "--quiet"])
-        if not apt_get(install):
-            stop(f"apt-get could not install {' '.join(packages)} (its error is above)")
+    if apt_get(*install) is None:
+        return
+    update_error = apt_get("update", "--quiet")  # the package lists may be missing or old
+    install_error = apt_get(*install)
+    if install_error is not None:
+        sys.stderr.write((update_error or "") + install_error)
+        stop(f"apt-get could not install {' '.join(packages)} (its error is above)")
 
 
-def apt_get(command: list[str], stderr: int | None = None) -> bool:
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    null = subprocess.DEVNULL
-    return subprocess.run(command, check=False, env=environment, stdin=null, stdout=null, stderr=stderr).returncode == 0
+def apt_get(*arguments: str) -> str | None:
+    """Run it once nobody else holds apt's locks; its error, None where it succeeded.
+
+    apt's own option, DPkg::Lock::Timeout, waits for dpkg's lock only: `apt-get update` would still fail at once.
+    """
+    deadline_s = time.monotonic() + APT_WAIT_S
+    waiting = False
+    while True:
+        error = run_apt_get(arguments)
+        lock = next((line for line in (error or "").splitlines() if APT_IS_LOCKED in line), None)
+        if lock is None:
+            return error
+        lock = lock.removeprefix("E: ")
+        if time.monotonic() >= deadline_s:
+            stop(f"another program has used apt for {APT_WAIT_S} s: {lock}; once it has ended, run the same again")
+        if not waiting:
+            say(f"waiting up to {APT_WAIT_S} s for another program that uses apt: {lock}")
+            waiting = True
+        time.sleep(APT_PAUSE_S)
+
+
+def run_apt_get(arguments: tuple[str, ...]) -> str | None:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+    done = subprocess.run(
+        ["apt-get", *arguments],
+        check=False,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    return None if done.returncode == 0 else done.stderr
 
 
 def find_program(name: str) -> str | None:
