@@ -42,7 +42,10 @@ class Connection:
     _look_at_key_ms: int = 0
 
     def __post_init__(self) -> None:
-        self._delays = ReconnectDelays(self.settings.fleet_size)
+        self._delays = self._new_delays()
+
+    def _new_delays(self) -> ReconnectDelays:
+        return ReconnectDelays(self.settings.fleet_size, self.random.random())
 
     def due_ms(self) -> list[int]:
         """When `step` has something to do."""
@@ -135,7 +138,7 @@ class Connection:
             self._delays.connected()
         if self.uplink is not None:
             await self.uplink.stop()
-        delay_ms = self._delays.delay_ms(self.random.random(), rejected=event.rejected)
+        delay_ms = self._delays.delay_ms(now_ms, self.random.random(), rejected=event.rejected)
         self._connect_at_ms = now_ms + delay_ms
         self._state(f"not connected to {self.where}: {event.cause}; readings are kept, trying again", logging.WARNING)
 
@@ -143,14 +146,15 @@ class Connection:
         """Take new settings; True unless the connection that there is would be made the same way again, and stays."""
         self.settings = settings
         self._look_at_key_ms = 0
-        self._delays = ReconnectDelays(settings.fleet_size)
+        self._delays = self._new_delays()
         if self.progress.connected and self.uplink is not None and self.uplink.serves(settings):
             return False
         self.changes.forget("uplink")  # what is still so is worth saying to somebody who has just changed it
         if self.progress.connected:
             self._state("connecting anew, with the changed settings; readings are kept", logging.INFO)
         await self.drop()
-        self._connect_at_ms = self.clock.mono_ms() + self._delays.delay_ms(self.random.random())
+        now_ms = self.clock.mono_ms()
+        self._connect_at_ms = now_ms + self._delays.delay_ms(now_ms, self.random.random())
         return True
 
     async def drop(self) -> None:
