@@ -8,7 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from drivers.profile.model import Field, Mistake, Protocol
-from drivers.profile.schema import FieldTable
+from drivers.profile.schema import FieldTable, exact_scale
 from wire.errors import WireError
 from wire.measurand import BY_NAME
 from wire.resolution import Resolution
@@ -39,9 +39,7 @@ def _field(name: str, entry: FieldTable, protocol: Protocol, mistakes: list[Mist
     before = len(mistakes)
     texts = [entry.code] if isinstance(entry.code, str) else entry.code
     sums = tuple(_sum(text, path, protocol, mistakes) for text in texts)
-    scale = Decimal(str(entry.scale))
-    if not scale or not scale.is_finite():
-        mistakes.append(Mistake(f"{path}.scale", f"{scale} leaves nothing of a value", "a number that is not 0"))
+    scale = exact_scale(entry.scale, path, mistakes)
     if entry.rollover is not None and BY_NAME[name].kind != "counter":
         mistakes.append(Mistake(f"{path}.rollover", f"{name} is no counter", "no rollover, or a counter"))
     try:
@@ -49,10 +47,10 @@ def _field(name: str, entry: FieldTable, protocol: Protocol, mistakes: list[Mist
     except WireError as error:
         mistakes.append(Mistake(f"{path}.resolution", str(error), "a step such as 0.1"))
         return None
-    if len(mistakes) > before:
+    if len(mistakes) > before or scale is None:
         return None
     rollover = None if entry.rollover is None else Fraction(Decimal(str(entry.rollover)))
-    return Field(name, sums, resolution, Fraction(scale), rollover)
+    return Field(name, sums, resolution, scale, rollover)
 
 
 def _sum(text: str, path: str, protocol: Protocol, mistakes: list[Mistake]) -> tuple[tuple[int, str], ...]:

@@ -46,6 +46,7 @@ from drivers.profile.schema import (
     SerialNumberTable,
     SunSpecTable,
     did_you_mean,
+    exact_scale,
     read_table,
 )
 from wire.errors import WireError
@@ -204,11 +205,9 @@ def _register(
 ) -> Register | None:
     path = f"registers.{name}"
     data_type = _first(entry.type, defaults.type)
-    factor = Decimal(str(_first(entry.scale, defaults.scale)))
-    if not factor or not factor.is_finite():
-        mistakes.append(Mistake(f"{path}.scale", f"{factor} leaves nothing of a value", "a number that is not 0"))
+    scale = exact_scale(_first(entry.scale, defaults.scale), path, mistakes)
+    if scale is None:
         return None
-    scale = Fraction(factor)
     try:
         resolution = Resolution.parse(entry.resolution)
     except WireError as error:

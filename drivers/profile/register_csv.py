@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
-from typing import Literal, Protocol, TypeVar, get_args
+from typing import Literal, Protocol, TypeVar
 
 from drivers.profile.model import ADDRESS_MAX, DATA_TYPES, WORDS, DataType, Register, WordOrder
 from drivers.profile.review import usual_step
 from drivers.profile.schema import did_you_mean
+from drivers.word_orders import EXPECTED as ORDER_EXPECTED
+from drivers.word_orders import WordOrderError, agreed_order
 from wire.errors import WireError
 from wire.measurand import BY_NAME, Measurand
 from wire.resolution import Resolution
@@ -25,25 +27,22 @@ T = TypeVar("T")
 Addresses = Literal["wire", "one", "modicon"]
 
 REQUIRED = ("measurand", "address", "type")
-COLUMNS = (*REQUIRED, "function", "word_order", "scale", "unit", "resolution", "not_available")
+COLUMNS = (*REQUIRED, "function", "word_order", "byte_order", "scale", "unit", "resolution", "not_available")
 OTHER_NAMES = {
     "name": "measurand", "register": "address", "data_type": "type", "datatype": "type", "function_code": "function",
-    "fc": "function", "order": "word_order", "byte_order": "word_order", "scale_factor": "scale", "factor": "scale",
+    "fc": "function", "order": "word_order", "endianness": "byte_order", "endian": "byte_order",
+    "scale_factor": "scale", "factor": "scale",
 }  # fmt: skip
 OTHER_TYPES: dict[str, DataType] = {
     "float": "float32", "real": "float32", "double": "float64", "u16": "uint16", "s16": "int16", "i16": "int16",
     "u32": "uint32", "s32": "int32", "i32": "int32", "u64": "uint64", "s64": "int64", "i64": "int64",
 }  # fmt: skip
-ORDERS: dict[str, WordOrder] = {
-    "": "big",
-    "big": "big",
-    "little": "little",
-    "high": "big",
-    "low": "little",
-    "n/a": "big",
-}
+TYPES: dict[str, DataType] = {**{kind: kind for kind in DATA_TYPES}, **OTHER_TYPES}
+_SPACED = [re.sub(r"(?<=\D)(?=\d)", r"[\\s_-]*", kind) for kind in sorted(TYPES, key=len, reverse=True)]
+TYPE_AND_ORDER = re.compile(rf"({'|'.join(_SPACED)})(?![\s_-]*\d)[^0-9a-z]*(.*?)[^0-9a-z]*", re.IGNORECASE)
 PREFIXES = {"m": Fraction(1, 1000), "c": Fraction(1, 100), "d": Fraction(1, 10), "k": Fraction(1000)}
-PREFIXES["M"] = PREFIXES["k"] ** 2
+PREFIXES |= {"M": PREFIXES["k"] ** 2, "G": PREFIXES["k"] ** 3}
+JOULE_WH = Fraction(1, 3600)
 EXPONENT_MAX = 12  # of a scale: nobody counts in smaller or larger powers of ten
 MODICON = {"3": 4, "4": 3}  # the first digit of 30001 and 40001
 MODICON_DIGITS = (5, 6)
@@ -79,6 +78,7 @@ class TableRead:
     registers: list[Register] = field(default_factory=list)
     mistakes: list[CellMistake] = field(default_factory=list)
     ignored: tuple[str, ...] = ()
+    doubts: dict[str, int] = field(default_factory=dict)  # what may mean something else -> the first line that says it
 
 
 def read_csv(text: str, addresses: Addresses = "wire", function: int | None = None) -> TableRead:
@@ -107,7 +107,7 @@ def _read_lines(lines: Lines, delimiter: str, addresses: Addresses, function: in
     for cells in lines:
         values = {name: cell.strip() for name, cell in zip(header, cells, strict=False)}
         if any(values.values()) and not values.get("measurand", "").startswith("#"):
-            row = _Row(lines.line_num, values, found.mistakes, comma=delimiter != ",")
+            row = _Row(lines.line_num, values, found, comma=delimiter != ",")
             register = row.register(addresses, function)
             if register is not None:
                 _keep(register, lines.line_num, seen, found)
@@ -133,24 +133,23 @@ def _keep(register: Register, row: int, seen: dict[str, int], found: TableRead) 
 class _Row:
     """One line of the table; what cannot be used is noted and None."""
 
-    def __init__(self, row: int, values: Mapping[str, str], mistakes: list[CellMistake], *, comma: bool) -> None:
+    def __init__(self, row: int, values: Mapping[str, str], found: TableRead, *, comma: bool) -> None:
         self._row = row
         self._values = values
         self._comma = comma
-        self._mistakes = mistakes
+        self._mistakes = found.mistakes
+        self._doubts = found.doubts
 
     def register(self, addresses: Addresses, function: int | None) -> Register | None:
         before = len(self._mistakes)
         name = self._cell("measurand", _measurand, "a name of docs/measurands.md")
-        kind = self._cell("type", _data_type, f"one of {', '.join(DATA_TYPES)}")
+        kind = self._cell("type", _data_type, f"one of {', '.join(DATA_TYPES)}, with or without an order such as CDAB")
         place = self._place(addresses, function)
-        order = self._cell("word_order", lambda text: ORDERS[text.lower()], "big or little")
+        order = None if kind is None else self._order(kind)
         scale = self._cell("scale", self._number, "a number that is not 0, such as 0.1")
         if name is None or kind is None or place is None or order is None or scale is None:
             return None
-        unit = self._cell(
-            "unit", lambda text: _unit_factor(text, BY_NAME[name]), f"{BY_NAME[name].unit}, or k in front"
-        )
+        unit = self._cell("unit", lambda text: _unit_factor(text, BY_NAME[name]), _units_expected(BY_NAME[name]))
         step = self._cell("resolution", self._step, "a step such as 0.1, or nothing")
         codes = self._cell("not_available", lambda text: _codes(text, kind), "raw codes such as 0xFFFF, or nothing")
         if len(self._mistakes) > before or unit is None or codes is None:
@@ -161,6 +160,18 @@ class _Row:
             return None
         plain = Register(name, function_code, address, kind, Resolution(1, 0), scale * unit, order, codes)
         return replace(plain, resolution=step or self._usual(plain))
+
+    def _order(self, kind: DataType) -> WordOrder | None:
+        texts = {"type": split_type(self._values["type"])[1]}
+        texts |= {column: self._values.get(column, "") for column in ("word_order", "byte_order")}
+        try:
+            said = agreed_order(texts, kind)
+        except WordOrderError as error:
+            self._note(error.column, error.problem, ORDER_EXPECTED)
+            return None
+        if said.doubt:
+            self._doubts.setdefault(said.doubt, self._row)
+        return said.order
 
     def _place(self, addresses: Addresses, function: int | None) -> tuple[int, int] | None:
         expected = {
@@ -234,11 +245,17 @@ def _measurand(text: str) -> str:
 
 
 def _data_type(text: str) -> DataType:
-    plain = text.lower().replace(" ", "")
-    found = OTHER_TYPES.get(plain) or next((kind for kind in get_args(DataType) if kind == plain), None)
-    if found is None:
+    plain, _ = split_type(text)
+    if plain not in TYPES:
         raise _HintError(did_you_mean(plain, list(DATA_TYPES)))
-    return found
+    return TYPES[plain]
+
+
+def split_type(text: str) -> tuple[str, str]:
+    """`UINT32 (LE)` as `uint32` and `LE`; all of it and nothing where no type is in front."""
+    match = TYPE_AND_ORDER.fullmatch(text)
+    kind, order = match.groups() if match else (text, "")
+    return re.sub(r"[\s_-]", "", kind.lower()), order
 
 
 def _address(text: str) -> int:
@@ -254,13 +271,24 @@ def _function(text: str) -> int:
 def _unit_factor(text: str, measurand: Measurand) -> Fraction:
     """What makes a value in `text` one in the vocabulary's unit."""
     unit = measurand.unit
-    if text in {"", unit} or text.lower() == unit.lower():
+    if not text:
         return Fraction(1)
     if unit == "1" and text == "%":
         return Fraction(1, 100)
-    if text[1:].lower() == unit.lower() and text[0] in PREFIXES:
-        return PREFIXES[text[0]]
+    if unit == "Wh" and text[-1] in "jJ":
+        return JOULE_WH * _prefix(text[:-1])
+    if text.lower().endswith(unit.lower()):
+        return _prefix(text[: -len(unit)])
     raise ValueError(text)
+
+
+def _prefix(text: str) -> Fraction:
+    return PREFIXES[text] if text else Fraction(1)
+
+
+def _units_expected(measurand: Measurand) -> str:
+    joules = ", MJ or GJ" if measurand.unit == "Wh" else ""
+    return f"{measurand.unit}, or k in front{joules}"
 
 
 def _codes(text: str, kind: DataType) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from math import inf, sqrt
+from math import floor, inf, log10, sqrt
 
 from drivers.profile.model import Profile, Register
 from wire.measurand import BY_NAME
@@ -64,7 +64,7 @@ def _registers(profile: Profile) -> Iterator[Remark]:
         own = abs(register.scale) if "int" in register.data_type and register.scale_register is None else None
         if own is not None and step > own:
             yield Remark(f"{path}.resolution", f"{step} {unit} is coarser than the meter's own step", f"use {own}")
-        elif own is not None and step < own:
+        elif own is not None and step < usual_step(register):
             text = f"{float(step)} {unit} is finer than the meter's own step, {float(own)}"
             yield Remark(f"{path}.resolution", text, "use the meter's, or check the scale")
         elif own is None and step > Fraction(COARSEST.get(unit, "1000")):
@@ -184,6 +184,21 @@ def _sum_doubts(values: Mapping[str, float]) -> Iterator[tuple[str, str]]:
 def usual_step(register: Register) -> Fraction:
     """The step that a value is kept in where nobody says one: the meter's own, or what floats are worth."""
     if "int" in register.data_type:
-        return abs(register.scale)
+        own = abs(register.scale)
+        return own if is_decimal(own) else _power_of_ten_below(own)
     usual = {"V": "0.1", "A": "0.001", "1": "0.001", "Hz": "0.01", "Wh": "1", "varh": "1", "VAh": "1", "m3": "0.001"}
     return Fraction(usual.get(register.meaning.unit, "0.1"))
+
+
+def is_decimal(number: Fraction) -> bool:
+    """Whether some decimal is exactly `number`."""
+    left = number.denominator
+    for factor in (2, 5):
+        while left % factor == 0:
+            left //= factor
+    return left == 1
+
+
+def _power_of_ten_below(number: Fraction) -> Fraction:
+    power = Fraction(10) ** floor(log10(number))
+    return power if power <= number else power / 10

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from decimal import Decimal
+from fractions import Fraction
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -30,7 +32,10 @@ Address = Annotated[int, Meta(ge=0, le=0xFFFF, description="an address of 0..655
 FunctionCode = Annotated[Literal[3, 4], Meta(description="3 (holding registers) or 4 (input registers)")]
 Type = Annotated[DataType, Meta(description="one of uint16, int16, uint32, int32, uint64, int64, float32, float64")]
 Order = Annotated[WordOrder, Meta(description='"big" (most significant word first) or "little"')]
-Number = Annotated[float, Meta(description="a number; raw * scale is the value in the vocabulary's unit")]
+Scale = Annotated[
+    float | Annotated[str, Meta(pattern=r"^-?[0-9]{1,30}/[0-9]{1,30}$")],
+    Meta(description='a number, or a fraction such as "2500/9"; raw * scale is the value in the vocabulary\'s unit'),
+]
 Codes = Annotated[list[int], Meta(description="a list of raw codes, such as [0xFFFF] or [-32768]")]
 Step = Annotated[float, Meta(gt=0, description="a number above 0: the step in which the value is kept, such as 0.1")]
 RegistersMax = Annotated[int, Meta(ge=1, le=REGISTERS_MAX, description="registers of one request, 1..125")]
@@ -54,7 +59,7 @@ class RegisterTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     function: FunctionCode | None = None
     type: Type | None = None
     word_order: Order | None = None
-    scale: Number | None = None
+    scale: Scale | None = None
     not_available: Codes | None = None
     rollover: Rollover | None = None
     scale_register: Address | None = None
@@ -69,7 +74,7 @@ class FieldTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="a code such as 1-0:1.8.0, a sum of codes, or a list of them: the first that is there counts"),
     ]
     resolution: Step
-    scale: Number = 1
+    scale: Scale = 1
     rollover: Rollover | None = None
 
 
@@ -79,7 +84,7 @@ class DefaultsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     function: FunctionCode = 4
     type: Type = "float32"
     word_order: Order = "big"
-    scale: Number = 1
+    scale: Scale = 1
     not_available: Codes = []
 
 
@@ -207,6 +212,20 @@ class ProfileTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Annotated[dict[str, FieldTable], Meta(min_length=1, description="a table of at least one measurand")] | None
     ) = None
     push: Flag = False
+
+
+def exact_scale(scale: float | str, path: str, mistakes: list[Mistake]) -> Fraction | None:
+    """`scale` without rounding; one that leaves nothing of a value is appended to `mistakes`."""
+    if isinstance(scale, str):
+        numerator, denominator = map(int, scale.split("/"))
+        exact = Fraction(numerator, denominator) if denominator else None
+    else:
+        decimal = Decimal(str(scale))
+        exact = Fraction(decimal) if decimal.is_finite() else None
+    if not exact:
+        mistakes.append(Mistake(f"{path}.scale", f"{scale} leaves nothing of a value", "a number that is not 0"))
+        return None
+    return exact
 
 
 def did_you_mean(word: str, known: list[str]) -> str:

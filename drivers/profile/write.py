@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from drivers.profile.model import Register, SerialDefaults
+from drivers.profile.review import is_decimal
 
 FORMAT = {
     "uint16": "H", "int16": "h", "uint32": "I", "int32": "i", "uint64": "Q", "int64": "q", "float32": "f",
@@ -45,6 +46,7 @@ class NewProfile:
     description: str
     sources: tuple[str, ...]
     serial: SerialDefaults
+    doubts: tuple[str, ...] = ()  # of the table, for somebody to settle
 
 
 def default_set(registers: Sequence[Register]) -> tuple[str, ...]:
@@ -94,6 +96,7 @@ def profile_toml(new: NewProfile, registers: Sequence[Register]) -> str:
         *[f"{key} = {_value(value)}" for key, value in usual.items()],
         "",
         "[registers]  # addresses count from 0, as on the wire",
+        *[f"# TODO: {doubt}" for doubt in new.doubts],
     ]
     return "\n".join([*head, *_register_lines(registers, usual)]) + "\n"
 
@@ -157,6 +160,9 @@ def _most(values: Sequence[Any]) -> Any:
 
 
 def _number(number: Fraction) -> str:
+    """As a decimal; as a fraction in quotes where no decimal is exact."""
+    if not is_decimal(number):
+        return _text(f"{number.numerator}/{number.denominator}")
     decimal = Decimal(number.numerator) / Decimal(number.denominator)
     return f"{decimal.normalize():f}"
 

@@ -19,11 +19,12 @@ NUMBERS = st.sampled_from(
 LINES = st.tuples(
     st.one_of(st.sampled_from([each.name for each in VOCABULARY]), st.just("volts")),
     st.one_of(st.integers(-2, 65540).map(str), st.integers(0, 65535).map(hex), st.just("30001"), st.text(max_size=4)),
-    st.sampled_from([*DATA_TYPES, "float", "u16", "", "int"]),
+    st.sampled_from([*DATA_TYPES, "float", "u16", "", "int", "UINT32 (LE)", "float CDAB", "u64 DCBA", "i16 word swap"]),
     st.sampled_from(["3", "4", "", "5"]),
-    st.sampled_from(["", "big", "little", "n/a", "?"]),
+    st.sampled_from(["", "big", "little", "n/a", "?", "ABCD", "CDAB", "BADC", "le"]),
+    st.sampled_from(["", "big", "little", "CDAB"]),
     NUMBERS,
-    st.sampled_from(["", "V", "kWh", "Wh", "mA", "A", "%", "W", "kW"]),
+    st.sampled_from(["", "V", "kWh", "Wh", "mA", "A", "%", "W", "kW", "MJ", "GJ", "kJ"]),
     NUMBERS,
     st.sampled_from(["", "0xFFFF", "-1", "1 2", "x"]),
 )

@@ -75,8 +75,8 @@ def command(
     """Make MODEL.toml, a meter profile, and MODEL.test.json, its test, from a register table.
 
     The table is CSV (comma, semicolon or tab) whose first line names the columns: measurand, address and type must be
-    there; function, word_order, scale, unit, resolution and not_available may be. Other columns are passed over. All
-    that is wrong with it is said at once, with line and column.
+    there; function, word_order, byte_order, scale, unit, resolution and not_available may be. Other columns are passed
+    over. All that is wrong with it is said at once, with line and column.
 
     Exit code: 0 made, 64 wrong usage, 65 the table has mistakes, 66 there is no such table, 73 cannot write.
 
@@ -89,20 +89,23 @@ def command(
     name = model if model is not None else re.sub(r"[^a-z0-9]+", "-", table.stem.lower()).strip("-")
     if not MODEL.fullmatch(name):
         raise click.UsageError(f"--model {name!r}: small letters, digits and dashes, such as acme-one")
-    registers = _read(table, addresses, function)
+    found = _read(table, addresses, function)
+    registers = found.registers
     from drivers.profile.model import SerialDefaults  # noqa: PLC0415 - keeps `--help` fast
     from drivers.profile.write import NewProfile, examples_json, profile_toml  # noqa: PLC0415
 
     serial = SerialDefaults(baudrate, parity, STOPBITS[stopbits], unit)
     said = sources or (f"{table.name}: say which manual, which edition, which page",)
-    new = NewProfile(name, vendor or "unknown", description or f"{name}: say what it is", said, serial)
+    new = NewProfile(
+        name, vendor or "unknown", description or f"{name}: say what it is", said, serial, tuple(found.doubts)
+    )
     files = {f"{name}.toml": profile_toml(new, registers), f"{name}.test.json": examples_json(registers)}
     _check(files[f"{name}.toml"])
     _write(output, files, force=force)
     _next_steps(output / f"{name}.toml", registers, vendor=vendor, description=description, sources=sources)
 
 
-def _read(table: Path, addresses: Literal["wire", "one", "modicon"], function: str | None) -> Sequence[Register]:
+def _read(table: Path, addresses: Literal["wire", "one", "modicon"], function: str | None) -> TableRead:
     from drivers.profile.register_csv import read_csv  # noqa: PLC0415 - keeps `--help` fast
 
     try:
@@ -115,7 +118,9 @@ def _read(table: Path, addresses: Literal["wire", "one", "modicon"], function: s
         click.echo(f"columns that are passed over: {', '.join(found.ignored)}", err=True)
     if found.mistakes:
         _refuse(table, found)
-    return found.registers
+    for doubt, row in found.doubts.items():
+        click.echo(f"{table}:{row}: {doubt}", err=True)
+    return found
 
 
 def _refuse(table: Path, found: TableRead) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,20 @@ def test_mistakes_of_a_table_with_file_and_line(tmp_path: Path, capsys: pytest.C
     assert f"{table}:2: measurand: 'voltage_l1' does not fit, did you mean 'voltage_l1_n'?" in said
     assert f"{table}:3: address: '7' is no address of that kind" in said
     assert "2 mistakes" in said
+
+
+def test_a_doubtful_word_order_and_megajoules_end_in_a_profile_that_can_be_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "heat-one.csv"
+    table.write_text("measurand,address,type,unit\nenergy_heat_total,0,UINT32 (LE),MJ\nvolume_total,2,UINT32 (LE),\n")
+    assert run("new-profile", table, "--function", "3", "--vendor", "Acme", "--output", tmp_path) == 0
+    assert f"{table}:2: 'LE' is read as CDAB, low word first" in capsys.readouterr().err
+    made = tmp_path / "heat-one.toml"
+    assert "# TODO: 'LE' is read as CDAB" in made.read_text()
+    (heat,) = [each for each in find_profile("heat-one", [tmp_path]).registers if each.measurand == "energy_heat_total"]
+    assert (heat.word_order, heat.scale) == ("little", Fraction(2_500, 9))
+    assert run("check-profile", made) == 0
 
 
 def test_registers_inside_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from decimal import Decimal
 from fractions import Fraction
 
 import pytest
@@ -9,8 +11,10 @@ import pytest
 from drivers.profile.model import SerialDefaults
 from drivers.profile.parse import parse_profile
 from drivers.profile.register_csv import Addresses, TableRead, read_csv
+from drivers.profile.review import remarks
 from drivers.profile.write import NewProfile, default_set, examples_json, profile_toml
 
+NEW = NewProfile("acme-one", "Acme", "One", ("its manual",), SerialDefaults())
 HEAD = "measurand,address,type,function,word_order,scale,unit,resolution,not_available\n"
 
 
@@ -82,7 +86,7 @@ def test_addresses_that_are_none(addresses: Addresses, given: str) -> None:
         ("voltage_l1_n,0,float32,", "function", "missing"),
         ("voltage_l1_n,30001,float32,", "function", "the first register of the manual: --addresses modicon"),
         ("voltage_l1_n,,float32,4", "address", "missing"),
-        ("voltage_l1_n,0,float32,4,middle", "word_order", "big or little"),
+        ("voltage_l1_n,0,float32,4,middle", "word_order", "big (ABCD) or little"),
         ("voltage_l1_n,0,float32,4,,0", "scale", "not 0"),
         ("voltage_l1_n,0,float32,4,,x", "scale", "not 0"),
         ("voltage_l1_n,0,float32,4,,,W", "unit", "expected V"),
@@ -119,6 +123,104 @@ def test_a_table_without_lines() -> None:
 )
 def test_units_with_prefixes(unit: str, factor: Fraction) -> None:
     assert rows(f"energy_active_import_total,0,float32,4,,,{unit}").registers[0].scale == factor
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor", "step"),
+    [
+        ("J", "1/3600", "0.0001"), ("kJ", "1000/3600", "0.1"), ("MJ", "1000000/3600", "100"),
+        ("mj", "1/3600000", "1e-7"), ("GJ", "1000000000/3600", "100000"), ("GWh", "1000000000", "1e9"),
+    ],
+)  # fmt: skip
+def test_energy_in_joules_is_exact_and_kept_in_a_round_step_below_the_meters_own(
+    unit: str, factor: str, step: str
+) -> None:
+    (register,) = rows(f"energy_heat_total,0,uint32,4,,,{unit}").registers
+    assert (register.scale, register.resolution.step) == (Fraction(factor), Decimal(step))
+    profile = parse_profile(profile_toml(NEW, [register]))
+    assert profile.registers[0].scale == Fraction(factor)
+    assert not [remark for remark in remarks(profile) if "step" in remark.problem]
+
+
+@pytest.mark.parametrize("line", ["energy_active_import_total,0,uint32,4,,,Jk", "power_active_total,0,uint32,4,,,MJ"])
+def test_joules_where_there_are_none(line: str) -> None:
+    column, text = only(line)
+    assert column == "unit"
+    assert ("MJ or GJ" in text) is ("energy" in line)
+
+
+@pytest.mark.parametrize(
+    ("kind", "order"),
+    [
+        ("UINT32", "big"), ("UINT32 (BE)", "big"), ("UINT32 (LE)", "little"), ("uint32_le", "little"),
+        ("u32le", "little"), ("float CDAB", "little"), ("float 32 (ABCD)", "big"),
+        ("FLOAT32, low word first", "little"), ("int32 [word swap]", "little"), ("S32 mid-little endian", "little"),
+        ("uint32 MSW first", "big"),
+    ],
+)  # fmt: skip
+def test_the_order_of_words_behind_the_type_is_kept(kind: str, order: str) -> None:
+    (register,) = rows(f'energy_active_import_total,0,"{kind}",3').registers
+    assert (register.word_order, register.count) == (order, 2)
+
+
+@pytest.mark.parametrize(
+    ("column", "said", "order", "doubtful"),
+    [
+        ("word_order", "little", "little", False), ("byte_order", "little", "little", True),
+        ("Endianness", "big-endian", "big", False), ("Byte order", "CDAB", "little", False),
+        ("order", "Little-Endian", "little", True), ("word order", "n/a", "big", False),
+        ("word_order", "Little-endian byte swap", "little", False), ("byte_order", "LSB first", "little", True),
+    ],
+)  # fmt: skip
+def test_orders_as_manuals_say_them(column: str, said: str, order: str, *, doubtful: bool) -> None:
+    found = read_csv(f"measurand,address,type,fc,{column}\nfrequency,0,float,4,{said}\nvoltage_l1_n,2,float,4,{said}\n")
+    assert [register.word_order for register in found.registers] == [order, order]
+    assert len(found.doubts) == doubtful
+    assert all(row == 2 and said in doubt and "DCBA" in doubt for doubt, row in found.doubts.items())
+
+
+@pytest.mark.parametrize(
+    ("said", "says"),
+    [
+        ("BADC", "swaps the bytes of each register"), ("dcba", "swaps the bytes of each register"),
+        ("AB DC", "mixes the bytes"), ("big-endian byte swap", "swaps the bytes"), ("mid-big", "swaps the bytes"),
+        ("swap", "does not say what is swapped"), ("2143", "no order that Wattpost knows"),
+        ("GHEFCDAB", "has 8 bytes, and float32 has 4"), ("ABCDA", "no order"),
+    ],
+)  # fmt: skip
+def test_orders_that_cannot_be_read_are_refused_by_name(said: str, says: str) -> None:
+    for line in (f"frequency,0,float32,4,{said}", f"frequency,0,float32 ({said}),4"):
+        column, text = only(line)
+        assert column == ("type" if "(" in line else "word_order")
+        assert says in text
+        assert "expected big (ABCD) or little (CDAB, low word first)" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "word", "byte", "order"),
+    [
+        ("float (CDAB)", "little", "", "little"), ("float", "little", "big", "little"), ("float", "big", "big", "big"),
+        ("float LE", "", "big-endian", "little"), ("float (LE)", "big", "", None), ("float (ABCD)", "little", "", None),
+        ("float", "big", "little", None), ("float", "little", "ABCD", None),
+    ],
+)  # fmt: skip
+def test_what_is_said_twice_has_to_agree(kind: str, word: str, byte: str, order: str | None) -> None:
+    found = read_csv(f"measurand,address,type,fc,word_order,byte_order\nfrequency,0,{kind},4,{word},{byte}\n")
+    assert [register.word_order for register in found.registers] == ([] if order is None else [order])
+    assert all("does not agree with" in mistake.problem for mistake in found.mistakes)
+
+
+def test_values_of_eight_bytes_have_an_order_of_eight_letters() -> None:
+    (register,) = rows("frequency,0,float64 (GHEFCDAB),4").registers
+    assert register.word_order == "little"
+    assert "mixes the words" in only("frequency,0,float64,4,CDABGHEF")[1]
+
+
+def test_doubts_are_written_into_the_profile() -> None:
+    found = rows('frequency,0,"FLOAT (LE)",4', 'voltage_l1_n,2,"UINT32 (LE)",4')
+    text = profile_toml(replace(NEW, doubts=tuple(found.doubts)), found.registers)
+    assert text.count("# TODO: 'LE' is read as CDAB, low word first; some manuals mean DCBA by it") == 1
+    assert {register.word_order for register in parse_profile(text).registers} == {"little"}
 
 
 def test_a_power_factor_in_percent() -> None:
