@@ -90,10 +90,10 @@ def _unavailable(name: str, missing: str) -> click.Command:
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:
-    import difflib  # noqa: PLC0415 - only when there is a mistake
+    from drivers.near_names import near_name  # noqa: PLC0415 - only when there is a mistake
 
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"there is no command {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+    near = near_name(name, known)
+    return f"there is no command {name!r}" + ("" if near is None else f"; did you mean {near!r}?")
 
 
 @click.group(

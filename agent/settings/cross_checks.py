@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.core.metering.addresses import TCP, expected_unit
-from agent.settings.tables import Report, Table, Tables, dotted, near
+from agent.settings.tables import Report, Table, Tables, dotted
+from drivers.near_names import near_name
 from wire import topics
 from wire.errors import WireError
 
@@ -174,7 +175,7 @@ def _check_measurands(meter: Table, profile: Profile | None, report: Report) -> 
 
 
 def _suggest(name: str, known: Sequence[str] | set[str]) -> str:
-    meant = near(name, known)
+    meant = near_name(name, known)
     if meant:
         return f'did you mean "{meant}"?'
     return f"known are: {', '.join(sorted(known))}" if known else "none is known"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from agent.settings.key_positions import KeyPath, line_of
 from agent.settings.mistake import Mistake
 from agent.settings.model import ARRAY_TABLES, SINGLE_TABLES, AgentFile, meta_of
 from agent.settings.quantities import parse_duration_ms, parse_size_bytes
+from drivers.near_names import near_name
 
 _PARSERS = {"duration": parse_duration_ms, "size": parse_size_bytes}
 _TYPE_NAMES = {str: "text", bool: "true/false", int: "a number", float: "a number", list: "a list", dict: "a table"}
@@ -77,14 +78,6 @@ def check_tables(document: Mapping[str, Any], report: Report) -> Tables:
     )
 
 
-def near(name: str, known: Iterable[str]) -> str | None:
-    """The known name that was probably meant."""
-    import difflib  # noqa: PLC0415 - only when there is a mistake
-
-    matches = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
-    return matches[0] if matches else None
-
-
 def _single(name: str, struct: type[msgspec.Struct], document: Mapping[str, Any], report: Report) -> Table:
     content = document.get(name, {})
     if isinstance(content, list):
@@ -127,7 +120,7 @@ def _table(path: KeyPath, struct: type[msgspec.Struct], content: Mapping[str, An
 def _check_names(path: KeyPath, content: Mapping[str, Any], known: list[str], report: Report) -> None:
     for name in content:
         if name not in known:
-            meant = near(name, known)
+            meant = near_name(name, known)
             hint = f"did you mean {meant!r}?" if meant else _home_of(name, known)
             report.mistake((*path, name), "is not a known key", hint)
 

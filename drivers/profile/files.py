@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from drivers.near_names import near_models
 from drivers.profile.model import Mistake, Profile, ProfileError
 from drivers.profile.parse import parse_profile
-from drivers.profile.schema import did_you_mean
 
 SHIPPED = Path(__file__).parents[1] / "profiles"
 
@@ -36,9 +36,9 @@ def find_profile(model: str, folders: Sequence[Path] = ()) -> Profile:
     for folder in (*folders, SHIPPED):
         known = {**_profiles_in(folder), **known}
     if model not in known:
-        near = did_you_mean(model, list(known))
-        expected = "a model that `wattpost check-profile` lists" if near else f"one of {', '.join(sorted(known))}"
-        raise ProfileError(model, (Mistake("model", f"no profile of this name{near}", expected),))
+        near = " or ".join(map(repr, near_models(model, known)))
+        problem = f"no profile of this name{f', did you mean {near}?' if near else ''}"
+        raise ProfileError(model, (Mistake("model", problem, "a model that `wattpost check-profile` lists"),))
     return load_profile(known[model])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
@@ -13,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
+from drivers.near_names import near_name
 from drivers.profile.model import (
     REGISTERS_MAX,
     CtAppliedBy,
@@ -230,8 +230,8 @@ def exact_scale(scale: float | str, path: str, mistakes: list[Mistake]) -> Fract
 
 def did_you_mean(word: str, known: list[str]) -> str:
     """`", did you mean 'x'?"`, or nothing where no known word is near."""
-    near = difflib.get_close_matches(word, known, n=1)
-    return f", did you mean {near[0]!r}?" if near else ""
+    near = near_name(word, known)
+    return "" if near is None else f", did you mean {near!r}?"
 
 
 def read_table(kind: type[S], table: object, path: str, mistakes: list[Mistake]) -> S | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from agent.core.metering.addresses import TCP, expected_unit
 from agent.services.metering.meters import build_lines
 from agent.settings import Settings
 from drivers.building import BuiltMeter, build_line, build_meter
+from drivers.near_names import near_name
 from drivers.profile.files import find_profile
 from drivers.profile.model import Mistake, Parity, Profile
 from drivers.profile.parse import ProfileError
@@ -121,5 +121,5 @@ def _check_port(port: str) -> None:
 
 def _suggest(name: str, known: Iterable[str]) -> str:
     ordered = list(known)
-    near = difflib.get_close_matches(name, ordered, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; there is: {', '.join(ordered)}"
+    near = near_name(name, ordered)
+    return f"; there is: {', '.join(ordered)}" if near is None else f"; did you mean {near!r}?"

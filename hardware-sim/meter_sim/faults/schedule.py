@@ -8,11 +8,12 @@ does, UNIT the one meter that has it. Several may hit the same answer.
 
 from __future__ import annotations
 
-import difflib
 import random
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from drivers.near_names import near_name
 
 UNIT_MAX = 255  # beyond 247 over TCP alone, as 0
 PERCENT = 100
@@ -73,8 +74,8 @@ def _fault(entry: str) -> Fault:
         raise ValueError(f"fault {entry!r}: expected KIND[=SHARE][:TIME][@UNIT], such as crc=2% or stuck=1%:20s@3")
     kind = match["kind"]
     if kind not in KINDS:
-        near = difflib.get_close_matches(kind, KINDS, n=1)
-        guess = f", did you mean {near[0]}?" if near else ""
+        near = near_name(kind, KINDS)
+        guess = "" if near is None else f", did you mean {near}?"
         raise ValueError(f"fault {entry!r}: no kind {kind!r}{guess}; there are {', '.join(KINDS)}")
     if match["time"] and kind not in DEFAULT_TIME_S:
         raise ValueError(f"fault {entry!r}: {kind} has no duration; these have one: {', '.join(DEFAULT_TIME_S)}")

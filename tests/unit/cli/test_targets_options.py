@@ -19,13 +19,13 @@ def test_an_address_without_tcp_is_told_from_a_device(tmp_path: Path) -> None:
 def test_an_unknown_model_is_named_once(tmp_path: Path) -> None:
     with pytest.raises(click.UsageError) as caught:
         described(Line("/dev/ttyUSB0"), "sdm63O", 1, Wanted(), tmp_path)
-    assert caught.value.message.startswith("--model sdm63O: no profile of this name; ")
+    assert caught.value.message.startswith("--model sdm63O: no profile of this name, did you mean ")
 
 
 def test_a_model_that_is_nearly_right_is_not_buried_under_all_others(tmp_path: Path) -> None:
     with pytest.raises(click.UsageError) as caught:
         described(Line("/dev/ttyUSB0"), "eastron-sdm63", 1, Wanted(), tmp_path)
-    assert "did you mean 'eastron-sdm630'?" in caught.value.message
+    assert "did you mean 'eastron-sdm630' or 'eastron-sdm630-mct'?" in caught.value.message
     assert "abb-b23" not in caught.value.message
 
 
