@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.core.metering.addresses import TCP, expected_unit
+from agent.settings.ports import is_tcp_port, port_expected
 from agent.settings.tables import Report, Table, Tables, dotted
 from drivers.near_names import near_name
 from wire import topics
@@ -15,7 +16,6 @@ from wire.errors import WireError
 if TYPE_CHECKING:
     from drivers.profile.parse import CtAppliedBy, Profile
 
-PORT_MAX = 65_535
 ONE_BILLING_UNIT_BYTES = 3600
 
 
@@ -39,20 +39,16 @@ def _check_port(bus: Table, report: Report) -> None:
         return
     path = (*bus.path, "port")
     if not port.startswith(TCP):
-        report.mistake(path, f'is "{port}"', 'expected a device path that begins with "/", or "tcp://host:port"')
+        report.mistake(path, f'is "{port}"', port_expected(port))
         return
     host, colon, number = port.removeprefix(TCP).rpartition(":")
-    if not colon or not host or "/" in host or not _is_port(number):
+    if not colon or not host or "/" in host or not is_tcp_port(number):
         report.mistake(path, f'is "{port}"', 'expected host and port as in "tcp://192.168.1.20:502"')
     for key in ("baudrate", "parity", "stopbits"):
         if bus.get(key) is not None:
             report.warning((*bus.path, key), "has no effect on a tcp:// line", "leave it out")
     if bus.get("rs485") not in {None, "auto"}:
         report.warning((*bus.path, "rs485"), "has no effect on a tcp:// line", "leave it out")
-
-
-def _is_port(text: str) -> bool:
-    return text.isascii() and text.isdigit() and 1 <= int(text) <= PORT_MAX
 
 
 def _check_unique(entries: Sequence[Table], key: str, what: str, report: Report) -> None:

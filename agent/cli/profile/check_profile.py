@@ -76,7 +76,7 @@ def command(
         from agent.cli.shared import targets  # noqa: PLC0415 - keeps `--help` fast
         from agent.cli.shared.borrow import status_path  # noqa: PLC0415
 
-        line = targets.Line(against, baudrate, parity, STOPBITS.get(stopbits or ""))
+        line = targets.Line(against, baudrate, parity, STOPBITS.get(stopbits or ""), "--against")
         targets.check_unit(line, good, unit)
         trial = try_profile(good, line, unit, status_path(config))
     if as_json:

@@ -204,6 +204,7 @@ def _lines(
     full: bool,
 ) -> list[Line]:
     from agent.cli.scan.run import Line  # noqa: PLC0415
+    from agent.cli.shared.targets import check_device  # noqa: PLC0415
     from agent.core.metering.scan_plan import (  # noqa: PLC0415
         Setting,
         factory_settings,
@@ -232,7 +233,10 @@ def _lines(
         serial_units = tuple(unit for unit in serial_units if unit in near)
     others = other_settings(factory) if full and not wanted else ()
     found = [_url(host) for host in (*hosts, *(port for port in ports if port.startswith(TCP)))]
-    serial = [port for port in ports if not port.startswith(TCP)] or ([] if found else list(serial_ports()))
+    named = [port for port in ports if not port.startswith(TCP)]
+    for port in named:
+        check_device(port)
+    serial = named or ([] if found else list(serial_ports()))
     if not serial and not found:
         step = "plug an adapter in and see: ls /dev/serial/by-id; or name one with --port, a gateway with --host"
         click.echo(f"Error: this machine has no serial port; {step}", err=True)

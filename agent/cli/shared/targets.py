@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import click
 from agent.core.metering.addresses import TCP, expected_unit
 from agent.services.metering.meters import build_lines
 from agent.settings import Settings
+from agent.settings.ports import port_expected
 from drivers.building import BuiltMeter, build_line, build_meter
 from drivers.near_names import near_name
 from drivers.profile.files import find_profile
@@ -47,6 +47,7 @@ class Line:
     baudrate: int | None = None
     parity: Parity | None = None
     stopbits: Literal[1, 2] | None = None
+    option: str = "--port"  # that names the port
 
 
 def check_unit(line: Line, profile: Profile, unit: int | None) -> None:
@@ -90,7 +91,7 @@ def described(line: Line, model: str, unit: int | None, wanted: Wanted, folder: 
 
 def of_profile(profile: Profile, line: Line, unit: int | None, measurands: tuple[str, ...] | None) -> BuiltMeter:
     """The meter of a profile that is at hand, on the line of the options."""
-    _check_port(line.port)
+    _check_port(line.port, line.option)
     settings = {"--baudrate": line.baudrate, "--parity": line.parity, "--stopbits": line.stopbits}
     useless = [name for name, value in settings.items() if value is not None]
     if useless and line.port.startswith(TCP):
@@ -106,17 +107,22 @@ def _of_model(model: str, mistake: Mistake) -> str:
     return f"--model {model}: {said}"
 
 
-def _check_port(port: str) -> None:
-    if re.fullmatch(r"[^/]+:[0-9]+", port):
-        raise click.UsageError(f"--port: {port!r} is no device; for a Modbus TCP meter: --port tcp://{port}")
+def check_device(port: str, option: str = "--port") -> None:
+    """Raises `click.UsageError` for what is neither a path nor a file that is there, as `check-config` says it."""
+    if "://" in port or not (port.startswith(("/", ".")) or Path(port).exists()):
+        raise click.UsageError(f'{option} is "{port}"; {port_expected(port)}')
+
+
+def _check_port(port: str, option: str) -> None:
     if not port.startswith(TCP):
+        check_device(port, option)
         return
     try:
         good = urlsplit(port).hostname is not None and urlsplit(port).port != 0
     except ValueError:
         good = False
     if not good:
-        raise click.UsageError(f"--port: {port!r} is not tcp://host:port, such as tcp://192.168.1.20:502")
+        raise click.UsageError(f"{option}: {port!r} is not tcp://host:port, such as tcp://192.168.1.20:502")
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:

@@ -8,12 +8,33 @@ import click
 import pytest
 
 from agent.cli.shared.targets import Line, Wanted, described
+from agent.settings import SettingsError, parse
 
 
 def test_an_address_without_tcp_is_told_from_a_device(tmp_path: Path) -> None:
     with pytest.raises(click.UsageError) as caught:
         described(Line("127.0.0.1:5020"), "eastron-sdm630", 1, Wanted(), tmp_path)
-    assert caught.value.message.endswith("for a Modbus TCP meter: --port tcp://127.0.0.1:5020")
+    assert caught.value.message == (
+        '--port is "127.0.0.1:5020"; expected a device path that begins with "/", or "tcp://host:port"; '
+        'did you mean "tcp://127.0.0.1:5020"?'
+    )
+
+
+@pytest.mark.parametrize("port", ["192.168.1.5", "meter.local", "ttyUSB0", "COM3", "fe80::1", "http://192.168.1.5"])
+def test_commands_say_of_a_port_what_check_config_says(port: str, tmp_path: Path) -> None:
+    config = f'[[bus]]\nname = "a"\nport = "{port}"\n'
+    with pytest.raises(SettingsError) as refused:
+        parse(config.encode(), tmp_path / "agent.toml")
+    (said,) = [mistake for mistake in refused.value.mistakes if mistake.path == "bus[0].port"]
+    with pytest.raises(click.UsageError) as caught:
+        described(Line(port, option="--against"), "eastron-sdm630", 1, Wanted(), tmp_path)
+    assert caught.value.message == f"--against {said.problem}; {said.expected}"
+
+
+def test_a_device_in_this_folder_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ttyV0").touch()
+    assert described(Line("ttyV0"), "eastron-sdm630", 1, Wanted(), tmp_path).profile.model == "eastron-sdm630"
 
 
 def test_an_unknown_model_is_named_once(tmp_path: Path) -> None:
