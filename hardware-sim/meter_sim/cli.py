@@ -7,14 +7,14 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, suppress
 from typing import TextIO
 
 from drivers.profile.parse import Profile, ProfileError
 from meter_sim.control import Control, Lines, Unpluggable
 from meter_sim.faults.condition import Condition
-from meter_sim.faults.schedule import Dice, parse_faults
+from meter_sim.faults.schedule import Dice, parse_faults_of
 from meter_sim.modbus.gateway import serve_tcp
 from meter_sim.modbus.line import Line, SimulatedMeter
 from meter_sim.modbus.registers import RegisterMap
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             first = next(iter(meters.values())).profile
             make = make_line if first.protocol == "modbus" else make_telegram_line
             line = make(meters, options, served)
-            return asyncio.run(_serve(line, options, _pace(first, options)))
+            return asyncio.run(_serve(line, options, _pace(first, options, meters)))
     except (ProfileError, ValueError) as error:
         sys.stderr.write(f"hardware-sim: {error}\n")
         return USAGE_ERROR
@@ -55,26 +55,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def make_line(wanted: Mapping[int, Wanted], options: argparse.Namespace, served: TextIO | None) -> Line:
     """The line of the command line."""
-    delays = answer_delays(options.answer_delay_ms)
+    delays = answer_delays(options.answer_delay_ms, wanted)
     meters = {}
     for unit, one in wanted.items():
         meters[unit] = make_meter(one, f"{options.seed}:{unit}", options)
         meters[unit].delay_s = delays.get(unit)
-    return Line(meters, _clock(options), lambda: time.time() * 1000, served, _dice(options))
+    return Line(meters, _clock(options), lambda: time.time() * 1000, served, _dice(options, meters))
 
 
 def make_telegram_line(
     wanted: Mapping[int, Wanted], options: argparse.Namespace, served: TextIO | None
 ) -> TelegramLine:
     """The same for meters with telegrams."""
-    delays = answer_delays(options.answer_delay_ms)
+    delays = answer_delays(options.answer_delay_ms, wanted)
     meters = {}
     for unit, one in wanted.items():
         seed = f"{options.seed}:{unit}"
         wraps = {each.measurand: float(each.rollover) for each in one.profile.fields if each.rollover is not None}
         meters[unit] = TelegramMeter(one.profile, unit, make_instrument(one, seed, options), Condition(seed, wraps))
         meters[unit].delay_s = delays.get(unit)
-    return TelegramLine(meters, _clock(options), lambda: time.time() * 1000, served, _dice(options))
+    return TelegramLine(meters, _clock(options), lambda: time.time() * 1000, served, _dice(options, meters))
 
 
 def _clock(options: argparse.Namespace) -> Callable[[], float]:
@@ -82,8 +82,8 @@ def _clock(options: argparse.Namespace) -> Callable[[], float]:
     return lambda: (time.monotonic() - started) * options.speed
 
 
-def _dice(options: argparse.Namespace) -> Dice:
-    return Dice([fault for text in options.fault for fault in parse_faults(text)], options.fault_seed)
+def _dice(options: argparse.Namespace, units: Collection[int]) -> Dice:
+    return Dice([fault for text in options.fault for fault in parse_faults_of(text, units)], options.fault_seed)
 
 
 def make_meter(wanted: Wanted, seed: str, options: argparse.Namespace) -> SimulatedMeter:
@@ -108,12 +108,12 @@ def phases_of(profile: Profile) -> int:
     return 1 if THREE_PHASES.isdisjoint(profile.measurands) else 3
 
 
-def _pace(first: Profile, options: argparse.Namespace) -> Pace:
+def _pace(first: Profile, options: argparse.Namespace, units: Collection[int]) -> Pace:
     baudrate = options.baud or first.serial.baudrate
     parity = options.parity or first.serial.parity
     stopbits = options.stopbits or first.serial.stopbits
     bits = 9 + (parity != "N") + stopbits
-    delay_s = answer_delays(options.answer_delay_ms).get(None, 0.0)
+    delay_s = answer_delays(options.answer_delay_ms, units).get(None, 0.0)
     return Pace(bits / baudrate if options.baud_pace else 0, delay_s, (baudrate, stopbits) if options.deaf else None)
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from meter_sim.faults.schedule import DEFAULT_TIME_S, METER, Fault, parse_faults, parse_time_s
+from meter_sim.faults.schedule import DEFAULT_TIME_S, METER, Fault, parse_faults_of, parse_time_s
 from meter_sim.modbus.line import Line
 from meter_sim.telegrams.telegram_meter import TelegramLine
 
@@ -50,7 +50,7 @@ class Control:
         if verb == "fault" and rest == ["off"]:
             dice.clear()
         elif verb == "fault" and rest:
-            dice.set(parse_faults(" ".join(rest)))
+            dice.set(parse_faults_of(" ".join(rest), self._line.meters))
         elif verb != "faults":
             raise ValueError(f"no command {verb!r}; there are: {HELP}")
         return "faults " + (", ".join(str(fault) for fault in dice.faults) or "none")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from drivers.profile.files import find_profile, shipped_profiles
 from drivers.profile.parse import Profile
-from meter_sim.faults.schedule import DEFAULT_TIME_S, LINE, METER, UNIT_MAX, WIRE
+from meter_sim.faults.schedule import DEFAULT_TIME_S, LINE, METER, UNIT_MAX, WIRE, check_unit
 from meter_sim.telegrams.telegram_meter import telegram_models
 from meter_sim.world.scenarios import SCENARIOS
 
@@ -157,7 +157,7 @@ def _check_company(meters: Mapping[int, Wanted]) -> None:
             )
 
 
-def answer_delays(texts: Sequence[str]) -> dict[int | None, float]:
+def answer_delays(texts: Sequence[str], units: Collection[int]) -> dict[int | None, float]:
     """Unit (None: all others) -> seconds; `ValueError` names what is wrong."""
     delays: dict[int | None, float] = {}
     for text in texts:
@@ -168,6 +168,8 @@ def answer_delays(texts: Sequence[str]) -> dict[int | None, float]:
             delay_ms = -1
         if not 0 <= delay_ms <= DELAY_MAX_MS or (unit and not unit.isdecimal()):
             raise ValueError(f"--answer-delay-ms {text}: expected MS[@UNIT] with 0..{DELAY_MAX_MS} ms")
+        if unit:
+            check_unit(f"--answer-delay-ms {text}", int(unit), units)
         delays[int(unit) if unit else None] = delay_ms / 1000
     return delays
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from drivers.near_names import near_name
@@ -66,6 +66,22 @@ class Fault:
 def parse_faults(text: str) -> tuple[Fault, ...]:
     """The entries of `text`, separated by commas; `ValueError` says which one is wrong and what would be right."""
     return tuple(_fault(entry.strip()) for entry in text.split(",") if entry.strip())
+
+
+def parse_faults_of(text: str, units: Collection[int]) -> tuple[Fault, ...]:
+    """The same for meters with these unit ids; a fault of another one is a `ValueError`, too."""
+    faults = parse_faults(text)
+    for fault in faults:
+        if fault.unit is not None:
+            check_unit(f"fault {str(fault)!r}", fault.unit, units)
+    return faults
+
+
+def check_unit(what: str, unit: int, units: Collection[int]) -> None:
+    """Raises `ValueError` for a unit id that no meter has."""
+    if unit not in units:
+        has = "there is unit" if len(units) == 1 else "there are units"
+        raise ValueError(f"{what}: no meter has unit {unit}; {has} {', '.join(map(str, sorted(units)))}")
 
 
 def _fault(entry: str) -> Fault:

@@ -271,6 +271,9 @@ def test_commands() -> None:
     assert say("fault").startswith("error: no command 'fault'")
     assert say("fault crcs").startswith("error: fault 'crcs'")
     assert say("").startswith("error: an empty line")
+    refused = "error: fault 'silence=100%@3': no meter has unit 3; there are units 1, 2"
+    assert say("fault crc=5%, silence@3") == refused
+    assert say("faults") == "ok faults none", "nothing of a line that is refused is in force"
 
 
 def test_the_help_and_the_manual_name_every_kind() -> None:

@@ -107,10 +107,10 @@ def test_meters_and_delays_of_the_command_line() -> None:
         (2, "eastron-sdm120", "pv"),
         (3, "abb-b23", "idle"),
     ]
-    assert answer_delays(["5", "40.5@3"]) == {None: 0.005, 3: 0.0405}
+    assert answer_delays(["5", "40.5@3"], meters) == {None: 0.005, 3: 0.0405}
     for wrong in (["-1"], ["x"], ["5@x"], ["60001"], ["nan"]):
         with pytest.raises(ValueError, match=r"expected MS\[@UNIT\]"):
-            answer_delays(wrong)
+            answer_delays(wrong, meters)
     for text in ("eastron-sdm630:1:night", "eastron-sdm630:1:pv:2", "eastron-sdm630"):
         with pytest.raises(ValueError, match="--meter"):
             wanted_meters([text], [], "household")
