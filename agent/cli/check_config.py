@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from agent.settings.mistake import Named
 
 
-@click.command("check-config", short_help="Say everything that is wrong with a configuration.")
+@click.command("check-config", short_help="Report everything that is wrong with a configuration.")
 @click.argument("file", type=A_FILE, required=False)
 @config_option("The configuration file; may be given as FILE, too.")
 @json_option()
-@click.option("--no-files", is_flag=True, help="Do not look at certificates and key, for a file made for another box.")
+@click.option("--no-files", is_flag=True, help="Skip certificates and key: for the configuration of another box.")
 @click.pass_context
 def command(context: click.Context, file: Path | None, config: Path, *, as_json: bool, no_files: bool) -> None:
-    """Check a configuration file and say everything that is wrong with it at once.
+    """Check a configuration file and report all its mistakes at once.
 
-    Each mistake comes as FILE:LINE: key: what is wrong; what would be right. Certificates and the key are looked
-    into, too: whether they are there, whole, not expired, belong together, and the key is readable by nobody else.
+    Each mistake is one line: FILE:LINE: key: what is wrong; what would be right. Certificates and key are checked, too:
+    missing, damaged or expired files, a key of another certificate, a key file that others have access to.
 
     Exit code: 0 if the file can be used (there may be warnings), 78 if not.
 

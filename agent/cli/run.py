@@ -15,7 +15,7 @@ from agent.settings import SettingsError, describe, load
 
 @click.command("run", short_help="The daemon: read, keep and deliver, until told to stop.")
 @config_option()
-@click.option("--verbose", "-v", is_flag=True, help="Log what is normally not worth a line, too.")
+@click.option("--verbose", "-v", is_flag=True, help="Also log details that are normally left out.")
 def command(config: Path, *, verbose: bool) -> None:
     """Read the meters, keep the readings, deliver them; until told to stop.
 

@@ -37,7 +37,7 @@ def read_status(path: Path) -> Status:
     try:
         return parse_status(path.read_bytes())
     except StatusError as error:
-        raise StatusFileError(f"{path} is not the status of a daemon of this version: {error}") from error
+        raise StatusFileError(f"{path} is not a status that this version can read: {error}") from error
 
 
 def running_status(path: Path) -> Status | None:

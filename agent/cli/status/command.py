@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from agent.cli.status.view import View
 
 
-@click.command("status", short_help="Is the daemon well, and what is it doing?")
+@click.command("status", short_help="Show whether the daemon works, and what it is doing.")
 @config_option("The configuration file, which says where the status is.")
 @file_option("The status file")
-@click.option("--values", is_flag=True, help="Show every value of each meter's last reading, too.")
+@click.option("--values", is_flag=True, help="Also show every value of each meter's last reading.")
 @json_option()
 def command(config: Path, file: Path | None, *, values: bool, as_json: bool) -> None:
-    """Say whether the daemon is well, what needs attention, and what it is doing.
+    """Show whether the daemon works, what needs attention, and what the daemon is doing.
 
-    The daemon writes its status to a file every few seconds; this only reads it, as any user, and disturbs nothing.
-    The first lines are the verdict: `good`, or `attention` with what is wrong and the next step for each thing. Then
-    come the meters with their last reading, what waits in the buffer, and how the uplink stands.
+    The daemon writes its status to a file every few seconds. This command reads that file; any user may run it. The
+    first lines are the verdict: `good`, or `attention` with each problem and its next step. Then follow the meters with
+    their last reading, the buffer, and the uplink.
 
-    Exit code: 0 good, 1 something needs attention, 69 the daemon is not running, 65 the file is no status of this
-    version, 66 it cannot be read, 78 there is neither a status nor a usable configuration.
+    Exit code: 0 good, 1 something needs attention, 65 the file is not a status that this version can read, 66 it cannot
+    be read, 69 the daemon is not running, 78 there is neither a status nor a usable configuration.
 
     \b
     Examples:

@@ -43,10 +43,15 @@ def look(path: Path, config_mistakes: Sequence[str] = ()) -> View:
         step = "run it with sudo, or name the right file with --file"
         raise NoInput(f"cannot read the status {path}: {error.strerror}; {step}") from error
     except StatusFileError as error:
-        step = "after an update: sudo systemctl restart wattpost; else name the right file with --file"
+        step = "after an update run: sudo systemctl restart wattpost; otherwise name the right file with --file"
         raise DataError(f"{error}; {step}") from error
     config = [
-        Finding("warning", "configuration", f"{text} (the daemon goes on with the one before)", check="configuration")
+        Finding(
+            "warning",
+            "configuration",
+            f"{text} (the daemon still uses the earlier configuration)",
+            check="configuration",
+        )
         for text in config_mistakes
     ]
     return View(path, seen.status, seen.running is not None, seen.age_ms, [*check_daemon(seen), *config])

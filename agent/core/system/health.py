@@ -95,7 +95,7 @@ def receipts_late(daemon: RunningDaemon) -> Iterator[Finding]:
         cause = f"the broker takes batches, but no receipt has come for {since_ms // MS_PER_MIN} min"
         yield Finding("error", "receipts", f"{cause}; nothing is deleted", step)
     elif uplink.receipt_age_ms is not None and min(uplink.receipt_age_ms, since_ms) > late_ms:
-        cause = f"the last one came {uplink.receipt_age_ms // MS_PER_MIN} min ago, and batches wait for one"
+        cause = f"the last receipt came {uplink.receipt_age_ms // MS_PER_MIN} min ago, and batches wait for one"
         yield Finding("error", "receipts", f"{cause}; nothing is deleted", step)
 
 

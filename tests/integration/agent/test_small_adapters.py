@@ -126,7 +126,7 @@ def test_the_status_is_replaced_as_a_whole_and_everybody_may_read_it(tmp_path: P
 def test_a_file_of_something_else_is_one_error_that_names_it(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "status.json"
     path.write_bytes(data)
-    with pytest.raises(StatusFileError, match=f"{path} is not the status of a daemon of this version: "):
+    with pytest.raises(StatusFileError, match=f"{path} is not a status that this version can read: "):
         read_status(path)
     assert running_status(path) is None
 

@@ -188,7 +188,7 @@ def test_a_killed_daemon_is_seen_to_be_gone_and_its_wal_is_read(folder: Path) ->
     committed = status_of(folder)["buffer"]["committed_records"]
     gone = wattpost("status", "--file", folder / "status.json")
     assert gone.returncode == 69
-    assert f"process {process.pid} is gone without having stopped cleanly".encode() in gone.stdout
+    assert f"process {process.pid} ended without a clean stop".encode() in gone.stdout
     summary = json.loads(wattpost("buffer", "--file", folder / "buffer.db", "--json").stdout)
     assert summary["batch_records"] + summary["open_records"] >= committed
 

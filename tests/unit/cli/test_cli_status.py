@@ -227,7 +227,7 @@ def test_a_file_of_something_else(file: Path, text: str) -> None:
     file.write_text(text)
     result = CliRunner().invoke(command, ["--file", str(file)])
     assert result.exit_code == 65
-    assert "is not the status of a daemon of this version" in result.stderr
+    assert "is not a status that this version can read" in result.stderr
     assert "restart wattpost" in result.stderr
 
 
@@ -257,7 +257,7 @@ def test_a_configuration_with_mistakes_hides_no_daemon(
     result = CliRunner().invoke(command, ["--config", str(config)])
     assert result.exit_code == 1
     assert f"configuration  {config}:2: box.id" in result.stdout
-    assert "the daemon goes on with the one before" in result.stdout
+    assert "the daemon still uses the earlier configuration" in result.stdout
     config.unlink()
     assert CliRunner().invoke(command, ["--config", str(config)]).exit_code == 0
 

@@ -137,11 +137,11 @@ def test_what_passes(changes: Mapping[str, Any]) -> None:
             "no key",
         ),
         ({"uplink.receipt_age_ms": None}, "receipts", "no receipt has come for 540 min; nothing is deleted; check"),
-        ({"uplink.receipt_age_ms": 121 * MINUTE_MS}, "receipts", "the last one came 121 min ago"),
+        ({"uplink.receipt_age_ms": 121 * MINUTE_MS}, "receipts", "the last receipt came 121 min ago"),
         (
             {"uplink.receipt_age_ms": 11 * MINUTE_MS, "settings.confirm_interval_ms": 0},
             "receipts",
-            "the last one came 11 min ago",
+            "the last receipt came 11 min ago",
         ),
         ({"buffer.held_batches": 2}, "held by the cloud", "2 batches are in the cloud's quarantine"),
         ({"buffer.dropped_records": 7}, "dropped records", "7 records dropped since the start"),
