@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from drivers.near_names import near_models, near_name
-from drivers.profile.parse import ProfileError, find_profile, shipped_profiles
+from drivers.profile.files import find_profile, shipped_profiles
+from drivers.profile.parse import ProfileError
 
 
 @pytest.mark.parametrize(
