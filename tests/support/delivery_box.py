@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from agent.core.delivery.actions import MINUTE_MS, Action, Limits, Load, Outcome, Publish, Reconnect, Sealed
+from agent.core.delivery.actions import Action, Limits, Load, Outcome, Publish, Reconnect, Sealed
 from agent.core.delivery.machine import Delivery
+from agent.core.time_units import MINUTE_MS
 
 EPOCH = b"epoch--1"
 LIMITS = Limits()

@@ -1,30 +1,30 @@
-"""The words of delivery: what is known of a batch, how a publish can end, what the machine asks for."""
+"""What delivery knows of a batch, how a publish can end, and what the machine asks its caller to do."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
 
-MINUTE_MS = 60_000
+from agent.core.time_units import HOUR_MS, MINUTE_MS, SECOND_MS
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     in_flight_max: int = 8  # publishes without PUBACK; AWS allows 100
     tracked_max: int = 512
-    awaiting_max: int = 256  # PUBACKed without a receipt: the backlog halts here until the cloud answers
+    awaiting_max: int = 256  # accepted, without a receipt: here the backlog halts until the cloud answers
     load_count: int = 32
     backlog_per_s: float = 50.0  # AWS drops beyond 100 publishes/s of a connection, both ways together
-    receipt_timeout_ms: int = 30_000
+    receipt_timeout_ms: int = 30 * SECOND_MS
     receipt_timeout_max_ms: int = 30 * MINUTE_MS
-    receipt_grace_ms: int = 15_000  # a receipt says nothing yet of what was sent this shortly before it
-    late_ask_ms: int = 120 * MINUTE_MS  # or twice the interval at which batches want receipts of their own accord
-    denied_pause_ms: int = 30_000
+    receipt_grace_ms: int = 15 * SECOND_MS  # a receipt cannot know of what was sent so shortly before it
+    late_ask_ms: int = 2 * HOUR_MS  # or twice `confirm_interval_ms`
+    denied_pause_ms: int = 30 * SECOND_MS
     denied_pause_max_ms: int = 10 * MINUTE_MS
     park_after: int = 5
-    park_ms: int = 60 * MINUTE_MS
-    load_retry_ms: int = 30_000
-    flying_max_ms: int = 120_000  # a publish without PUBACK or time-out for so long is stuck in the client
+    park_ms: int = HOUR_MS
+    load_retry_ms: int = 30 * SECOND_MS
+    flying_max_ms: int = 2 * MINUTE_MS  # a publish without PUBACK or time-out for so long is stuck in the client
     ack_timeouts_max: int = 3  # each leaks a receive-maximum slot in awscrt
 
 
@@ -76,7 +76,7 @@ class Reconnect:
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """The broker's word is enough here (`confirm = "puback"`): the batch may be deleted."""
+    """A PUBACK is enough (`confirm = "puback"`): the batch may be deleted."""
 
     id: int
 

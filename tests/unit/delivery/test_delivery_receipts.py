@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from delivery_box import FAST, LIMITS, START_MS, Box, accept_all, drained, sealed
 
-from agent.core.delivery.actions import MINUTE_MS, Outcome
+from agent.core.delivery.actions import Outcome
+from agent.core.time_units import MINUTE_MS
 
 
 def test_what_a_receipt_passes_over_was_lost_and_is_sent_again_when_its_grace_is_over() -> None:
