@@ -83,7 +83,7 @@ class TestBuffer:
         buffer.outbox.load(None, 32)
         buffer.outbox.confirm(Receipt(buffer.epoch, last), buffer.epoch, buffer.sealed_through)
         buffer.look()
-        buffer.space.thin_oldest(10_000_000)
+        buffer.space.keep_within(0)
         buffer.outbox.delete([1, 2, 3])
 
     def filled(self) -> bytes:

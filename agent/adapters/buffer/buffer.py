@@ -28,9 +28,7 @@ from agent.core.records import Group, Layout, pack_columns, pack_group, sayable,
 from wire.batch import EPOCH_BYTES, Anchor
 from wire.codec import digest, encode
 
-ROOM_BYTES = 200_000
-
-__all__ = ["ROOM_BYTES", "Buffer", "BufferFileError", "Opening", "SealResult"]
+__all__ = ["Buffer", "BufferFileError", "Opening", "SealResult"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ class Buffer:
             if isinstance(found, tuple):
                 return found
             if found == sqlite3.SQLITE_FULL:
-                room = Space(file).make_room(ROOM_BYTES)
+                room = Space(file).make_room()
                 buffer, opening = cls._opened_from(file, identity)
                 return buffer, replace(opening, thinned=room.thinned)
             file.replace_damaged()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from agent.adapters.buffer.aside import Aside, made_of
 from agent.adapters.buffer.schema import VERSION, has_tables, migrate
+from agent.adapters.system.disk import free_bytes
 from agent.adapters.system.durable import sync
 
 CHECKPOINT_PAGES = 300  # some 160 KB of WAL, overwritten again and again: measured as the least written per reading
@@ -254,7 +255,7 @@ def _save_whole(path: Path, aside: Path) -> None:
     try:
         for suffix in JOURNALS:  # of a beginning that was interrupted
             beside(new, suffix).unlink(missing_ok=True)
-        if path.exists() and _free_bytes(path) < path.stat().st_size + LEFT_BYTES:
+        if path.exists() and free_bytes(path.parent) < path.stat().st_size + LEFT_BYTES:
             beside(path, ".ballast").unlink(missing_ok=True)
     except OSError as error:
         raise BufferFileError("open", path, f"{new.name}: {error.strerror}", sqlite3.SQLITE_READONLY) from error
@@ -276,7 +277,7 @@ def _fill(new: Path, damaged: Path, aside: Path) -> None:
         db.execute("PRAGMA journal_mode = MEMORY")
         db.execute("PRAGMA synchronous = OFF")
         pages, size = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
-        db.execute(f"PRAGMA max_page_count = {pages + max(0, _free_bytes(new) - LEFT_BYTES) // size}")
+        db.execute(f"PRAGMA max_page_count = {pages + max(0, free_bytes(new.parent) - LEFT_BYTES) // size}")
         if damaged.exists():
             salvage(damaged, db, aside)
         db.execute("PRAGMA journal_mode = WAL")
@@ -310,8 +311,3 @@ def _begun_for(path: Path) -> Path:
 def _asides(path: Path) -> Iterator[Path]:
     """The names of damaged files, of those that are there and then of those that are not."""
     return (beside(path, f".damaged-{number}") for number in itertools.count(1))
-
-
-def _free_bytes(path: Path) -> int:
-    state = os.statvfs(path.parent)
-    return state.f_bavail * state.f_frsize

@@ -1,4 +1,4 @@
-"""Room for the buffer: its limit, a ballast file for when the disk is full, and thinning of the oldest batches."""
+"""Room for the buffer, as `agent.core.buffer.full_disk` decides: a ballast file, and thinning of old batches."""
 
 from __future__ import annotations
 
@@ -8,25 +8,20 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
 from agent.adapters.buffer.buffer_file import BufferFile, BufferFileError, beside
-from agent.core.buffer.thinning import LEVEL_MAX, Candidate, choose, thin
+from agent.adapters.system.disk import free_bytes
+from agent.core.buffer import full_disk
+from agent.core.buffer.full_disk import BALLAST_BYTES, BALLAST_LAST_BYTES, Kind, Measure, NoPass, Pass, Stock
+from agent.core.buffer.thinning import thin
 from wire.batch import Batch
 from wire.codec import decode, digest, encode
 from wire.errors import WireError
 
-BALLAST_BYTES = 1_000_000
-BALLAST_LAST_BYTES = 400_000  # kept for when even thinning needs room: as much as the WAL may have to bring in
-FREE_AGAIN_BYTES = 4_000_000
-LOW_BYTES = 1_000_000
-RESERVE_BYTES = 400_000  # more than the WAL has between two checkpoints
-THIN_MAX = 100  # batches at once: some seconds on a small box, then commits have their turn
-
 
 @dataclass(frozen=True, slots=True)
 class Thinned:
-    """What was given up: `batches` of one epoch within `first..last` have successors of revision `rev`.
+    """What was thinned, and why: `batches` of one epoch within `first..last` have successors of revision `rev`.
 
     Of their readings `kept` are still there, `removed` are not; `freed_bytes` is how much smaller they are.
     """
@@ -39,6 +34,7 @@ class Thinned:
     kept: int
     removed: int
     freed_bytes: int
+    why: str = ""
 
     def data(self) -> dict[str, object]:
         """As the data of a `thinned` event."""
@@ -48,7 +44,7 @@ class Thinned:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What was done for room on a full disk: whether the ballast went, and what was thinned."""
+    """What was done for room on a full disk: whether some of the ballast was released, and what was thinned."""
 
     released: bool
     thinned: tuple[Thinned, ...]
@@ -67,34 +63,46 @@ class Space:
 
     def used_bytes(self) -> int:
         """Bytes in use within the file, without its free pages."""
-        db = self._file.db
-        pages, free, size = (
-            db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
-        )
-        return int((pages - free) * size)
+        return (self._pragma("page_count") - self._pragma("freelist_count")) * self._pragma("page_size")
 
-    def keep_reserve(self) -> tuple[Thinned, ...]:
-        """Thin for a reserve of free pages within the file, where the disk is nearly full and the ballast was needed.
+    def _spare_bytes(self) -> int:
+        """Bytes of the file that the next batches may use."""
+        return self._pragma("freelist_count") * self._pragma("page_size")
 
-        The file cannot grow then, and what is in the WAL could not be brought into it: too late even for thinning.
-        A backlog too small to give the reserve is left alone; and of one that can, only what is between the counters
-        is given up as long as the disk has as much room itself.
-        """
-        disk_bytes = _free_bytes(self._ballast.parent)
-        if disk_bytes >= LOW_BYTES or self._ballast_bytes() >= BALLAST_BYTES:
-            return ()
-        level_max = 1 if disk_bytes >= RESERVE_BYTES else LEVEL_MAX
+    def _pragma(self, name: str) -> int:
         with self._file.translate("read from"):
-            pragmas = ("freelist_count", "page_size")
-            free, size = (self._file.db.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas)
-        short = RESERVE_BYTES - int(free * size)
-        if short <= 0 or short > self._thinnable_bytes(level_max) // 2:  # a level takes half and more
+            return int(self._file.db.execute(f"PRAGMA {name}").fetchone()[0])
+
+    def make_room(self) -> Room:
+        """The disk is full: take one measure after another until one has made room."""
+        released, thinned = False, tuple[Thinned, ...]()
+        measure: Measure | None = full_disk.FIRST_MEASURE
+        while measure is not None:
+            match measure:
+                case Measure.RELEASE_BALLAST:
+                    worked = released = self._release_ballast(keep_bytes=BALLAST_LAST_BYTES)
+                case Measure.RELEASE_LAST:
+                    worked = released = self._release_ballast(keep_bytes=0)
+                case Measure.THIN | Measure.THIN_AGAIN:
+                    thinned = self._thin_for_write()
+                    worked = bool(thinned)
+            measure = full_disk.NEXT_MEASURE[measure, worked]
+        return Room(released, thinned)
+
+    def keep_within(self, limit_bytes: int) -> tuple[Thinned, ...]:
+        """After a seal: thin old batches if the buffer has outgrown its limit, or to have a reserve on a full disk."""
+        used_bytes = self.used_bytes()
+        if used_bytes > limit_bytes:
+            return self.thin(full_disk.pass_for_limit(self._stock(), used_bytes, limit_bytes))
+        disk_bytes = free_bytes(self._ballast.parent)
+        short_bytes = full_disk.short_of_reserve(disk_bytes, self._ballast_bytes(), self._spare_bytes())
+        if not short_bytes:
             return ()
-        return self.thin_oldest(short, level_max)
+        return self.thin(full_disk.pass_for_reserve(self._stock(), short_bytes, disk_bytes))
 
     def restore_ballast(self) -> None:
-        """Put the ballast in place when there is plenty of room; a disk that is nearly full does without."""
-        if self._ballast_bytes() >= BALLAST_BYTES or _free_bytes(self._ballast.parent) < FREE_AGAIN_BYTES:
+        """Put the ballast back where there is plenty of room; raises OSError where it cannot be."""
+        if not full_disk.may_have_ballast(free_bytes(self._ballast.parent), self._ballast_bytes()):
             return
         descriptor = os.open(self._ballast, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -102,8 +110,8 @@ class Space:
         finally:
             os.close(descriptor)
 
-    def release_ballast(self, *, keep_bytes: int = 0) -> bool:
-        """Give the ballast's room to the buffer; False when it was given already, or cannot be."""
+    def _release_ballast(self, *, keep_bytes: int) -> bool:
+        """Give the ballast's room to the buffer; False if it has been given, or cannot be."""
         if self._ballast_bytes() <= keep_bytes:
             return False
         try:
@@ -113,6 +121,9 @@ class Space:
                 self._ballast.unlink()
         except OSError:
             return False
+        if keep_bytes:
+            with suppress(BufferFileError):
+                self._checkpoint()
         return True
 
     def _ballast_bytes(self) -> int:
@@ -121,41 +132,27 @@ class Space:
         except OSError:
             return 0
 
-    def make_room(self, bytes_wanted: int) -> Room:
-        """The disk is full: release most of the ballast; thin the oldest batches; else release the rest of it.
-
-        What was measured goes after what is only zeros. Thinning needs no room as long as the file need not grow: the
-        WAL is overwritten from its start once all of it is in the file. Where that takes room, there is the rest.
+    def _thin_for_write(self) -> tuple[Thinned, ...]:
+        """Thinning needs no room as long as the file need not grow: once all of the WAL is in the file, it is
+        overwritten from its start.
         """
-        if self.release_ballast(keep_bytes=BALLAST_LAST_BYTES):
-            with suppress(BufferFileError):
-                self._checkpoint()
-            return Room(released=True, thinned=())
         try:
-            thinned = self._thin_some(bytes_wanted)
+            self._checkpoint()
+            return self.thin(full_disk.pass_for_write(self._stock()))
         except BufferFileError:
-            thinned = ()
-        if thinned or not self.release_ballast():
-            return Room(released=False, thinned=thinned)
-        try:
-            return Room(released=True, thinned=self._thin_some(bytes_wanted))
-        except BufferFileError:
-            return Room(released=True, thinned=())
+            return ()
 
-    def _thin_some(self, bytes_wanted: int) -> tuple[Thinned, ...]:
-        """Of a small backlog the oldest half at most, one level: it shall not lose all at once for what it has not."""
-        self._checkpoint()
-        return self.thin_oldest(min(bytes_wanted, self._thinnable_bytes(LEVEL_MAX) // 4))
-
-    def thin_oldest(self, bytes_wanted: int, level_max: int = LEVEL_MAX) -> tuple[Thinned, ...]:
-        """Thin until `bytes_wanted` are freed, at most `THIN_MAX` batches; what was done, also if then it failed."""
+    def thin(self, decided: Pass | NoPass) -> tuple[Thinned, ...]:
+        """Thin what was decided; returns what was done, also if it failed half-way."""
+        if isinstance(decided, NoPass):
+            return ()
         done: list[_Replaced] = []
         with self._file.translate("thin old batches in"):
             try:
-                for candidate in self._candidates(level_max):
-                    if len(done) >= THIN_MAX or sum(one.freed_bytes for one in done) >= bytes_wanted:
+                for batch_id, size in self._candidates(decided):
+                    if full_disk.is_over(decided, len(done), sum(one.freed_bytes for one in done)):
                         break
-                    replaced = self._replace(candidate)
+                    replaced = self._replace(batch_id, size)
                     if replaced is not None:
                         done.append(replaced)
             except sqlite3.Error:
@@ -164,38 +161,36 @@ class Space:
         if done:
             with suppress(sqlite3.Error):  # what was done must be told in any case
                 self._file.checkpoint()
-        return tuple(_summed(done))
+        return tuple(_summed(done, decided.why))
 
     def _checkpoint(self) -> None:
         with self._file.translate("tidy up"):
             self._file.checkpoint()
 
-    def _thinnable_bytes(self, level_max: int) -> int:
+    def _stock(self) -> Stock:
         with self._file.translate("read from"):
-            row = self._file.db.execute(
-                "SELECT coalesce(sum(size), 0) FROM batch WHERE rev < ?", (level_max,)
-            ).fetchone()
-        return int(row[0])
+            rows = self._file.db.execute("SELECT held IS NOT NULL, rev, sum(size) FROM batch GROUP BY 1, 2").fetchall()
+        return {Kind(bool(held), rev): size for held, rev, size in rows}
 
-    def _candidates(self, level_max: int) -> Iterator[Candidate]:
-        rows = self._file.db.execute(
-            "SELECT id, rev, size, held IS NOT NULL FROM batch WHERE rev < ? ORDER BY held IS NULL, rev, id LIMIT ?",
-            (level_max, THIN_MAX + len(self._bare)),
-        ).fetchall()
-        candidates = [Candidate(row[0], row[1], row[2], bool(row[3])) for row in rows if row[0] not in self._bare]
-        while (chosen := choose(candidates)) is not None:
-            candidates.remove(chosen)
-            yield chosen
+    def _candidates(self, decided: Pass) -> Iterator[tuple[int, int]]:
+        """Id and size of the batches that may be thinned, listed before any is: none is thinned twice."""
+        rows: list[tuple[int, int]] = []
+        for kind in decided.kinds:
+            rows += self._file.db.execute(
+                "SELECT id, size FROM batch WHERE rev = ? AND (held IS NOT NULL) = ? ORDER BY id LIMIT ?",
+                (kind.rev, kind.held, full_disk.PASS_BATCHES_MAX + len(self._bare) - len(rows)),
+            ).fetchall()
+        return (row for row in rows if row[0] not in self._bare)
 
-    def _replace(self, candidate: Candidate) -> _Replaced | None:
+    def _replace(self, batch_id: int, size: int) -> _Replaced | None:
         """None for a batch with no reading to give up, or one that is damaged: the receiver will say so."""
-        (body,) = self._file.db.execute("SELECT body FROM batch WHERE id = ?", (candidate.id,)).fetchone()
+        (body,) = self._file.db.execute("SELECT body FROM batch WHERE id = ?", (batch_id,)).fetchone()
         try:
             batch = decode(body)
         except WireError:
             batch = None
         if batch is None or not _readings(batch):
-            self._bare.add(candidate.id)
+            self._bare.add(batch_id)
             return None
         thinner = thin(batch)
         new = encode(thinner)
@@ -203,10 +198,10 @@ class Space:
             # The receiver may have stored any revision that was sent: the digests of all of them are kept.
             db.execute(
                 "UPDATE batch SET rev = ?, size = ?, digests = digests || ' ' || ?, body = ? WHERE id = ?",
-                (thinner.key.rev, len(new), digest(new), new, candidate.id),
+                (thinner.key.rev, len(new), digest(new), new, batch_id),
             )
         kept = _readings(thinner)
-        return _Replaced(thinner, kept, _readings(batch) - kept, candidate.size - len(new))
+        return _Replaced(thinner, kept, _readings(batch) - kept, size - len(new))
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +216,7 @@ class _Replaced:
         return self.batch.key.epoch, self.batch.key.rev
 
 
-def _summed(replaced: Iterable[_Replaced]) -> Iterator[Thinned]:
+def _summed(replaced: Iterable[_Replaced], why: str) -> Iterator[Thinned]:
     """One entry per epoch and revision: numbers of different epochs have nothing to do with each other."""
     for (epoch, rev), group in groupby(sorted(replaced, key=lambda one: one.kind), key=lambda one: one.kind):
         ones = list(group)
@@ -234,13 +229,9 @@ def _summed(replaced: Iterable[_Replaced]) -> Iterator[Thinned]:
             kept=sum(one.kept for one in ones),
             removed=sum(one.removed for one in ones),
             freed_bytes=sum(one.freed_bytes for one in ones),
+            why=why,
         )
 
 
 def _readings(batch: Batch) -> int:
     return sum(len(series.readings) for series in batch.series)
-
-
-def _free_bytes(folder: Path) -> int:
-    state = os.statvfs(folder)
-    return state.f_bavail * state.f_frsize

@@ -9,12 +9,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from agent.core.buffer.full_disk import PENDING_MAX, overflow
 from agent.core.buffer.losses import Losses
 from agent.core.buffer.slot_accounts import slots_in
 from agent.core.metering.slots import MeterSlots
 from agent.core.records import Group, NewRecord
 
-PENDING_MAX = 20_000
 GROUP_MAX = 64
 
 
@@ -42,7 +42,7 @@ class PendingRecords:
     def add(self, records: Iterable[NewRecord]) -> int:
         """Append `records`; returns how many of the oldest had to be given up for them."""
         self._records.extend(records)
-        excess = max(len(self._records) - PENDING_MAX, 0)
+        excess = overflow(len(self._records), PENDING_MAX)
         for _ in range(excess):
             self._losses.add(self._records.popleft(), self.meter_of)
         return excess

@@ -1,35 +1,20 @@
-"""What of an old batch is given up first when the disk is full: pure, a batch in, its successor out.
+"""What an old batch loses first when the disk is full: pure, a batch in, its successor out.
 
 Level 1 keeps the counters of every reading, level 2 the counters once in 15 minutes, level 3 only the account of the
-slots and the events. Each level covers the same numbers under the next `rev`, so that nothing is missing unsaid.
+slots and the events. Each level covers the same numbers under the next `rev`: nothing goes missing without a record.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from agent.core.time_units import MINUTE_MS
 from wire.batch import Batch, Reading, Series
 from wire.measurand import BY_NAME
 
 LEVEL_MAX = 3
-BILLING_MS = 15 * 60_000
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A batch in the buffer that may be thinned; `held`: it lies in the cloud's quarantine already."""
-
-    id: int
-    rev: int
-    size: int
-    held: bool
-
-
-def choose(candidates: Sequence[Candidate]) -> Candidate | None:
-    """What to thin next: what the cloud holds, then the lowest level, there the oldest; None when all is thinned."""
-    open_ones = [candidate for candidate in candidates if candidate.rev < LEVEL_MAX]
-    return min(open_ones, key=lambda c: (not c.held, c.rev, c.id), default=None)
+BILLING_MS = 15 * MINUTE_MS
 
 
 def thin(batch: Batch) -> Batch:

@@ -1,4 +1,4 @@
-"""Room in the buffer: made where the disk is full, kept within the limit, and one voice for what the disk refuses."""
+"""Work on the buffer that a full disk may refuse: room is made for it, and what the disk says is said once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from agent.adapters.buffer.buffer import ROOM_BYTES, BufferFileError
+from agent.adapters.buffer.buffer import BufferFileError
 from agent.adapters.buffer.space import Thinned
 from agent.adapters.system.logs import Changes
 from agent.core.texts import count
@@ -18,12 +18,10 @@ from agent.services.progress import Progress
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-KEEP_WITHIN = 0.95  # of the limit, once it was reached: room is made rarely, and then enough
-
 
 @dataclass(slots=True)
 class BufferRoom:
-    """One per buffer, for all who use it. What old batches had to give up is recorded in the journal."""
+    """One per buffer, for all who use it. Which old batches were thinned is recorded in the journal."""
 
     store: BufferThread
     progress: Progress
@@ -35,20 +33,20 @@ class BufferRoom:
         self._changes = Changes(log, self.progress.troubles)
 
     async def run(self, work: Callable[[], T]) -> T:
-        """`work` on the buffer's thread. A full disk is given room once before that is an error."""
+        """Do `work` on the buffer's thread; if the disk was full, once more after room was made."""
         try:
             return await self.store.run(work)
         except BufferFileError as error:
             if not error.full:
                 raise
-            room = await self.store.run(lambda: self.store.buffer.space.make_room(ROOM_BYTES))
+            room = await self.store.run(self.store.buffer.space.make_room)
             self._note(room.thinned)
             if not room:
                 raise
         return await self.store.run(work)
 
     async def keep_within(self, limit_bytes: int) -> None:
-        """After a seal: the buffer's file must not outgrow its limit, nor wait for the disk to be full."""
+        """After a seal: keep the buffer within its limit, and room for it on a disk that is nearly full."""
         try:
             await self._keep_within(limit_bytes)
         except OSError as error:
@@ -61,26 +59,22 @@ class BufferRoom:
     async def _keep_within(self, limit_bytes: int) -> None:
         space = self.store.buffer.space
         await self.store.look(self.progress)
-        used = self.progress.used_bytes
-        if used > limit_bytes:
-            self._note(await self.store.run(lambda: space.thin_oldest(used - int(limit_bytes * KEEP_WITHIN))))
-        else:
-            self._note(await self.store.run(space.keep_reserve))
+        self._note(await self.store.run(lambda: space.keep_within(limit_bytes)))
         await self.store.run(space.restore_ballast)
 
     def _note(self, thinned: Iterable[Thinned]) -> None:
         for one in thinned:
-            numbers = f"{count(one.batches, 'old batch', 'old batches')} (records {one.first}..{one.last})"
-            effect = f"which gives up {count(one.removed, 'reading')} and frees {one.freed_bytes} bytes"
-            log.warning("buffer: full; thinned %s to level %d, %s", numbers, one.rev, effect)
+            batches = f"{count(one.batches, 'old batch', 'old batches')} (records {one.first}..{one.last})"
+            effect = f"{count(one.removed, 'reading')} removed, {one.freed_bytes:,} bytes freed"
+            log.warning("buffer: %s; thinned %s to level %d: %s", one.why, batches, one.rev, effect)
             self.journal.event("thinned", **one.data())
 
-    # What its disk says: once, and as a trouble until it both takes and gives again what it should.
+    # What the disk says: once, and as a trouble until both reading and writing work again.
 
     def failed(self, error: BufferFileError, *, reading: str = "") -> None:
-        """Say so; a damaged file cannot be used any more, so that only a restart helps: `error` is raised.
+        """Say so. A damaged file needs a restart: then `error` is raised.
 
-        `reading` names what was to be read, if anything: other things can be read while this cannot.
+        `reading` names what could not be read, if anything: other things may be readable.
         """
         if reading:
             self._unread.add(reading)
@@ -89,7 +83,7 @@ class BufferRoom:
             raise error
 
     def was_read(self, what: str) -> None:
-        """`what` can be read; whether anything can be written says the next commit."""
+        """`what` was read; whether anything can be written is for the next commit to say."""
         self._unread.discard(what)
 
     def was_written(self) -> None:
@@ -97,5 +91,5 @@ class BufferRoom:
             self._changes.say("buffer", "writes are stored", logging.DEBUG)
 
     def _say(self, error: BufferFileError) -> None:
-        # One illness of a disk in the words of many statements: SQLite's code is the state.
+        # One fault of a disk shows in many statements: SQLite's code is the state.
         self._changes.say("buffer", str(error), logging.ERROR, key=f"SQLite {error.code}")

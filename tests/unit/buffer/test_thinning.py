@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.core.buffer.thinning import BILLING_MS, LEVEL_MAX, Candidate, choose, thin
+from agent.core.buffer.thinning import BILLING_MS, LEVEL_MAX, thin
 from wire.batch import Anchor, Batch, BatchKey, Column, Event, Reading, Series, Slots
 from wire.codec import decode, encode
 from wire.resolution import Resolution
@@ -107,19 +107,3 @@ def test_an_empty_series_stays_empty() -> None:
     original = batch(minutes=1)
     bare = replace(original, series=(replace(original.series[0], readings=()),))
     assert [len(one.series[0].readings) for one in levels(bare)] == [0, 0, 0, 0]
-
-
-@pytest.mark.parametrize(
-    ("candidates", "chosen"),
-    [
-        ([], None),
-        ([(1, LEVEL_MAX, False)], None),
-        ([(2, 0, False), (1, 0, False)], 1),  # the oldest
-        ([(1, 1, False), (2, 0, False)], 2),  # the least thinned before that
-        ([(1, 0, False), (9, 2, True)], 9),  # what the cloud holds already before anything
-        ([(1, 0, False), (9, LEVEL_MAX, True)], 1),
-    ],
-)
-def test_what_is_thinned_next(candidates: list[tuple[int, int, bool]], chosen: int | None) -> None:
-    found = choose([Candidate(id_, rev, 3000, held) for id_, rev, held in candidates])
-    assert (found.id if found else None) == chosen
