@@ -19,6 +19,7 @@ from agent.core.buffer.numbering import Identity
 from agent.core.buffer.pending import PendingRecords
 from agent.core.buffer.sealing import ConfirmPolicy, SealPolicy
 from agent.core.delivery.machine import Delivery
+from agent.core.invariants import BrokenInvariantError
 from agent.core.records import NewEvent
 from agent.core.system.timekeeper import Timekeeper
 from agent.core.system.watchdog import Watchdog
@@ -249,7 +250,7 @@ class App:
         await self.metering.stop()
         self.journal.event("stop")
         flushed = False
-        with contextlib.suppress(BufferFileError):  # it has been said
+        with contextlib.suppress(BufferFileError, BrokenInvariantError):  # it has been said
             flushed = await self.recorder.flush()
         for task in tasks:
             task.cancel()

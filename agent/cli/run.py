@@ -23,7 +23,8 @@ def command(config: Path, *, verbose: bool) -> None:
     5 seconds; SIGHUP reads the configuration again. Works as an ordinary user, who needs the serial ports (group
     dialout) and the files that the configuration names.
 
-    Exit code: 0 when told to stop, 78 for a configuration with mistakes, 74 when the buffer cannot be opened.
+    Exit code: 0 when told to stop, 78 for a configuration with mistakes, 74 when the buffer cannot be opened, 70 when
+    the agent stopped itself because of a bug: the log names the broken invariant.
 
     \b
     Examples:
@@ -33,6 +34,7 @@ def command(config: Path, *, verbose: bool) -> None:
     from agent.adapters.buffer.buffer_file import BufferFileError  # noqa: PLC0415 - keeps `--help` fast
     from agent.adapters.system.logs import set_up  # noqa: PLC0415
     from agent.app import App  # noqa: PLC0415
+    from agent.core.invariants import BrokenInvariantError  # noqa: PLC0415
 
     set_up(verbose=verbose)
     log = logging.getLogger("agent")
@@ -47,3 +49,6 @@ def command(config: Path, *, verbose: bool) -> None:
     except BufferFileError as error:
         log.error("buffer: %s", error)  # noqa: TRY400 - as above
         raise click.exceptions.Exit(os.EX_IOERR) from error
+    except BrokenInvariantError as error:
+        log.error("stop: %s", error)  # noqa: TRY400 - its name and facts say more than the trace
+        raise click.exceptions.Exit(os.EX_SOFTWARE) from error

@@ -14,6 +14,7 @@ from agent.adapters.system.logs import Changes
 from agent.core.delivery.actions import Action, Confirmed, Load, Outcome, Publish, Reconnect, Sealed
 from agent.core.delivery.machine import Delivery
 from agent.core.delivery.receipts import DAMAGED, Verdict
+from agent.core.invariants import BrokenInvariantError
 from agent.core.system.watchdog import Watchdog
 from agent.services.buffer.journal import Journal
 from agent.services.buffer.room import BufferRoom
@@ -73,10 +74,13 @@ class Courier:
                 self.watchdog.beat("delivery", self.clock.mono_ms() + NAP_MS + STUCK_MS)
                 event = await self._next_event()
                 try:
-                    await self._handle(event)
+                    with self.room.naming_broken():
+                        await self._handle(event)
                 except BufferFileError as error:
                     # Nothing is lost: what could not be read or deleted now is still there.
                     self.room.failed(error)
+                except BrokenInvariantError as error:  # said; the next connection begins with what is in the buffer
+                    await self._disconnected(Disconnected(error.name))
         finally:
             await self._connection.drop()
 

@@ -1,11 +1,12 @@
 """The buffer: one SQLite file that holds every record until the cloud has confirmed it.
 
-All methods block; the agent calls them on one thread. WAL with `synchronous=FULL`: what `commit` returned from is on
-the disk. Numbers are given inside the commit's transaction, so a number is never given twice and never lost alone.
+All methods block; the agent calls them on one thread. WAL with `synchronous=FULL`: once `commit` has returned, its
+records are on the disk. Numbers are given in the transaction of the commit, so none is given twice.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from collections.abc import Mapping
@@ -21,12 +22,15 @@ from agent.adapters.buffer.open_groups import OpenGroups
 from agent.adapters.buffer.outbox import Oldest, Outbox
 from agent.adapters.buffer.space import Space, Thinned
 from agent.core.buffer.numbering import NUMBERS_RESERVED, Identity, Start, Stored, decide_start
-from agent.core.buffer.sealing import Frame, OpenRecords, fit
+from agent.core.buffer.sealing import Frame, check_batch, fit, opened
 from agent.core.buffer.slot_accounts import accounted_through, latest
 from agent.core.delivery.actions import Sealed
+from agent.core.invariants import BrokenInvariantError, require
 from agent.core.records import Group, Layout, pack_columns, pack_group, sayable, unpack_columns
 from wire.batch import EPOCH_BYTES, Anchor
 from wire.codec import digest, encode
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Buffer", "BufferFileError", "Opening", "SealResult"]
 
@@ -74,6 +78,7 @@ class Buffer:
         self._accounted_ms: dict[str, int] = {}
         self.epoch = b""
         self.next_seq = 1
+        self._given_through = 0
         self._reserved = 0
         self._range_first = 1
         self._next_batch_id = 1
@@ -107,12 +112,13 @@ class Buffer:
 
     @classmethod
     def _opened_unless_ill(cls, file: BufferFile, identity: Identity) -> tuple[Buffer, Opening] | int:
-        """Or SQLite's code for an error that can be mended, once nothing of the error is left that holds the file."""
+        """Or SQLite's code for an error that can be repaired, once nothing of the error holds the file any more."""
         try:
             return cls._opened_from(file, identity)
         except BufferFileError as error:
             if not (error.damaged or error.full):
                 raise
+            log.error("buffer: %s", error)  # noqa: TRY400 - it is no fault of the code
             return error.code
 
     @classmethod
@@ -121,7 +127,7 @@ class Buffer:
         with file.translate("open"):
             try:
                 return buffer, buffer._start()
-            except (msgspec.DecodeError, LookupError, TypeError, ValueError) as error:
+            except (msgspec.DecodeError, LookupError, TypeError, ValueError, BrokenInvariantError) as error:
                 # SQLite found nothing wrong, but what the rows say is not what was written.
                 raise BufferFileError("open", file.path, f"it is damaged: {error}", sqlite3.SQLITE_CORRUPT) from error
 
@@ -143,6 +149,7 @@ class Buffer:
         self.epoch, self._range_first, self._reserved = row[6], row[7] + 1, row[5]
         self._accounted_ms = msgspec.json.decode(row[8], type=dict[str, int])
         self.next_seq = max(self._groups.load(sealed_through=row[7]) + 1, row[4])
+        self._given_through = self.next_seq - 1
         stored = Stored(row[0], row[1], row[2], bool(row[3]), self.next_seq, self._reserved)
         self._seal_leftovers(stored, anchor)
         db.execute("UPDATE epoch SET assigned = ? WHERE epoch = ?", (self.next_seq - 1, self.epoch))
@@ -171,7 +178,7 @@ class Buffer:
 
     def _new_epoch(self) -> None:
         self.epoch = os.urandom(EPOCH_BYTES)
-        self.next_seq = self._range_first = 1
+        self.next_seq, self._given_through, self._range_first = 1, 0, 1
         self._reserved = NUMBERS_RESERVED
 
     def _write_box(self, db: sqlite3.Connection) -> None:
@@ -231,6 +238,8 @@ class Buffer:
         first, last = self.next_seq, self.next_seq + len(group.records) - 1
         # Well ahead: a disk that loses its last commits in a power cut may lose the one that reserved numbers, too.
         reserved = self._reserved if last + NUMBERS_RESERVED // 2 <= self._reserved else last + NUMBERS_RESERVED
+        require("numbers are never given twice", first > self._given_through, first=first, given=self._given_through)
+        require("numbers are reserved before they are given", last <= reserved, last=last, reserved=reserved)
         with self.file.translate("write to"), self.file.transaction() as db:
             if not self._begun:
                 self._write_box(db)
@@ -242,7 +251,7 @@ class Buffer:
                 db.execute("UPDATE box SET reserved = ?", (reserved,))
         self._groups.keep(first, slot)
         self._new_layouts.clear()
-        self.next_seq, self._reserved, self._begun = last + 1, reserved, True
+        self.next_seq, self._given_through, self._reserved, self._begun = last + 1, last, reserved, True
         return last
 
     def note_anchor(self, anchor: Anchor) -> None:
@@ -276,12 +285,14 @@ class Buffer:
         return SealResult(tuple(sealed), self.next_seq - self._range_first, oldest_ms)
 
     def _seal_once(self, frame: Frame, max_bytes: int, *, handed_out: bool) -> tuple[Sealed, int] | None:
-        opened = self._opened()
-        if opened is None:
+        found = opened(self._range_first, list(self._groups), self.next_seq, self._layouts)
+        if found is None:
             return None
-        groups, batch, body = fit(frame, opened, max_bytes, encode)
-        records = sum(len(group.records) for group in opened.groups[:groups])
-        accounted_ms = latest(self._accounted_ms, accounted_through(opened.groups[:groups], self._layouts))
+        groups, batch, body = fit(frame, found, max_bytes, encode)
+        taken = found.head(groups)
+        check_batch(batch, taken)
+        records = taken.last - taken.first + 1
+        accounted_ms = latest(self._accounted_ms, accounted_through(taken.groups, self._layouts))
         batch_id = self._next_batch_id
         key = batch.key
         with self.file.transaction() as db:
@@ -305,24 +316,18 @@ class Buffer:
         self._range_first = key.last + 1
         return Sealed(batch_id, key.epoch, key.first, key.last, len(body), frame.confirm_wanted), records
 
-    def _opened(self) -> OpenRecords | None:
-        groups = list(self._groups)
-        if not groups:
-            return None
-        return OpenRecords(self._range_first, groups[0][0], [group for _, group in groups], self._layouts)
-
     def begin_epoch(self) -> None:
         """Start a new epoch, if nothing is open: open records would get numbers of the new one."""
         if self._groups.oldest() is not None:
             raise ValueError("records are open: seal them first")
-        before = (self.epoch, self.next_seq, self._range_first, self._reserved)
+        before = (self.epoch, self.next_seq, self._given_through, self._range_first, self._reserved)
         try:
             with self.file.translate("begin an epoch in"), self.file.transaction() as db:
                 db.execute("UPDATE epoch SET assigned = ? WHERE epoch = ?", (self.next_seq - 1, self.epoch))
                 self._new_epoch()
                 self._write_box(db)
         except BufferFileError:
-            self.epoch, self.next_seq, self._range_first, self._reserved = before
+            self.epoch, self.next_seq, self._given_through, self._range_first, self._reserved = before
             raise
 
     # Looking

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from agent.adapters.buffer.buffer_file import BufferFile
 from agent.core.delivery.actions import Sealed
-from agent.core.delivery.receipts import DAMAGED, Unconfirmed, Verdict, judge
+from agent.core.delivery.receipts import DAMAGED, Unconfirmed, Verdict, check_verdict, judge
 from agent.core.delivery.sending import Sending
 from wire.batch import Anchor, Batch
 from wire.codec import decode
@@ -88,7 +88,9 @@ class Outbox:
                 return None
             retired = receipt.epoch != epoch_now
             sealed_through = row[0] if retired else sealed_through_now
-            verdict = judge(receipt, sealed_through, self._unconfirmed(receipt), retired=retired)
+            batches = self._unconfirmed(receipt)
+            verdict = judge(receipt, sealed_through, batches, retired=retired)
+            check_verdict(verdict, sealed_through, batches, retired=retired)
             if verdict.held:
                 with self._file.transaction() as db:
                     db.executemany(

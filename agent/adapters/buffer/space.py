@@ -13,7 +13,7 @@ from agent.adapters.buffer.buffer_file import BufferFile, BufferFileError, besid
 from agent.adapters.system.disk import free_bytes
 from agent.core.buffer import full_disk
 from agent.core.buffer.full_disk import BALLAST_BYTES, BALLAST_LAST_BYTES, Kind, Measure, NoPass, Pass, Stock
-from agent.core.buffer.thinning import thin
+from agent.core.buffer.thinning import check_thinned, thin
 from wire.batch import Batch
 from wire.codec import decode, digest, encode
 from wire.errors import WireError
@@ -193,6 +193,7 @@ class Space:
             self._bare.add(batch_id)
             return None
         thinner = thin(batch)
+        check_thinned(batch, thinner)
         new = encode(thinner)
         with self._file.transaction() as db:
             # The receiver may have stored any revision that was sent: the digests of all of them are kept.

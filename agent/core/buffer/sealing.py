@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from agent.core.invariants import require
 from agent.core.records import Group, Layout, NewReading, NewRecord
 from wire.batch import Anchor, Batch, BatchKey, Event, Reading, Series, Slots
 from wire.errors import WireError
@@ -71,6 +72,37 @@ class OpenRecords:
 
     def head(self, groups: int) -> OpenRecords:
         return OpenRecords(self.range_first, self.first, self.groups[:groups], self.layouts)
+
+    @property
+    def last(self) -> int:
+        return self.first + sum(len(group.records) for group in self.groups) - 1
+
+
+def opened(
+    range_first: int, numbered: Sequence[tuple[int, Group]], next_seq: int, layouts: Mapping[int, Layout]
+) -> OpenRecords | None:
+    """The groups with their first numbers, which must follow one another from `range_first` on and end by `next_seq`.
+
+    None for no groups.
+    """
+    if not numbered:
+        return None
+    first = expected = numbered[0][0]
+    require("open numbers lie beyond what is sealed", first >= range_first, first=first, range_first=range_first)
+    for found, group in numbered:
+        require("open numbers are contiguous", found == expected, found=found, expected=expected)
+        expected += len(group.records)
+    require("open numbers were given", expected <= next_seq, last=expected - 1, next_seq=next_seq)
+    return OpenRecords(range_first, first, [group for _, group in numbered], layouts)
+
+
+def check_batch(batch: Batch, records: OpenRecords) -> None:
+    """Hold a batch against the records that it was made of, before it is stored in their place."""
+    key, number = batch.key, sum(len(series.readings) for series in batch.series) + len(batch.events)
+    follows = key.first == records.range_first and key.last == records.last
+    found, due = (key.first, key.last), (records.range_first, records.last)
+    require("batch ranges are contiguous", follows, found=found, due=due)
+    require("a batch has all of its records", number == records.last - records.first + 1, found=number, due=due)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from agent.core.invariants import require
 from agent.core.records import Group, Layout, NewReading, NewRecord
 
 
@@ -18,6 +19,14 @@ def slots_in(records: Iterable[NewRecord], meter_of: Callable[[int], str]) -> di
         elif record.kind == "gap" and record.meter is not None:
             slots[record.meter] = slots.get(record.meter, 0) + (record.data.get("slots") or 0)
     return slots
+
+
+def check_slots(group: Group, meter_of: Callable[[int], str]) -> None:
+    """Compare the slots that were due by the schedule with the readings and gaps that are stated with them."""
+    stated = slots_in(group.records, meter_of)
+    for meter, due in group.slots_due.items():
+        found = stated.get(meter, 0)
+        require("slots due are readings or gaps", due in (0, found), meter=meter, due=due, found=found)
 
 
 def accounted_through(groups: Iterable[Group], layouts: Mapping[int, Layout]) -> dict[str, int]:

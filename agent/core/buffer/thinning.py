@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from agent.core.invariants import require
 from agent.core.time_units import MINUTE_MS
 from wire.batch import Batch, Reading, Series
 from wire.measurand import BY_NAME
@@ -24,6 +25,14 @@ def thin(batch: Batch) -> Batch:
         raise ValueError(f"batch {batch.key.first}..{batch.key.last} cannot be thinned further")
     series = tuple(_thin_series(one, level) for one in batch.series)
     return replace(batch, key=replace(batch.key, rev=level), series=series)
+
+
+def check_thinned(batch: Batch, thinner: Batch) -> None:
+    """Hold a successor against its batch, before it is stored in its place."""
+    numbers = thinner.key == replace(batch.key, rev=batch.key.rev + 1)
+    require("a thinned batch keeps its numbers", numbers, found=thinner.key, was=batch.key)
+    slots = [series.slots for series in thinner.series] == [series.slots for series in batch.series]
+    require("a thinned batch keeps its account", slots and thinner.events == batch.events, batch=batch.key)
 
 
 def _thin_series(series: Series, level: int) -> Series:

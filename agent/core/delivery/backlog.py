@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from agent.core.delivery.actions import Load, Sealed
+from agent.core.invariants import require
 
 
 class Reading(Enum):
@@ -36,6 +37,7 @@ class Backlog:
         self._not_asked()
         if asked.below_id != self.cursor:
             return False
+        require("a page of the backlog is bounded", len(batches) <= asked.limit, found=len(batches), limit=asked.limit)
         self.state = Reading.END if len(batches) < asked.limit else Reading.MORE
         if batches:
             self.cursor = batches[-1].id

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agent.core.invariants import require
 from wire.receipt import Receipt
 
 DAMAGED = "damaged on the box"  # why a batch is held here that the cloud has nothing to do with
@@ -69,6 +70,16 @@ def judge(receipt: Receipt, sealed_through: int, batches: Sequence[Unconfirmed],
         return Verdict(delete, misfit=misfit)
     stored_to = max((last for _, last in spans), default=0)
     return Verdict(delete, tuple((b.id, reasons[b.first, b.last]) for b in held), stored_to)
+
+
+def check_verdict(verdict: Verdict, sealed_through: int, batches: Sequence[Unconfirmed], *, retired: bool) -> None:
+    """Hold a verdict against what was sent, before anything is deleted."""
+    sent, held = {batch.id for batch in batches if batch.sent}, {batch_id for batch_id, _ in verdict.held}
+    unsent = sorted(({*verdict.delete} | held) - sent)
+    require("only what was sent is confirmed", not unsent, unsent=unsent)
+    require("what is held is not deleted", held.isdisjoint(verdict.delete), held=sorted(held))
+    known = retired or verdict.stored_to <= sealed_through
+    require("nothing unsealed is confirmed", known, stored_to=verdict.stored_to, sealed_through=sealed_through)
 
 
 def _misfit(receipt: Receipt, batches: Sequence[Unconfirmed], covered: Sequence[Unconfirmed]) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from agent.adapters.buffer.buffer import BufferFileError
 from agent.core.buffer.pending import GROUP_MAX
+from agent.core.buffer.slot_accounts import check_slots
 from agent.core.records import Group
 from agent.services.buffer.journal import LOOP, STUCK_MS, Journal
 from agent.services.buffer.room import BufferRoom
@@ -34,6 +35,8 @@ class Committer:
         left = len(pending)
         while left > 0 and pending:
             group = pending.take_group(min(left, GROUP_MAX))
+            with self.room.naming_broken(go_on=True):  # the cloud sees the difference: `due` is for that
+                check_slots(group, pending.meter_of)
             if not await self._try(group):
                 pending.put_back(group)
                 journal.retry_in(RETRY_MS)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from agent.adapters.buffer.buffer import BufferFileError
 from agent.adapters.buffer.space import Thinned
 from agent.adapters.system.logs import Changes
+from agent.core.invariants import BrokenInvariantError
 from agent.core.texts import count
 from agent.services.buffer.journal import Journal
 from agent.services.buffer.thread import BufferThread
@@ -35,7 +37,8 @@ class BufferRoom:
     async def run(self, work: Callable[[], T]) -> T:
         """Do `work` on the buffer's thread; if the disk was full, once more after room was made."""
         try:
-            return await self.store.run(work)
+            with self.naming_broken():
+                return await self.store.run(work)
         except BufferFileError as error:
             if not error.full:
                 raise
@@ -81,6 +84,16 @@ class BufferRoom:
         self._say(error)
         if error.damaged:
             raise error
+
+    @contextmanager
+    def naming_broken(self, *, go_on: bool = False) -> Iterator[None]:
+        """Say which invariant is broken. The error is raised on, unless this step alone can be left out."""
+        try:
+            yield
+        except BrokenInvariantError as error:
+            self._changes.say("invariant", str(error), logging.ERROR)
+            if not go_on:
+                raise
 
     def was_read(self, what: str) -> None:
         """`what` was read; whether anything can be written is for the next commit to say."""

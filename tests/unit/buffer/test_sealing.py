@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -15,8 +16,10 @@ from agent.core.buffer.sealing import (
     OpenRecords,
     SealPolicy,
     build_batch,
+    check_batch,
     fit,
 )
+from agent.core.invariants import BrokenInvariantError
 from agent.core.records import Group, Layout, NewEvent, NewReading
 from wire.batch import Anchor, Batch, Column, Slots
 from wire.codec import decode, encode
@@ -209,3 +212,20 @@ def test_what_the_format_cannot_say_at_all_is_an_error_and_no_endless_loop() -> 
 
     with pytest.raises(WireError, match="no"):
         fit(FRAME, opened(*many(100)), 3600, refuse)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name"),
+    [
+        (lambda batch: replace(batch, key=replace(batch.key, first=2)), r"ranges are contiguous .*found=\(2, 23\)"),
+        (lambda batch: replace(batch, key=replace(batch.key, last=24)), r"ranges are contiguous .*found=\(11, 24\)"),
+        (lambda batch: replace(batch, events=batch.events[1:]), r"has all of its records \(found=2, "),
+        (lambda batch: replace(batch, series=()), r"has all of its records \(found=1, "),
+    ],
+)
+def test_a_batch_that_is_not_what_is_open_is_a_broken_invariant(spoil: Callable[[Batch], Batch], name: str) -> None:
+    records = opened(Group([reading(1), gap(2, "main", 1), reading(3)]), first=21, range_first=11)
+    batch = build_batch(FRAME, records)
+    check_batch(batch, records)
+    with pytest.raises(BrokenInvariantError, match=name):
+        check_batch(spoil(batch), records)

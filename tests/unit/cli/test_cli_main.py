@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import entry_points, version
+from pathlib import Path
 
 import pytest
 
 from agent.cli.main import ENTRY_POINT_GROUP, OWN_COMMANDS, main
+from agent.core.invariants import BrokenInvariantError
 from agent.version import VERSION
 
 HEAVY = {"rich", "sqlite_utils", "importlib.metadata", "email", "http.client", "boto3", "hypothesis", "urllib.request"}
@@ -74,3 +77,17 @@ def test_the_daemon_starts_without_what_only_screens_need(verb: str) -> None:
     loaded = set(result.stdout.rpartition("loaded:")[2].split())
     assert "agent.settings" in loaded
     assert not loaded & HEAVY
+
+
+def test_a_daemon_that_stops_itself_for_a_bug_says_which_invariant_is_broken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    async def run(*_arguments: object) -> None:
+        raise BrokenInvariantError("numbers are never given twice", {"first": 7})
+
+    config = tmp_path / "agent.toml"
+    config.touch()
+    monkeypatch.setattr("agent.cli.run.load", lambda _config: None)
+    monkeypatch.setattr("agent.app.App.main", run)
+    assert run_main("run", "--config", str(config)) == os.EX_SOFTWARE
+    assert "stop: broken invariant: numbers are never given twice (first=7)" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from delivery_box import LIMITS, Box, sealed
 
-from agent.core.delivery.actions import Outcome
+from agent.core.delivery.actions import Load, Outcome
 from agent.core.delivery.machine import STEPS, TRANSITIONS
 from agent.core.delivery.tracking import Event, State
 from agent.core.invariants import BrokenInvariantError
@@ -107,4 +107,13 @@ def test_late_news_of_a_batch_that_could_not_be_deleted_does_not_send_it_again()
     box.delivery.on_delete_failed(box.now_ms, 1)
     assert box.act(box.delivery.on_sealed(box.now_ms, sealed(1))) == []
     assert box.answer(1, Outcome.ACCEPTED) == []
+    assert box.counts == (0, 0, 0)
+
+
+def test_a_page_of_the_backlog_is_not_longer_than_asked_for() -> None:
+    box = Box(limits=replace(LIMITS, load_count=2))
+    (asked,) = box.delivery.on_connected(box.now_ms)
+    assert isinstance(asked, Load)
+    with pytest.raises(BrokenInvariantError, match=r"a page of the backlog is bounded \(found=3, limit=2\)"):
+        box.delivery.on_loaded(box.now_ms, asked, [sealed(3), sealed(2), sealed(1)])
     assert box.counts == (0, 0, 0)
