@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
+from agent.core.time_units import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from wire.measurand import BY_NAME
 
-MS_PER_S = 1_000
-MS_PER_MIN = 60_000
-MS_PER_H = 3_600_000
-MS_PER_D = 86_400_000
 SIZE_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -18,15 +15,15 @@ def count(number: int, one: str, many: str = "") -> str:
 
 def span(duration_ms: int) -> str:
     """34_000 -> `34 s`: two units at most, each no finer than is worth knowing at that age."""
-    if duration_ms < 10 * MS_PER_S:
-        return f"{max(duration_ms, 0) / MS_PER_S:.1f} s"
-    if duration_ms < 2 * MS_PER_MIN:
-        return f"{duration_ms // MS_PER_S} s"
-    if duration_ms < 2 * MS_PER_H:
-        return f"{duration_ms // MS_PER_MIN} min"
-    if duration_ms < 2 * MS_PER_D:
-        return f"{duration_ms // MS_PER_H} h {duration_ms % MS_PER_H // MS_PER_MIN} min"
-    return f"{duration_ms // MS_PER_D} d {duration_ms % MS_PER_D // MS_PER_H} h"
+    if duration_ms < 10 * SECOND_MS:
+        return f"{max(duration_ms, 0) / SECOND_MS:.1f} s"
+    if duration_ms < 2 * MINUTE_MS:
+        return f"{duration_ms // SECOND_MS} s"
+    if duration_ms < 2 * HOUR_MS:
+        return f"{duration_ms // MINUTE_MS} min"
+    if duration_ms < 2 * DAY_MS:
+        return f"{duration_ms // HOUR_MS} h {duration_ms % HOUR_MS // MINUTE_MS} min"
+    return f"{duration_ms // DAY_MS} d {duration_ms % DAY_MS // HOUR_MS} h"
 
 
 def size(size_bytes: int) -> str:

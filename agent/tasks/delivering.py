@@ -16,6 +16,7 @@ from agent.core.delivery.machine import Delivery
 from agent.core.delivery.receipts import DAMAGED, Verdict
 from agent.core.invariants import BrokenInvariantError
 from agent.core.system.watchdog import Watchdog
+from agent.core.time_units import HOUR_MS, MINUTE_MS
 from agent.services.buffer.journal import Journal
 from agent.services.buffer.room import BufferRoom
 from agent.services.buffer.thread import BufferThread
@@ -29,9 +30,9 @@ from wire.receipt import Receipt, parse_receipt
 
 log = logging.getLogger(__name__)
 
-NAP_MS = 60_000
-STUCK_MS = 180_000
-EPOCH_PAUSE_MS = 60 * 60_000  # a far end that sends nonsense costs one epoch an hour, not one a message
+NAP_MS = MINUTE_MS
+STUCK_MS = 3 * MINUTE_MS
+EPOCH_PAUSE_MS = HOUR_MS  # a far end that sends nonsense costs one epoch an hour, not one a message
 BACKLOG = "backlog"
 
 

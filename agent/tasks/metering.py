@@ -9,11 +9,11 @@ from functools import partial
 
 from agent.adapters.buffer.buffer import Opening
 from agent.adapters.system.clock import Clock
-from agent.core.metering.descriptor import DAY_MS
 from agent.core.metering.meter_memory import Memory, pack_memory, unpack_memory
 from agent.core.metering.slots import MeterSlots, slot_start
 from agent.core.system.timekeeper import Timekeeper
 from agent.core.system.watchdog import Watchdog
+from agent.core.time_units import DAY_MS
 from agent.services.buffer.journal import Journal
 from agent.services.buffer.restart import downtime_gap, gap_since, last_slot_ms, next_slots
 from agent.services.buffer.thread import BufferThread

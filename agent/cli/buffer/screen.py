@@ -10,7 +10,8 @@ from rich.text import Text
 from agent.adapters.buffer.buffer_reader import BatchRow
 from agent.cli.buffer.view import Summary, Times, When
 from agent.cli.shared.terminal import grid, listing, show
-from agent.core.texts import MS_PER_D, count, size, span
+from agent.core.texts import count, size, span
+from agent.core.time_units import DAY_MS
 from wire.receipt import APART
 from wire.utc import format_utc
 
@@ -129,7 +130,7 @@ def _from_to(oldest: When, newest: When) -> tuple[str, str]:
     if oldest.utc_ms is None or newest.utc_ms is None:
         return f"boot {oldest.boot.hex()[:BOOT_DIGITS]} + {span(oldest.mono_ms)}", f"+ {span(newest.mono_ms)}"
     end = when_text(newest.utc_ms)[:MINUTES]
-    return when_text(oldest.utc_ms)[:MINUTES], end if newest.utc_ms - oldest.utc_ms >= MS_PER_D else end[DAY:]
+    return when_text(oldest.utc_ms)[:MINUTES], end if newest.utc_ms - oldest.utc_ms >= DAY_MS else end[DAY:]
 
 
 def _state(row: BatchRow) -> Text:

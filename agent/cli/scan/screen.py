@@ -15,7 +15,8 @@ from rich.text import Text
 from agent.cli.scan.run import Found, Line
 from agent.cli.shared.terminal import console, listing, show
 from agent.core.metering.scan_plan import Setting, Step, expected_ms, naive_ms, narrowed
-from agent.core.texts import MS_PER_S, span
+from agent.core.texts import span
+from agent.core.time_units import SECOND_MS
 
 SURE, RATHER_SURE = 0.9, 0.6
 
@@ -28,7 +29,7 @@ def outlook(line: Line) -> str:
     if not settings or settings[0] is None:
         longest = _about(sum(len(step.units) * step.wait_ms for step in steps))
         return f"{line.port}: {probes:,} questions: {_about(expected_ms(steps))} expected, {longest} at most"
-    listening_ms = (line.listen_first_s + line.listen_last_s) * MS_PER_S
+    listening_ms = (line.listen_first_s + line.listen_last_s) * SECOND_MS
     expected = f"{_about(expected_ms(steps) + listening_ms)} expected"
     if not line.whole:
         expected += f", {_about(expected_ms(narrowed(steps, settings[0])))} once a meter answers at {settings[0]}"
@@ -37,7 +38,7 @@ def outlook(line: Line) -> str:
 
 
 def _about(time_ms: float) -> str:
-    seconds = round(time_ms / MS_PER_S)
+    seconds = round(time_ms / SECOND_MS)
     return f"{seconds} s" if seconds < 100 else f"{seconds // 60} min {seconds % 60} s"  # noqa: PLR2004 - as `span`
 
 
@@ -83,7 +84,7 @@ class Screen:
     def advanced(self, port: str, step: Step, unit: int, left_ms: float) -> None:
         bar = self._bars[port]
         task = next(task for task in self._progress.tasks if task.id == bar)
-        gone_ms = (task.elapsed or 0) * MS_PER_S
+        gone_ms = (task.elapsed or 0) * SECOND_MS
         name = port.rpartition("/")[2][-40:]
         self._progress.update(
             bar,

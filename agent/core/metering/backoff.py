@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agent.core.time_units import MINUTE_MS
+
 
 @dataclass(slots=True)
 class MeterBackoff:
@@ -11,7 +13,7 @@ class MeterBackoff:
 
     interval_ms: int
     free_failures: int = 2
-    pause_max_ms: int = 60_000
+    pause_max_ms: int = MINUTE_MS
     failures: int = 0
     resume_ms: int = 0
     reason: str = ""

@@ -9,8 +9,6 @@ from typing import Any
 
 from wire.batch import DESCRIPTOR_BYTES
 
-DAY_MS = 24 * 60 * 60_000
-
 
 def descriptor_ref(descriptor: Mapping[str, Any]) -> bytes:
     """DESCRIPTOR_BYTES of the SHA-256 of the descriptor as canonical JSON."""

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-LEASE_MAX_MS = 120_000
+from agent.core.time_units import MINUTE_MS
+
+LEASE_MAX_MS = 2 * MINUTE_MS
 PID_MAX = 2**22  # Linux's
 REQUEST_BYTES_MAX = 128
 LEND_WORDS, RETURN_WORDS = 4, 3

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 
 import msgspec
 
+from agent.core.time_units import DAY_MS
 from wire.batch import Anchor, Column
 from wire.errors import WireError
 from wire.resolution import Resolution
 
-UNKNOWN_MS = 31 * 24 * 3_600_000  # how long it was off, where neither boot nor UTC tells: what a counter may have grown
+UNKNOWN_MS = 31 * DAY_MS  # how long it was off, where neither boot nor UTC tells: what a counter may have grown
 
 
 class MeterMemory(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import inf
 
+from agent.core.time_units import HOUR_MS
 from wire.batch import Column
 from wire.measurand import BY_NAME
 
@@ -27,7 +28,6 @@ LINE_TO_LINE = PHASES**0.5
 DEAD_SHARE = 1 / 8  # of the lowest voltage: what a phase that is not connected may pick up
 POWER_FACTOR_MAX = 1.005
 ANGLE_MAX_DEG = 360.5
-MS_PER_H = 3_600_000
 ENERGY_UNITS = frozenset({"Wh", "varh", "VAh"})
 _ONE_PHASE = re.compile(r"_l[123](_f32)?$")
 
@@ -124,7 +124,7 @@ def counter_bounds(column: Column, ratings: Ratings) -> CounterBounds:
     known = BY_NAME[column.measurand]
     phases = 1 if _ONE_PHASE.search(known.name) else ratings.phases
     per_h = VOLUME_MAX_M3_PER_H if known.unit == "m3" else ratings.power_max * phases * ENERGY_MARGIN
-    rate = per_h / MS_PER_H / float(column.resolution.step)
+    rate = per_h / HOUR_MS / float(column.resolution.step)
     slack = STEPS_ROUNDED * max(1, round(ratings.factor))
     return CounterBounds(rate, slack, _modulus(column, ratings), both_ways=known.kind != "counter")
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from agent.core.time_units import DAY_MS, MINUTE_MS
 from agent.core.truth.bounds import CounterBounds
 from wire.batch import Quality
 
@@ -19,9 +20,9 @@ GRACE_MS = 2_000  # between a value's own time and that of its reading, besides 
 REFRESH_MAX_MS = 15_000  # a meter may count for so long before its register changes
 VOTES_FOR_DOUBT = 2
 VOTES_FOR_RESET = 10
-RESET_AFTER_MS = 5 * 60_000
-STEADY_AFTER_MS = 24 * 3_600_000
-TURN_PAUSE_MS = 10 * 60_000  # a counter that turns over more often is none
+RESET_AFTER_MS = 5 * MINUTE_MS
+STEADY_AFTER_MS = DAY_MS
+TURN_PAUSE_MS = 10 * MINUTE_MS  # a counter that turns over more often is none
 NEAR = 10  # a counter turns over from its last tenth to its first
 FLOAT32_SHIFT = 22  # a float32 has 24 bits: two values of it, rounded, differ by so little of themselves
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from agent.core.records import NewEvent
+from agent.core.time_units import MINUTE_MS
 from agent.core.truth.bounds import TRANSFORMED_MIN_V, Ratings, bounds, counter_bounds, is_counter
 from agent.core.truth.counter import Counter, Ruling
 from agent.core.truth.plausibility_events import STALE, Flagged, Origins, Places, TruthEvents
@@ -20,7 +21,7 @@ from wire.batch import Column, Quality
 from wire.measurand import BY_NAME
 
 OUT_OF_RANGE = int(Quality.OUT_OF_RANGE)
-STALE_AFTER_MS = 10 * 60_000
+STALE_AFTER_MS = 10 * MINUTE_MS
 STALE_READINGS = 20
 MOVING_STEP = {"V": 0.1, "Hz": 0.01}  # so finely measured, it is never the same for long
 FLAGS_GOOD: tuple[int, ...] = ()

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agent.core.records import NewEvent
+from agent.core.time_units import MINUTE_MS
 from agent.core.truth.counter import Ruling
 from drivers.meter import RawBlock
 from wire.batch import Column, Quality
 from wire.resolution import INTEGER_MAX, INTEGER_MIN
 
 EVENTS_AT_ONCE = 40  # some more than the values of a meter: a frame of garbage begins an event for each
-EVENT_EVERY_MS = 60_000  # after that
+EVENT_EVERY_MS = MINUTE_MS  # after that
 SAID_ONE_BY_ONE = 3
 ALL = -1  # stands for the column of what is said of the reading as a whole
 BITS = tuple(int(flag) for flag in Quality)

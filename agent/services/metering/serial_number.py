@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from agent.core.time_units import HOUR_MS, MINUTE_MS
 from drivers.meter import Meter, MeterError
 
-ASK_EVERY_MS = 60 * 60_000
-RETRY_MS = 10 * 60_000
-AWAY_MS = 60_000  # as long at least as it takes somebody to replace a meter
+ASK_EVERY_MS = HOUR_MS
+RETRY_MS = 10 * MINUTE_MS
+AWAY_MS = MINUTE_MS  # as long at least as it takes somebody to replace a meter
 AWAY_INTERVALS = 3
 SLACK_MIN_MS = 100  # a request and its answer at 9600 baud, and some more
 BUDGET_MAX_MS = 1_000
