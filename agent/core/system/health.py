@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from agent.core.system.finding import Finding
 from agent.core.system.status import MeterStatus, Status
-from agent.core.texts import MS_PER_MIN, MS_PER_S, count
+from agent.core.texts import count
+from agent.core.time_units import MINUTE_MS, SECOND_MS
 
 NEWCOMER_MS = 15_000  # what a daemon or a connection that has just begun is given before it is blamed
 RECEIPT_FIRST_MS = 120_000  # the first batch after a start asks for a receipt
@@ -36,7 +37,7 @@ def daemon_hangs(daemon: RunningDaemon) -> Iterator[Finding]:
     """The status is written at intervals; the loop that writes it also feeds the watchdog."""
     if daemon.age_ms > max(STALE_INTERVALS * daemon.status.settings.status_interval_ms, STALE_MIN_MS):
         cause = (
-            f"it has not written its status for {daemon.age_ms // MS_PER_S} s: it hangs, or the machine is overloaded"
+            f"it has not written its status for {daemon.age_ms // SECOND_MS} s: it hangs, or the machine is overloaded"
         )
         yield Finding("error", "agent", cause, SEE_LOG)
 
@@ -92,10 +93,10 @@ def receipts_late(daemon: RunningDaemon) -> Iterator[Finding]:
     late_ms = max(2 * settings.confirm_interval_ms, RECEIPT_LATE_MIN_MS)
     step = "check the receiver's errors in the cloud, and [uplink] receipts"
     if uplink.receipt_age_ms is None and since_ms > RECEIPT_FIRST_MS:
-        cause = f"the broker takes batches, but no receipt has come for {since_ms // MS_PER_MIN} min"
+        cause = f"the broker takes batches, but no receipt has come for {since_ms // MINUTE_MS} min"
         yield Finding("error", "receipts", f"{cause}; nothing is deleted", step)
     elif uplink.receipt_age_ms is not None and min(uplink.receipt_age_ms, since_ms) > late_ms:
-        cause = f"the last receipt came {uplink.receipt_age_ms // MS_PER_MIN} min ago, and batches wait for one"
+        cause = f"the last receipt came {uplink.receipt_age_ms // MINUTE_MS} min ago, and batches wait for one"
         yield Finding("error", "receipts", f"{cause}; nothing is deleted", step)
 
 

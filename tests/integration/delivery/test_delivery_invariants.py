@@ -42,7 +42,7 @@ def test_a_receipt_that_was_judged_wrongly_deletes_nothing_and_the_next_one_does
             assert rig.waiting < stored
 
     run_virtual(scenario())
-    assert caplog.text.count("ERROR    agent.services.buffer_room") == 1
+    assert caplog.text.count("ERROR    agent.services.buffer.room") == 1
 
 
 def test_a_machine_that_does_not_know_what_to_do_begins_again_with_what_is_in_the_buffer(
