@@ -15,10 +15,10 @@ from agent.adapters.buffer.buffer import Buffer, BufferFileError, Opening
 from agent.adapters.system.clock import SystemClock, boot_id, machine_id
 from agent.adapters.system.notify import Notifier
 from agent.adapters.system.status_file import StatusFile
-from agent.core.buffer.numbering import Identity
+from agent.core.buffer.numbering import BoxIdentity
 from agent.core.buffer.pending import PendingRecords
 from agent.core.buffer.sealing import ConfirmPolicy, SealPolicy
-from agent.core.delivery.machine import Delivery
+from agent.core.delivery.machine import DeliveryMachine
 from agent.core.invariants import BrokenInvariantError
 from agent.core.records import NewEvent
 from agent.core.system.timekeeper import Timekeeper
@@ -133,7 +133,7 @@ class App:
         return await opening
 
     def _open_buffer(self) -> tuple[Buffer, Opening]:
-        identity = Identity(self.settings.box.id, machine_id(), boot_id())
+        identity = BoxIdentity(self.settings.box.id, machine_id(), boot_id())
         return Buffer.open(self.settings.buffer.path, identity)
 
     def _compose(self, store: BufferThread) -> None:
@@ -152,7 +152,7 @@ class App:
         self.courier = Courier(
             settings.uplink,
             settings.box.id,
-            Delivery(),
+            DeliveryMachine(),
             store,
             room,
             journal,

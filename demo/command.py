@@ -179,9 +179,9 @@ async def _finish(scenario: Scenario) -> int:
 async def _play_on_screen(scenario: Scenario) -> int:
     from rich.live import Live  # noqa: PLC0415 - only a terminal pays for it
 
-    from demo.screen import Screen  # noqa: PLC0415
+    from demo.screen import DemoScreen  # noqa: PLC0415
 
-    screen = Screen()
+    screen = DemoScreen()
     scenario.say = screen.say
     with Live(screen=True, auto_refresh=False) as live:
         painting = asyncio.create_task(_paint(scenario, screen, live))

@@ -42,7 +42,7 @@ def chart(values: Sequence[float], width: int, height: int) -> list[str]:
     ]
 
 
-class Screen:
+class DemoScreen:
     """Renders a `Scenario` to fit a terminal of 80x24 or more; `say` takes a line of news."""
 
     def __init__(self) -> None:

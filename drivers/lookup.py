@@ -12,8 +12,8 @@ from contextlib import suppress
 from typing import cast
 
 # As `connect` takes them: of IPv4 `(host, port)`, of IPv6 `(host, port, flow, scope)`.
-Address = tuple[str, int] | tuple[str, int, int, int]
-Found = tuple[Address, ...] | OSError
+SocketAddress = tuple[str, int] | tuple[str, int, int, int]
+Resolved = tuple[SocketAddress, ...] | OSError
 
 
 class Lookup:
@@ -22,13 +22,13 @@ class Lookup:
     def __init__(self, host: str, port: int) -> None:
         self._host = host
         self._port = port
-        self._pending: asyncio.Future[Found] | None = None
+        self._pending: asyncio.Future[Resolved] | None = None
 
     @property
     def is_pending(self) -> bool:
         return self._pending is not None
 
-    async def addresses(self) -> tuple[Address, ...]:
+    async def addresses(self) -> tuple[SocketAddress, ...]:
         """At least one, best first; raises `OSError`, of which `socket.gaierror` is one."""
         with suppress(socket.gaierror, UnicodeError):
             return self._addresses(socket.AI_NUMERICHOST)
@@ -41,9 +41,9 @@ class Lookup:
             raise found
         return found
 
-    def _look_up(self, pending: asyncio.Future[Found]) -> None:
+    def _look_up(self, pending: asyncio.Future[Resolved]) -> None:
         """On the thread."""
-        found: Found
+        found: Resolved
         try:
             found = self._addresses()
         except UnicodeError:
@@ -53,6 +53,6 @@ class Lookup:
         with suppress(RuntimeError):  # the loop has ended
             pending.get_loop().call_soon_threadsafe(pending.set_result, found)
 
-    def _addresses(self, flags: int = 0) -> tuple[Address, ...]:
+    def _addresses(self, flags: int = 0) -> tuple[SocketAddress, ...]:
         entries = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM, flags=flags)
-        return tuple(dict.fromkeys(cast("Address", entry[4]) for entry in entries))
+        return tuple(dict.fromkeys(cast("SocketAddress", entry[4]) for entry in entries))

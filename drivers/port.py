@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import serial  # type: ignore[import-untyped]
 
 from drivers.line_modes import Rs485, set_low_latency, set_rs485
-from drivers.lookup import Address, Lookup
+from drivers.lookup import Lookup, SocketAddress
 from drivers.meter import MeterError, Reason
 from drivers.port_holder import holder_of
 from drivers.profile.model import Parity
@@ -325,7 +325,7 @@ class TcpPort:
             connection.close()
 
 
-async def _connect(address: Address) -> socket.socket:
+async def _connect(address: SocketAddress) -> socket.socket:
     connection = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_STREAM)
     try:
         connection.setblocking(False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from agent.cli.shared.options import A_FILE, config_option, json_option
-from agent.settings import Mistake, Settings, SettingsError, describe, load
+from agent.settings import ConfigMistake, Settings, SettingsError, describe, load
 from agent.settings.key_positions import line_of, scan
 from agent.settings.quantities import format_duration, format_size
 
@@ -57,9 +57,11 @@ def command(context: click.Context, file: Path | None, config: Path, *, as_json:
         raise click.exceptions.Exit(os.EX_CONFIG)
 
 
-def _check(config: Path, *, look_at_files: bool) -> tuple[Settings | None, Sequence[Mistake], Sequence[Mistake]]:
+def _check(
+    config: Path, *, look_at_files: bool
+) -> tuple[Settings | None, Sequence[ConfigMistake], Sequence[ConfigMistake]]:
     settings: Settings | None = None
-    mistakes: list[Mistake] = []
+    mistakes: list[ConfigMistake] = []
     try:
         settings = load(config)
     except SettingsError as error:
@@ -82,12 +84,12 @@ def _findings(named: Named, clock_source: Literal["ntp", "system"]) -> Sequence[
     return check_files(look_at_files(named, SystemClock(clock_source).look()))
 
 
-def _as_mistake(lines: Mapping[tuple[str | int, ...], int], finding: Finding) -> Mistake:
+def _as_mistake(lines: Mapping[tuple[str | int, ...], int], finding: Finding) -> ConfigMistake:
     """The finding at the line of the key that it is about."""
     table, _, key = finding.subject.rpartition(".")
     name, _, index = table.rstrip("]").partition("[")
     path = (name, int(index), key) if index else (name, key)
-    return Mistake(finding.subject, line_of(lines, path), finding.cause, finding.next_step)
+    return ConfigMistake(finding.subject, line_of(lines, path), finding.cause, finding.next_step)
 
 
 def _summary(config: Path, settings: Settings | None, mistake_count: int) -> str:
@@ -108,9 +110,9 @@ def _summary(config: Path, settings: Settings | None, mistake_count: int) -> str
 
 
 def _as_document(
-    config: Path, settings: Settings | None, mistakes: Sequence[Mistake], warnings: Sequence[Mistake]
+    config: Path, settings: Settings | None, mistakes: Sequence[ConfigMistake], warnings: Sequence[ConfigMistake]
 ) -> dict[str, object]:
-    def as_dict(mistake: Mistake) -> dict[str, object]:
+    def as_dict(mistake: ConfigMistake) -> dict[str, object]:
         return {
             "path": mistake.path,
             "line": mistake.line,

@@ -13,7 +13,7 @@ from agent.core.system.status import (
     BufferStatus,
     LineStatus,
     LoanStatus,
-    MeterSettings,
+    MeterInForce,
     MeterStatus,
     Status,
     StatusSettings,
@@ -51,7 +51,7 @@ def in_force(settings: Settings, config: Path, waiting_for_restart: Sequence[str
             confirm=uplink.confirm,
             confirm_interval_ms=uplink.confirm_interval_ms,
             meters={
-                meter.name: MeterSettings(model=meter.model, bus=meter.bus, interval_ms=meter.interval_ms)
+                meter.name: MeterInForce(model=meter.model, bus=meter.bus, interval_ms=meter.interval_ms)
                 for meter in settings.meters
             },
             waiting_for_restart=tuple(waiting_for_restart),

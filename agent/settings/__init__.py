@@ -4,23 +4,32 @@ from __future__ import annotations
 
 from agent.settings.keys import KeyReferenceError, key_file
 from agent.settings.load import DEFAULT_PATH, DEFAULT_STATUS_PATH, load, parse
-from agent.settings.mistake import Mistake, SettingsError, describe
-from agent.settings.settings import BatchSettings, Box, Buffer, Bus, Clock, Meter, Settings, Uplink
+from agent.settings.mistake import ConfigMistake, SettingsError, describe
+from agent.settings.settings import (
+    BatchSettings,
+    BoxSettings,
+    BufferSettings,
+    BusSettings,
+    ClockSettings,
+    MeterSettings,
+    Settings,
+    UplinkSettings,
+)
 
 __all__ = [
     "DEFAULT_PATH",
     "DEFAULT_STATUS_PATH",
     "BatchSettings",
-    "Box",
-    "Buffer",
-    "Bus",
-    "Clock",
+    "BoxSettings",
+    "BufferSettings",
+    "BusSettings",
+    "ClockSettings",
+    "ConfigMistake",
     "KeyReferenceError",
-    "Meter",
-    "Mistake",
+    "MeterSettings",
     "Settings",
     "SettingsError",
-    "Uplink",
+    "UplinkSettings",
     "describe",
     "key_file",
     "load",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.metering.addresses import TCP, expected_unit
 from agent.settings.ports import is_tcp_port, port_expected
-from agent.settings.tables import Report, Table, Tables, dotted
+from agent.settings.tables import MistakeReport, Table, Tables, dotted
 from drivers.near_names import near_name
 from wire import topics
 from wire.errors import WireError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ONE_BILLING_UNIT_BYTES = 3600
 
 
-def check_together(tables: Tables, profile_folders: Sequence[Path], report: Report) -> None:
+def check_together(tables: Tables, profile_folders: Sequence[Path], report: MistakeReport) -> None:
     """All checks across keys; what is wrong goes to `report`."""
     for bus in tables.buses:
         _check_port(bus, report)
@@ -33,7 +33,7 @@ def check_together(tables: Tables, profile_folders: Sequence[Path], report: Repo
     _warn(tables, report)
 
 
-def _check_port(bus: Table, report: Report) -> None:
+def _check_port(bus: Table, report: MistakeReport) -> None:
     port = bus.get("port")
     if port is None or port.startswith("/"):
         return
@@ -51,7 +51,7 @@ def _check_port(bus: Table, report: Report) -> None:
         report.warning((*bus.path, "rs485"), "has no effect on a tcp:// line", "leave it out")
 
 
-def _check_unique(entries: Sequence[Table], key: str, what: str, report: Report) -> None:
+def _check_unique(entries: Sequence[Table], key: str, what: str, report: MistakeReport) -> None:
     seen: dict[str, Table] = {}
     for table in entries:
         value = table.get(key)
@@ -63,7 +63,7 @@ def _check_unique(entries: Sequence[Table], key: str, what: str, report: Report)
         seen.setdefault(value, table)
 
 
-def _check_meters(tables: Tables, profile_folders: Sequence[Path], report: Report) -> None:
+def _check_meters(tables: Tables, profile_folders: Sequence[Path], report: MistakeReport) -> None:
     buses = {bus.get("name") for bus in tables.buses} - {None}
     addresses: dict[tuple[str, int], Table] = {}
     profiles: dict[str, Profile | None] = {}
@@ -87,7 +87,7 @@ def _has_unit(profile: Profile | None) -> bool:
     return profile is None or profile.protocol in {"modbus", "mbus"}
 
 
-def _check_shared_lines(tables: Tables, profiles: Mapping[str, Profile | None], report: Report) -> None:
+def _check_shared_lines(tables: Tables, profiles: Mapping[str, Profile | None], report: MistakeReport) -> None:
     from drivers.building import share_a_line  # noqa: PLC0415 - not needed for a file without meters
 
     first: dict[str, tuple[Table, Profile]] = {}
@@ -101,7 +101,7 @@ def _check_shared_lines(tables: Tables, profiles: Mapping[str, Profile | None], 
             report.mistake((*meter.path, "bus"), problem, "give each protocol a [[bus]] of its own")
 
 
-def _check_unit(meter: Table, tables: Tables, protocol: str, report: Report) -> None:
+def _check_unit(meter: Table, tables: Tables, protocol: str, report: MistakeReport) -> None:
     unit, bus = meter.get("unit"), meter.get("bus")
     port = next((each.get("port") for each in tables.buses if each.get("name") == bus), None)
     expected = None if unit is None or port is None else expected_unit(protocol, port, unit)
@@ -112,7 +112,7 @@ def _check_unit(meter: Table, tables: Tables, protocol: str, report: Report) -> 
 
 
 def _check_address(
-    meter: Table, buses: set[str], addresses: dict[tuple[str, int], Table], report: Report, *, has_unit: bool
+    meter: Table, buses: set[str], addresses: dict[tuple[str, int], Table], report: MistakeReport, *, has_unit: bool
 ) -> None:
     bus, unit = meter.get("bus"), meter.get("unit")
     if bus is None:
@@ -127,7 +127,7 @@ def _check_address(
     addresses.setdefault((bus, unit), meter)
 
 
-def _profile(meter: Table, profile_folders: Sequence[Path], report: Report) -> Profile | None:
+def _profile(meter: Table, profile_folders: Sequence[Path], report: MistakeReport) -> Profile | None:
     from drivers.profile.files import find_profile  # noqa: PLC0415 - not needed for a file without meters
     from drivers.profile.parse import ProfileError  # noqa: PLC0415 - not needed for a file without meters
 
@@ -142,7 +142,7 @@ def _profile(meter: Table, profile_folders: Sequence[Path], report: Report) -> P
         return None
 
 
-def _check_factor(meter: Table, key: str, applied_by: CtAppliedBy, what: str, report: Report) -> None:
+def _check_factor(meter: Table, key: str, applied_by: CtAppliedBy, what: str, report: MistakeReport) -> None:
     """A factor that nobody applies is a mistake; one that the meter applies itself is stated with the data, no more."""
     ratio, path = meter.get(key), (*meter.path, key)
     if ratio is None or ratio == 1:
@@ -155,7 +155,7 @@ def _check_factor(meter: Table, key: str, applied_by: CtAppliedBy, what: str, re
         report.warning(path, problem, "it is stated with the data, and multiplies nothing")
 
 
-def _check_measurands(meter: Table, profile: Profile | None, report: Report) -> None:
+def _check_measurands(meter: Table, profile: Profile | None, report: MistakeReport) -> None:
     wanted = meter.get("measurands")
     if wanted is None:
         return
@@ -177,7 +177,7 @@ def _suggest(name: str, known: Sequence[str] | set[str]) -> str:
     return f"known are: {', '.join(sorted(known))}" if known else "none is known"
 
 
-def _check_endpoint(uplink: Table, report: Report) -> None:
+def _check_endpoint(uplink: Table, report: MistakeReport) -> None:
     endpoint = uplink.get("endpoint")
     if endpoint is None:
         return
@@ -191,7 +191,7 @@ def _check_endpoint(uplink: Table, report: Report) -> None:
         )
 
 
-def _check_topics(tables: Tables, report: Report) -> None:
+def _check_topics(tables: Tables, report: MistakeReport) -> None:
     box, uplink = tables.single["box"].get("id") or "box", tables.single["uplink"]
     checks: Mapping[str, Callable[[str], object]] = {
         "topic": topics.check_publish_topic,
@@ -213,7 +213,7 @@ _TOPIC_EXAMPLES = {
 }
 
 
-def _check_key(uplink: Table, report: Report) -> None:
+def _check_key(uplink: Table, report: MistakeReport) -> None:
     key = uplink.get("key")
     if key is None:
         return
@@ -229,7 +229,7 @@ def _check_key(uplink: Table, report: Report) -> None:
         report.mistake(path, "is neither", 'expected "credential:NAME" or a path to a PEM file')
 
 
-def _warn(tables: Tables, report: Report) -> None:
+def _warn(tables: Tables, report: MistakeReport) -> None:
     if not tables.meters and not report.mistakes:
         report.warning((), "no [[meter]] is configured, so nothing will be read", "add a [[bus]] and a [[meter]]")
     used = {meter.get("bus") for meter in tables.meters}

@@ -11,10 +11,19 @@ from typing import Any
 from agent.settings.cross_checks import check_together
 from agent.settings.key_positions import scan
 from agent.settings.keys import CREDENTIAL_PREFIX
-from agent.settings.mistake import Mistake, Named, SettingsError
+from agent.settings.mistake import ConfigMistake, Named, SettingsError
 from agent.settings.model import StatusTable
-from agent.settings.settings import BatchSettings, Box, Buffer, Bus, Clock, Meter, Settings, Uplink
-from agent.settings.tables import Report, Table, Tables, check_tables, dotted
+from agent.settings.settings import (
+    BatchSettings,
+    BoxSettings,
+    BufferSettings,
+    BusSettings,
+    ClockSettings,
+    MeterSettings,
+    Settings,
+    UplinkSettings,
+)
+from agent.settings.tables import MistakeReport, Table, Tables, check_tables, dotted
 from wire import topics
 
 DEFAULT_PATH = Path("/etc/wattpost/agent.toml")
@@ -30,7 +39,7 @@ def load(path: Path) -> Settings:
 def parse(data: bytes, path: Path) -> Settings:
     """As `load`, from bytes; relative paths in them, and the folder of profiles, are seen from the folder of `path`."""
     text, document = _parse_toml(data, path)
-    report = Report(scan(text))
+    report = MistakeReport(scan(text))
     folders = (path.parent.absolute() / "profiles",)
     tables = check_tables(document, report)
     check_together(tables, folders, report)
@@ -46,10 +55,10 @@ def _read(path: Path) -> bytes:
             data = file.read(FILE_BYTES_MAX + 1)
     except OSError as error:
         problem = f"cannot be read: {error.strerror or error}"
-        raise SettingsError(path, [Mistake("", None, problem, unreadable_step(path, error))]) from error
+        raise SettingsError(path, [ConfigMistake("", None, problem, unreadable_step(path, error))]) from error
     if len(data) > FILE_BYTES_MAX:
         problem = f"is larger than {FILE_BYTES_MAX} bytes"
-        raise SettingsError(path, [Mistake("", None, problem, "this is not a configuration file")])
+        raise SettingsError(path, [ConfigMistake("", None, problem, "this is not a configuration file")])
     return data
 
 
@@ -68,7 +77,7 @@ def _parse_toml(data: bytes, path: Path) -> tuple[str, Mapping[str, Any]]:
         return text, tomllib.loads(text)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        mistake = Mistake("", line, "has bytes that are not UTF-8", "save the file as UTF-8")
+        mistake = ConfigMistake("", line, "has bytes that are not UTF-8", "save the file as UTF-8")
         raise SettingsError(path, [mistake]) from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(path, [_syntax_mistake(str(error), text)]) from error
@@ -76,24 +85,26 @@ def _parse_toml(data: bytes, path: Path) -> tuple[str, Mapping[str, Any]]:
         raise SettingsError(path, [_syntax_mistake("brackets nested too deeply", text)]) from error
 
 
-def _syntax_mistake(message: str, text: str) -> Mistake:
+def _syntax_mistake(message: str, text: str) -> ConfigMistake:
     """tomllib says `Expected '=' after a key ... (at line 3, column 5)` or `(at end of document)`."""
     problem, _, where = message.rpartition(" (at ")
     digits = where.removeprefix("line ").partition(",")[0]
     line = int(digits) if digits.isdigit() else text.count("\n") + 1
     hint = 'correct this first, the rest of the file is checked after that (text stands in "quotes")'
-    return Mistake("", line, f"is not valid TOML: {problem or message}", hint)
+    return ConfigMistake("", line, f"is not valid TOML: {problem or message}", hint)
 
 
-def _build(tables: Tables, folder: Path, profile_folders: tuple[Path, ...], revision: str, report: Report) -> Settings:
+def _build(
+    tables: Tables, folder: Path, profile_folders: tuple[Path, ...], revision: str, report: MistakeReport
+) -> Settings:
     single = tables.single
     buffer, batch = single["buffer"], single["batch"]
     return Settings(
-        box=Box(id=single["box"]["id"]),
-        clock=Clock(source=single["clock"]["source"]),
-        buses=tuple(Bus(**bus.values) for bus in tables.buses),
+        box=BoxSettings(id=single["box"]["id"]),
+        clock=ClockSettings(source=single["clock"]["source"]),
+        buses=tuple(BusSettings(**bus.values) for bus in tables.buses),
         meters=tuple(_meter(meter) for meter in tables.meters),
-        buffer=Buffer(folder / buffer["path"], buffer["max_size"], buffer["durability"]),
+        buffer=BufferSettings(folder / buffer["path"], buffer["max_size"], buffer["durability"]),
         batch=BatchSettings(batch["max_age"], batch["max_bytes"]),
         uplink=_uplink(single["uplink"], single["box"]["id"], folder),
         status_path=folder / single["status"]["path"],
@@ -104,7 +115,7 @@ def _build(tables: Tables, folder: Path, profile_folders: tuple[Path, ...], revi
     )
 
 
-def _named(tables: Tables, folder: Path, mistakes: Iterable[Mistake]) -> Named:
+def _named(tables: Tables, folder: Path, mistakes: Iterable[ConfigMistake]) -> Named:
     wrong = {mistake.path for mistake in mistakes}
 
     def good(table: Table, name: str) -> str | None:
@@ -130,16 +141,16 @@ def _key(reference: str, folder: Path) -> str:
     return reference if reference.startswith(CREDENTIAL_PREFIX) else str(folder / reference)
 
 
-def _meter(table: Table) -> Meter:
+def _meter(table: Table) -> MeterSettings:
     values = dict(table.values)
     measurands = values.pop("measurands")
-    return Meter(
+    return MeterSettings(
         interval_ms=values.pop("interval"), measurands=None if measurands is None else tuple(measurands), **values
     )
 
 
-def _uplink(table: Table, box: str, folder: Path) -> Uplink:
-    return Uplink(
+def _uplink(table: Table, box: str, folder: Path) -> UplinkSettings:
+    return UplinkSettings(
         endpoint=table["endpoint"],
         port=table["port"],
         ca=folder / table["ca"],

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Mistake:
+class ConfigMistake:
     """One thing that is wrong: the key it is about, where that stands, and what would be right."""
 
     path: str
@@ -41,7 +41,11 @@ class SettingsError(Exception):
     """
 
     def __init__(
-        self, file: Path, mistakes: Iterable[Mistake], warnings: Iterable[Mistake] = (), named: Named | None = None
+        self,
+        file: Path,
+        mistakes: Iterable[ConfigMistake],
+        warnings: Iterable[ConfigMistake] = (),
+        named: Named | None = None,
     ) -> None:
         self.file = file
         self.named = named
@@ -50,7 +54,7 @@ class SettingsError(Exception):
         super().__init__("\n".join(describe(file, mistake) for mistake in self.mistakes))
 
 
-def describe(file: Path, mistake: Mistake) -> str:
+def describe(file: Path, mistake: ConfigMistake) -> str:
     """`FILE:LINE: key.path: problem; expected`, the form that editors can jump to."""
     where = f"{file}:{mistake.line}" if mistake.line is not None else str(file)
     return f"{where}: {mistake}"

@@ -6,25 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from agent.settings.mistake import Mistake, Named
+from agent.settings.mistake import ConfigMistake, Named
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
+class BoxSettings:
     """This box; `id` is thing name, MQTT client id and device name in every batch."""
 
     id: str
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
+class ClockSettings:
     """`ntp`: the clock is known once the kernel says that it is synchronised; `system`: it is known from the start."""
 
     source: Literal["ntp", "system"]
 
 
 @dataclass(frozen=True, slots=True)
-class Bus:
+class BusSettings:
     """One line: a serial port (a path) or `tcp://host:port`. None means what the profile says."""
 
     name: str
@@ -36,7 +36,7 @@ class Bus:
 
 
 @dataclass(frozen=True, slots=True)
-class Meter:
+class MeterSettings:
     """One meter on a bus; `measurands` None means the profile's own choice."""
 
     name: str
@@ -51,7 +51,7 @@ class Meter:
 
 
 @dataclass(frozen=True, slots=True)
-class Buffer:
+class BufferSettings:
     """The file that holds readings until the cloud confirmed them."""
 
     path: Path
@@ -68,7 +68,7 @@ class BatchSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Uplink:
+class UplinkSettings:
     """The way to the cloud. `topic` and `receipts` are expanded for this box; `key` is a reference, see `key_file`."""
 
     endpoint: str
@@ -88,18 +88,18 @@ class Uplink:
 class Settings:
     """A configuration file without mistakes. `revision` changes when the bytes of the file do (8 hex digits)."""
 
-    box: Box
-    clock: Clock
-    buses: tuple[Bus, ...]
-    meters: tuple[Meter, ...]
-    buffer: Buffer
+    box: BoxSettings
+    clock: ClockSettings
+    buses: tuple[BusSettings, ...]
+    meters: tuple[MeterSettings, ...]
+    buffer: BufferSettings
     batch: BatchSettings
-    uplink: Uplink
+    uplink: UplinkSettings
     status_path: Path
     status_interval_ms: int
     profile_folders: tuple[Path, ...]
     revision: str
-    warnings: tuple[Mistake, ...] = ()
+    warnings: tuple[ConfigMistake, ...] = ()
 
     @property
     def named(self) -> Named:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import FieldInfo
 
 from agent.settings.key_positions import KeyPath, line_of
-from agent.settings.mistake import Mistake
+from agent.settings.mistake import ConfigMistake
 from agent.settings.model import ARRAY_TABLES, SINGLE_TABLES, AgentFile, meta_of
 from agent.settings.quantities import parse_duration_ms, parse_size_bytes
 from drivers.near_names import near_name
@@ -34,21 +34,21 @@ class Table:
         return self.values[key]
 
 
-class Report:
+class MistakeReport:
     """Collects mistakes and warnings, each with the line of its key."""
 
     def __init__(self, lines: Mapping[KeyPath, int]) -> None:
         self._lines = lines
-        self.mistakes: list[Mistake] = []
-        self.warnings: list[Mistake] = []
+        self.mistakes: list[ConfigMistake] = []
+        self.warnings: list[ConfigMistake] = []
 
     def mistake(self, path: KeyPath, problem: str, expected: str) -> None:
         """Something that makes the file unusable."""
-        self.mistakes.append(Mistake(dotted(path), line_of(self._lines, path), problem, expected))
+        self.mistakes.append(ConfigMistake(dotted(path), line_of(self._lines, path), problem, expected))
 
     def warning(self, path: KeyPath, problem: str, expected: str) -> None:
         """Something that is probably not meant, and does no harm."""
-        self.warnings.append(Mistake(dotted(path), line_of(self._lines, path), problem, expected))
+        self.warnings.append(ConfigMistake(dotted(path), line_of(self._lines, path), problem, expected))
 
 
 @dataclass(slots=True)
@@ -68,7 +68,7 @@ def dotted(path: KeyPath) -> str:
     return text.removeprefix(".")
 
 
-def check_tables(document: Mapping[str, Any], report: Report) -> Tables:
+def check_tables(document: Mapping[str, Any], report: MistakeReport) -> Tables:
     """Every table of the file with what is good in it; what is not goes to `report`."""
     _check_names((), document, [known.name for known in msgspec.structs.fields(AgentFile)], report)
     return Tables(
@@ -78,7 +78,7 @@ def check_tables(document: Mapping[str, Any], report: Report) -> Tables:
     )
 
 
-def _single(name: str, struct: type[msgspec.Struct], document: Mapping[str, Any], report: Report) -> Table:
+def _single(name: str, struct: type[msgspec.Struct], document: Mapping[str, Any], report: MistakeReport) -> Table:
     content = document.get(name, {})
     if isinstance(content, list):
         report.mistake((name,), "is written as a list", f"expected single brackets: [{name}]")
@@ -89,7 +89,7 @@ def _single(name: str, struct: type[msgspec.Struct], document: Mapping[str, Any]
     return _table((name,), struct, content, report)
 
 
-def _array(name: str, document: Mapping[str, Any], report: Report) -> list[Table]:
+def _array(name: str, document: Mapping[str, Any], report: MistakeReport) -> list[Table]:
     content = document.get(name, [])
     struct = ARRAY_TABLES[name]
     if isinstance(content, dict):
@@ -101,7 +101,9 @@ def _array(name: str, document: Mapping[str, Any], report: Report) -> list[Table
     return [_table((name, index), struct, entry, report) for index, entry in enumerate(content)]
 
 
-def _table(path: KeyPath, struct: type[msgspec.Struct], content: Mapping[str, Any] | None, report: Report) -> Table:
+def _table(
+    path: KeyPath, struct: type[msgspec.Struct], content: Mapping[str, Any] | None, report: MistakeReport
+) -> Table:
     """`content` None: the table itself is a mistake already, so that its keys are not reported as missing."""
     fields = msgspec.structs.fields(struct)
     table = Table(path)
@@ -117,7 +119,7 @@ def _table(path: KeyPath, struct: type[msgspec.Struct], content: Mapping[str, An
     return table
 
 
-def _check_names(path: KeyPath, content: Mapping[str, Any], known: list[str], report: Report) -> None:
+def _check_names(path: KeyPath, content: Mapping[str, Any], known: list[str], report: MistakeReport) -> None:
     for name in content:
         if name not in known:
             meant = near_name(name, known)
@@ -133,7 +135,7 @@ def _home_of(name: str, known: list[str]) -> str:
     return f"known here: {', '.join(known)}"
 
 
-def _keep_if_good(table: Table, known: FieldInfo, value: object, report: Report) -> None:
+def _keep_if_good(table: Table, known: FieldInfo, value: object, report: MistakeReport) -> None:
     path = (*table.path, known.name)
     expected = f"expected {_expected(known)}"
     if isinstance(value, str) and not value.isprintable():

@@ -11,9 +11,9 @@ from agent.adapters.buffer.buffer import BufferFileError
 from agent.adapters.mqtt.uplink import Connected, Disconnected, Published, Received
 from agent.adapters.system.clock import Clock
 from agent.adapters.system.logs import Changes
-from agent.core.delivery.actions import Action, Confirmed, Load, Outcome, Publish, Reconnect, Sealed
-from agent.core.delivery.machine import Delivery
-from agent.core.delivery.receipts import DAMAGED, Verdict
+from agent.core.delivery.actions import Action, Confirmed, Load, Publish, PublishOutcome, Reconnect, Sealed
+from agent.core.delivery.machine import DeliveryMachine
+from agent.core.delivery.receipts import DAMAGED, ReceiptVerdict
 from agent.core.invariants import BrokenInvariantError
 from agent.core.system.watchdog import Watchdog
 from agent.core.time_units import HOUR_MS, MINUTE_MS
@@ -21,9 +21,9 @@ from agent.services.buffer.journal import Journal
 from agent.services.buffer.room import BufferRoom
 from agent.services.buffer.thread import BufferThread
 from agent.services.delivery.connection import Connection
-from agent.services.delivery.inbox import DeliveryInbox, Event, Reconfigured
+from agent.services.delivery.inbox import DeliveryEvent, DeliveryInbox, Reconfigured
 from agent.services.progress import Progress
-from agent.settings import Uplink
+from agent.settings import UplinkSettings
 from wire.codec import peek
 from wire.errors import WireError
 from wire.receipt import Receipt, parse_receipt
@@ -40,9 +40,9 @@ BACKLOG = "backlog"
 class Courier:
     """One loop: events of the uplink and of the recorder in, publishes and deletions out."""
 
-    settings: Uplink
+    settings: UplinkSettings
     box_id: str
-    delivery: Delivery
+    delivery: DeliveryMachine
     store: BufferThread
     room: BufferRoom
     journal: Journal
@@ -62,7 +62,7 @@ class Courier:
         self._connection = Connection(self.settings, self.box_id, self.inbox.emit, *about)
         self._configure_delivery()
 
-    def reconfigure(self, settings: Uplink) -> None:
+    def reconfigure(self, settings: UplinkSettings) -> None:
         """Take new settings. A connection that would be made the same way again is left in peace."""
         self.inbox.emit(Reconfigured(settings))
 
@@ -85,7 +85,7 @@ class Courier:
         finally:
             await self._connection.drop()
 
-    async def _next_event(self) -> Event | None:
+    async def _next_event(self) -> DeliveryEvent | None:
         """The next event, or None when it is time to do something."""
         if self.inbox.take_sealed_lost():
             self.delivery.on_news_lost()
@@ -96,7 +96,7 @@ class Courier:
         due += [] if wake_ms is None else [wake_ms]
         return await self.inbox.next(min(max(min(due, default=now_ms + NAP_MS) - now_ms, 0), NAP_MS))
 
-    async def _handle(self, event: Event | None) -> None:
+    async def _handle(self, event: DeliveryEvent | None) -> None:
         now_ms, delivery = self.clock.mono_ms(), self.delivery
         match event:
             case None:
@@ -104,7 +104,7 @@ class Courier:
             case Sealed():
                 await self._do(delivery.on_sealed(now_ms, event))
             case Published():
-                if event.outcome is Outcome.ACCEPTED:
+                if event.outcome is PublishOutcome.ACCEPTED:
                     await self.store.run(lambda: self.store.buffer.outbox.sending.taken(event.batch_id))
                 self._say_published(event)
                 await self._do(delivery.on_published(now_ms, event.batch_id, event.outcome))
@@ -181,22 +181,22 @@ class Courier:
         return self.delivery.on_withdrawn(self.clock.mono_ms(), batch_id)
 
     def _say_published(self, event: Published) -> None:
-        if event.outcome is Outcome.ACCEPTED:
+        if event.outcome is PublishOutcome.ACCEPTED:
             self.progress.published += 1
             self._changes.say("publishing", "accepted by the broker", logging.DEBUG)
-        elif event.outcome is Outcome.DENIED:
+        elif event.outcome is PublishOutcome.DENIED:
             step = f"allow iot:Publish on {self.settings.topic} in the policy of this certificate"
             self._changes.say(
                 "publishing", f"{event.detail}; {step}; nothing is lost, it is tried again", logging.ERROR
             )
-        elif event.outcome is not Outcome.LOST:
+        elif event.outcome is not PublishOutcome.LOST:
             self._changes.say("publishing", f"{event.detail}; nothing is lost, it is tried again", logging.WARNING)
 
     async def _disconnected(self, event: Disconnected) -> None:
         self.delivery.on_disconnected()
         await self._connection.disconnected(event)
 
-    async def _reconfigured(self, settings: Uplink) -> None:
+    async def _reconfigured(self, settings: UplinkSettings) -> None:
         self.settings = settings
         self._configure_delivery()
         if await self._connection.reconfigure(settings):
@@ -225,7 +225,7 @@ class Courier:
         if verdict.misfit:
             await self._misfit(receipt, verdict.misfit)
 
-    async def _apply(self, receipt: Receipt, verdict: Verdict, records: int) -> None:
+    async def _apply(self, receipt: Receipt, verdict: ReceiptVerdict, records: int) -> None:
         now_ms, progress = self.clock.mono_ms(), self.progress
         progress.receipt_ms = now_ms
         progress.confirmed_records += records

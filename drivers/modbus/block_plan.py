@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from drivers.profile.model import Limits, Register, scale_registers
+from drivers.profile.model import ReadLimits, Register, scale_registers
 
 CHARACTERS_BESIDE_DATA = 13  # request 8, answer 5
 CHARACTERS_PER_REGISTER = 2
@@ -92,7 +92,7 @@ UNTAUGHT = Taught()
 
 
 def plan_reads(
-    registers: Iterable[Register], limits: Limits, cost: WireCost = DEFAULT_COST, taught: Taught = UNTAUGHT
+    registers: Iterable[Register], limits: ReadLimits, cost: WireCost = DEFAULT_COST, taught: Taught = UNTAUGHT
 ) -> tuple[Block, ...]:
     """The blocks that hold every register whole, cheapest in time, then fewest; `ValueError` if there are none.
 
@@ -115,7 +115,7 @@ class _Plan:
 
 
 def _plan_one_function(
-    registers: Sequence[Register], limits: Limits, cost: WireCost, taught: Taught
+    registers: Sequence[Register], limits: ReadLimits, cost: WireCost, taught: Taught
 ) -> tuple[Block, ...]:
     """Dynamic programme over the sorted registers: the best plan of n of them ends with one block of the last k."""
     best = [_Plan(0, ())]
@@ -138,7 +138,7 @@ def _plan_one_function(
     return best[-1].blocks
 
 
-def _block(registers: Sequence[Register], end: int, limits: Limits, taught: Taught) -> Block | None:
+def _block(registers: Sequence[Register], end: int, limits: ReadLimits, taught: Taught) -> Block | None:
     """The block around `registers` (sorted by address), or None where the limits, or what was taught, forbid it."""
     start, code = registers[0].address, registers[0].function_code
     if not limits.gaps and _has_gap(registers):

@@ -8,10 +8,10 @@ from typing import Literal
 
 from drivers.modbus.block_plan import Block, plan_reads
 from drivers.modbus.decode import decode
-from drivers.profile.model import Limits, Profile, Register
+from drivers.profile.model import Profile, ReadLimits, Register
 
 Ask = Callable[[bytes], Awaitable[bytes | None]]
-Verdict = Literal["good", "nothing", "wrong", "refused"]
+EvidenceVerdict = Literal["good", "nothing", "wrong", "refused"]
 
 DEVICE_ID_REQUEST = b"\x2b\x0e\x01\x00"
 DEVICE_ID_TEXTS_AT = 7  # function, type, code, conformity, more, next, number of objects
@@ -56,7 +56,7 @@ class Registers:
         self._silences = 0
 
 
-async def judge(registers: Registers, profile: Profile, register: Register) -> tuple[Verdict, float]:
+async def judge(registers: Registers, profile: Profile, register: Register) -> tuple[EvidenceVerdict, float]:
     """What the register says, and whether a meter may say so; zero is nothing, for many answer that to anything."""
     steps: int | None = None
     flags: tuple[int, ...] = ()
@@ -74,7 +74,7 @@ async def judge(registers: Registers, profile: Profile, register: Register) -> t
 
 
 async def _answers(
-    registers: Registers, register: Register, limits: Limits
+    registers: Registers, register: Register, limits: ReadLimits
 ) -> tuple[tuple[Block, ...], list[bytes]] | None:
     blocks = plan_reads([register], limits)
     answers: list[bytes] = []

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from drivers.modbus.block_plan import Block
 from drivers.modbus.evidence import DEVICE_ID_REQUEST, LINE_TO_LINE, Ask, Registers, device_id_objects, judge
 from drivers.modbus.nameplate import nameplate_text
-from drivers.modbus.sunspec import Found, NotFoundError, common_block, nameplate, placed, search
+from drivers.modbus.sunspec import FoundModel, NotFoundError, common_block, nameplate, placed, search
 from drivers.profile.model import DeviceId, Mark, Profile, Register, SunSpec
 
 DISTINGUISHING_MAX = 8
@@ -23,7 +23,7 @@ SURE, SURE_WITHOUT_VOLTAGE, UNSURE_WITHOUT_VOLTAGE = 0.98, 0.9, 0.6  # of models
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class ModelCandidate:
     """A model, and how sure it is (0 to 1). `decided` says by what."""
 
     model: str
@@ -36,7 +36,7 @@ class Candidate:
 class Identified:
     """`candidates` are the likeliest first, none where nothing fits; `values` are samples in vocabulary units."""
 
-    candidates: tuple[Candidate, ...] = ()
+    candidates: tuple[ModelCandidate, ...] = ()
     serial_number: str = ""
     nameplate: str = ""
     values: Mapping[str, float] = field(default_factory=dict)
@@ -216,7 +216,7 @@ async def _serial_number(registers: Registers, ranked: Sequence[_Trial]) -> str:
     return ""
 
 
-def _candidates(ranked: Sequence[_Trial]) -> Iterable[Candidate]:
+def _candidates(ranked: Sequence[_Trial]) -> Iterable[ModelCandidate]:
     """The best share the certainty that there is; the others share the rest."""
     front = [trial for trial in ranked if trial.rank == ranked[0].rank]
     if not front:
@@ -227,10 +227,10 @@ def _candidates(ranked: Sequence[_Trial]) -> Iterable[Candidate]:
     for trial in front:
         tie = [name for name in names if name != trial.profile.model]
         said = _decided(trial) + (f"; the same registers as {', '.join(tie)}" if tie else "")
-        yield Candidate(trial.profile.model, trial.profile.vendor, round(sure / len(front), 2), said)
+        yield ModelCandidate(trial.profile.model, trial.profile.vendor, round(sure / len(front), 2), said)
     for trial in others:
         rest = round((1 - sure) / (len(others) + 1), 2)
-        yield Candidate(trial.profile.model, trial.profile.vendor, rest, _decided(trial))
+        yield ModelCandidate(trial.profile.model, trial.profile.vendor, rest, _decided(trial))
 
 
 def _certainty(trial: _Trial) -> float:
@@ -272,13 +272,13 @@ async def _sunspec(registers: Registers, profiles: Sequence[Profile]) -> Identif
     trial = await _weigh_placed(registers, fitting[0], found)
     if trial is not None and trial.shown:
         decided += f"; {', '.join(trial.shown)}"
-    rest = (Candidate(each.model, each.vendor, 0.01, "reads any SunSpec meter") for each in fitting[1:])
-    best = Candidate(fitting[0].model, fitting[0].vendor, SURE, decided)
+    rest = (ModelCandidate(each.model, each.vendor, 0.01, "reads any SunSpec meter") for each in fitting[1:])
+    best = ModelCandidate(fitting[0].model, fitting[0].vendor, SURE, decided)
     values = trial.values if trial is not None else {}
     return Identified((best, *rest), texts.get("serial_number", ""), said, values, registers.requests)
 
 
-async def _weigh_placed(registers: Registers, profile: Profile, found: Found) -> _Trial | None:
+async def _weigh_placed(registers: Registers, profile: Profile, found: FoundModel) -> _Trial | None:
     try:
         trial = _Trial(placed(profile, profile, found))
     except NotFoundError:
@@ -287,14 +287,14 @@ async def _weigh_placed(registers: Registers, profile: Profile, found: Found) ->
     return trial
 
 
-async def _search(registers: Registers, spec: SunSpec) -> Found | None:
+async def _search(registers: Registers, spec: SunSpec) -> FoundModel | None:
     steps = search(spec)
     try:
         block = next(steps)
         while True:
             block = steps.send(await registers.read(block))
     except StopIteration as end:
-        found: Found = end.value
+        found: FoundModel = end.value
         return found
     except NotFoundError:
         return None

@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from drivers.modbus.block_plan import UNTAUGHT, Block, Taught, WireCost, plan_reads
-from drivers.profile.model import ADDRESS_MAX, REGISTERS_MAX, Limits, Register, scale_registers
+from drivers.profile.model import ADDRESS_MAX, REGISTERS_MAX, ReadLimits, Register, scale_registers
 
 RETRY_FIRST_S = 60.0
 RETRY_GROWTH = 4
@@ -37,8 +37,8 @@ class ReadPlan:
     def __init__(
         self,
         registers: Sequence[Register],
-        limits: Limits,
-        fallback: Limits | None = None,
+        limits: ReadLimits,
+        fallback: ReadLimits | None = None,
         cost: WireCost | None = None,
     ) -> None:
         self.registers = tuple(registers)

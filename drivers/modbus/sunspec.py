@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from drivers.modbus.block_plan import Block
 from drivers.modbus.nameplate import nameplate_text
-from drivers.profile.model import ADDRESS_MAX, Identity, Profile, Register, SunSpec
+from drivers.profile.model import ADDRESS_MAX, IdentityRules, Profile, Register, SunSpec
 
 SUNS = b"SunS"
 FUNCTION_CODE = 3
@@ -23,11 +23,11 @@ COMMON_MODEL = 1
 COMMON_WORDS = 66  # of the common model with its header, up to and with the serial number
 FAMILY = 10  # 201..204 are laid out alike, and 211..214
 
-Search = Generator[Block, bytes | None, "Found"]
+Search = Generator[Block, bytes | None, "FoundModel"]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundModel:
     """A model in the chain. `address` is that of its header; `common` that of the nearest common model before it."""
 
     base: int
@@ -72,7 +72,7 @@ def _walk(base: int, models: tuple[int, ...]) -> Search:
             break
         model, length = struct.unpack(">HH", data)
         if model in models:
-            return Found(base, model, address, length, common)
+            return FoundModel(base, model, address, length, common)
         if model == END:
             break
         seen.append(model)
@@ -88,7 +88,7 @@ def is_laid_out_as(profile: Profile, model: int) -> bool:
     return profile.sunspec is None or model // FAMILY == profile.sunspec.models[0] // FAMILY
 
 
-def placed(profile: Profile, layout: Profile, found: Found) -> Profile:
+def placed(profile: Profile, layout: Profile, found: FoundModel) -> Profile:
     """`profile` at the addresses of the device: the places of `layout`, in the steps of `profile`.
 
     Raises `NotFoundError` where the model is too short for a register.
@@ -101,10 +101,10 @@ def placed(profile: Profile, layout: Profile, found: Found) -> Profile:
     if end > found.address + HEADER_WORDS + found.length:
         text = f"its SunSpec model {found.model} ends after {found.length} registers, before the values that are asked"
         raise NotFoundError(text)
-    return replace(profile, registers=registers, identity=Identity(), sunspec=None)
+    return replace(profile, registers=registers, identity=IdentityRules(), sunspec=None)
 
 
-def _placed(place: Register, kept: Register, found: Found) -> Register:
+def _placed(place: Register, kept: Register, found: FoundModel) -> Register:
     scale = place.scale_register
     return replace(
         place,

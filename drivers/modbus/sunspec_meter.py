@@ -14,7 +14,16 @@ from drivers.meter import MeterError, Sample
 from drivers.modbus.block_plan import Block
 from drivers.modbus.line import ModbusLine, ModbusRefusalError
 from drivers.modbus.meter import ModbusMeter
-from drivers.modbus.sunspec import Found, NotFoundError, Search, common_block, is_laid_out_as, nameplate, placed, search
+from drivers.modbus.sunspec import (
+    FoundModel,
+    NotFoundError,
+    Search,
+    common_block,
+    is_laid_out_as,
+    nameplate,
+    placed,
+    search,
+)
 from drivers.profile.files import find_profile
 from drivers.profile.model import Profile, SunSpec
 
@@ -55,10 +64,10 @@ class SunSpecMeter(ModbusMeter):
         self._spec: SunSpec = profile.sunspec
         self._given = profile, tuple(column.measurand for column in self.columns), ct_ratio, vt_ratio
         self._reader: ModbusMeter | None = None
-        self._found: Found | None = None
+        self._found: FoundModel | None = None
 
     @property
-    def found(self) -> Found | None:
+    def found(self) -> FoundModel | None:
         """Where the model is, once it has been found."""
         return self._found
 
@@ -106,7 +115,7 @@ class SunSpecMeter(ModbusMeter):
         self._reader = ModbusMeter(self.line, self.unit, self.profile, self.name, measurands, ct_ratio, vt_ratio)
         return self._reader
 
-    async def _follow(self, steps: Search, deadline: float) -> Found:
+    async def _follow(self, steps: Search, deadline: float) -> FoundModel:
         """Answer a search from the line. Who is silent at one base is asked at another the next time."""
         data: bytes | None = None
         try:
@@ -115,7 +124,7 @@ class SunSpecMeter(ModbusMeter):
                 data = await self._registers_of(block, deadline)
                 block = steps.send(data)
         except StopIteration as done:
-            found: Found = done.value
+            found: FoundModel = done.value
             return found
         except NotFoundError as error:
             raise self._not_found(error) from error

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
 
-from drivers.profile.model import Field, Mistake, Protocol
+from drivers.profile.model import Field, ProfileMistake, Protocol
 from drivers.profile.schema import FieldTable, exact_scale
 from wire.errors import WireError
 from wire.measurand import BY_NAME
@@ -20,32 +20,34 @@ EXPECTED_RECORD = "names of records such as energy.t1, with ` + ` or ` - ` betwe
 _OPERATOR = re.compile(r" ([+-]) ")
 
 
-def fields_of(table: Mapping[str, FieldTable] | None, protocol: Protocol, mistakes: list[Mistake]) -> tuple[Field, ...]:
+def fields_of(
+    table: Mapping[str, FieldTable] | None, protocol: Protocol, mistakes: list[ProfileMistake]
+) -> tuple[Field, ...]:
     """The fields that `table` says; what is wrong with them goes to `mistakes`."""
     if protocol == "modbus":
         if table is not None:
-            mistakes.append(Mistake("fields", "a Modbus meter has none", "[registers], or another protocol"))
+            mistakes.append(ProfileMistake("fields", "a Modbus meter has none", "[registers], or another protocol"))
         return ()
     if table is None:
         if not any(mistake.path.startswith("fields") for mistake in mistakes):
-            mistakes.append(Mistake("fields", "missing", "a table of at least one measurand"))
+            mistakes.append(ProfileMistake("fields", "missing", "a table of at least one measurand"))
         return ()
     found = (_field(name, entry, protocol, mistakes) for name, entry in table.items())
     return tuple(field for field in found if field is not None)
 
 
-def _field(name: str, entry: FieldTable, protocol: Protocol, mistakes: list[Mistake]) -> Field | None:
+def _field(name: str, entry: FieldTable, protocol: Protocol, mistakes: list[ProfileMistake]) -> Field | None:
     path = f"fields.{name}"
     before = len(mistakes)
     texts = [entry.code] if isinstance(entry.code, str) else entry.code
     sums = tuple(_sum(text, path, protocol, mistakes) for text in texts)
     scale = exact_scale(entry.scale, path, mistakes)
     if entry.rollover is not None and BY_NAME[name].kind != "counter":
-        mistakes.append(Mistake(f"{path}.rollover", f"{name} is no counter", "no rollover, or a counter"))
+        mistakes.append(ProfileMistake(f"{path}.rollover", f"{name} is no counter", "no rollover, or a counter"))
     try:
         resolution = Resolution.parse(entry.resolution)
     except WireError as error:
-        mistakes.append(Mistake(f"{path}.resolution", str(error), "a step such as 0.1"))
+        mistakes.append(ProfileMistake(f"{path}.resolution", str(error), "a step such as 0.1"))
         return None
     if len(mistakes) > before or scale is None:
         return None
@@ -53,11 +55,13 @@ def _field(name: str, entry: FieldTable, protocol: Protocol, mistakes: list[Mist
     return Field(name, sums, resolution, scale, rollover)
 
 
-def _sum(text: str, path: str, protocol: Protocol, mistakes: list[Mistake]) -> tuple[tuple[int, str], ...]:
+def _sum(text: str, path: str, protocol: Protocol, mistakes: list[ProfileMistake]) -> tuple[tuple[int, str], ...]:
     """`a + b - c` as signs and codes."""
     first, *rest = _OPERATOR.split(text)
     signs = [1, *(1 if sign == "+" else -1 for sign in rest[::2])]
     codes = [first, *rest[1::2]]
     form, expected = (RECORD, EXPECTED_RECORD) if protocol == "mbus" else (OBIS, EXPECTED_OBIS)
-    mistakes += [Mistake(f"{path}.code", f"{code!r} is none", expected) for code in codes if not form.fullmatch(code)]
+    mistakes += [
+        ProfileMistake(f"{path}.code", f"{code!r} is none", expected) for code in codes if not form.fullmatch(code)
+    ]
     return tuple(zip(signs, codes, strict=True))

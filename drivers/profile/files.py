@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from drivers.near_names import near_models
-from drivers.profile.model import Mistake, Profile, ProfileError
+from drivers.profile.model import Profile, ProfileError, ProfileMistake
 from drivers.profile.parse import parse_profile
 
 SHIPPED = Path(__file__).parents[1] / "profiles"
@@ -17,10 +17,14 @@ def load_profile(path: Path) -> Profile:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ProfileError(str(path), (Mistake("file", f"cannot be read: {error}", "a readable TOML file"),)) from error
+        raise ProfileError(
+            str(path), (ProfileMistake("file", f"cannot be read: {error}", "a readable TOML file"),)
+        ) from error
     profile = parse_profile(text, path.name)
     if profile.model != path.stem:
-        mistake = Mistake("model", f"{profile.model!r} in a file named {path.name}", f"{path.stem!r}, as the file")
+        mistake = ProfileMistake(
+            "model", f"{profile.model!r} in a file named {path.name}", f"{path.stem!r}, as the file"
+        )
         raise ProfileError(str(path), (mistake,))
     return profile
 
@@ -38,7 +42,7 @@ def find_profile(model: str, folders: Sequence[Path] = ()) -> Profile:
     if model not in known:
         near = " or ".join(map(repr, near_models(model, known)))
         problem = f"no profile of this name{f', did you mean {near}?' if near else ''}"
-        raise ProfileError(model, (Mistake("model", problem, "a model that `wattpost check-profile` lists"),))
+        raise ProfileError(model, (ProfileMistake("model", problem, "a model that `wattpost check-profile` lists"),))
     return load_profile(known[model])
 
 

@@ -96,7 +96,7 @@ def scale_registers(registers: Iterable[Register]) -> tuple[Register, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ReadLimits:
     """What one request may ask of the meter."""
 
     registers_max: int = REGISTERS_MAX
@@ -166,7 +166,7 @@ class DeviceId:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class IdentityRules:
     """How the meter says who it is."""
 
     serial_number: TextRegister | None = None
@@ -193,13 +193,13 @@ class Profile:
     default: tuple[str, ...]  # measurands read when the configuration names none
     ct: CtAppliedBy = "none"
     vt: CtAppliedBy = "none"
-    limits: Limits = Limits()
-    fallback: Limits | None = None
+    limits: ReadLimits = ReadLimits()
+    fallback: ReadLimits | None = None
     serial: SerialDefaults = SerialDefaults()
     timing: Timing = Timing()
     protocol: Protocol = "modbus"
     rating: Rating = Rating()
-    identity: Identity = Identity()
+    identity: IdentityRules = IdentityRules()
     sunspec: SunSpec | None = None
     fields: tuple[Field, ...] = ()  # of protocols with telegrams instead of registers
     push: bool = False  # the meter sends telegrams by itself; otherwise it is asked
@@ -224,7 +224,7 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
-class Mistake:
+class ProfileMistake:
     """One thing wrong with a profile: where (key path), what, and what would be right."""
 
     path: str
@@ -238,7 +238,7 @@ class Mistake:
 class ProfileError(ValueError):
     """A profile that cannot be used; `mistakes` has all of them, `str()` one line for each."""
 
-    def __init__(self, subject: str, mistakes: tuple[Mistake, ...]) -> None:
+    def __init__(self, subject: str, mistakes: tuple[ProfileMistake, ...]) -> None:
         super().__init__("\n".join(f"profile {subject}: {mistake}" for mistake in mistakes))
         self.subject = subject
         self.mistakes = mistakes

@@ -26,7 +26,7 @@ SHARE_SLACK = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Remark:
+class ProfileRemark:
     """One doubtful thing: where (key path), what, and what to do. A hint is something that would be good to know."""
 
     path: str
@@ -38,81 +38,87 @@ class Remark:
         return f"{self.path}: {self.problem}; {self.advice}"
 
 
-def remarks(profile: Profile) -> tuple[Remark, ...]:
+def remarks(profile: Profile) -> tuple[ProfileRemark, ...]:
     """All that is doubtful about `profile`, warnings before hints."""
     found = [*_default(profile), *_registers(profile), *_phases(profile), *_timing(profile), *_unknown(profile)]
     return tuple(sorted(found, key=lambda remark: remark.is_hint))
 
 
-def _default(profile: Profile) -> Iterator[Remark]:
+def _default(profile: Profile) -> Iterator[ProfileRemark]:
     known = profile.measurands
     missing = [name for name in TOTALS if name in known]
     if missing and not any(name in profile.default for name in missing):
-        yield Remark("default", f"{missing[0]} is not in it", "add it: it is what a bill is made of")
+        yield ProfileRemark("default", f"{missing[0]} is not in it", "add it: it is what a bill is made of")
     powers = [name for name in POWERS if name in known]
     if powers and not any(name in profile.default for name in powers):
-        yield Remark("default", f"{powers[0]} is not in it", "add it, unless nobody wants to see the power")
+        yield ProfileRemark("default", f"{powers[0]} is not in it", "add it, unless nobody wants to see the power")
     if len(profile.default) > DEFAULT_MAX:
         advice = f"name the {DEFAULT_MAX} or fewer that most people need; others can be asked for by name"
-        yield Remark("default", f"it reads {len(profile.default)} values each time", advice)
+        yield ProfileRemark("default", f"it reads {len(profile.default)} values each time", advice)
 
 
-def _registers(profile: Profile) -> Iterator[Remark]:
+def _registers(profile: Profile) -> Iterator[ProfileRemark]:
     for register in profile.registers:
         path = f"registers.{register.measurand}"
         step, unit = Fraction(register.resolution.step), register.meaning.unit
         own = abs(register.scale) if "int" in register.data_type and register.scale_register is None else None
         if own is not None and step > own:
-            yield Remark(f"{path}.resolution", f"{step} {unit} is coarser than the meter's own step", f"use {own}")
+            yield ProfileRemark(
+                f"{path}.resolution", f"{step} {unit} is coarser than the meter's own step", f"use {own}"
+            )
         elif own is not None and step < usual_step(register):
             text = f"{float(step)} {unit} is finer than the meter's own step, {float(own)}"
-            yield Remark(f"{path}.resolution", text, "use the meter's, or check the scale")
+            yield ProfileRemark(f"{path}.resolution", text, "use the meter's, or check the scale")
         elif own is None and step > Fraction(COARSEST.get(unit, "1000")):
-            yield Remark(f"{path}.resolution", f"{float(step)} {unit} is coarse", "use a finer step")
+            yield ProfileRemark(f"{path}.resolution", f"{float(step)} {unit} is coarse", "use a finer step")
         elif own is None and step < Fraction(FINEST.get(unit, "0.001")):
-            yield Remark(
+            yield ProfileRemark(
                 f"{path}.resolution", f"{float(step)} {unit} is finer than meters measure", "use a coarser step"
             )
         if unit == "Wh" and register.rollover is not None and register.rollover < WRAPS_EARLY_WH:
             text = f"it begins anew at {float(register.rollover):,.0f} Wh"
-            yield Remark(f"{path}.type", text, "check type and scale, or say where with rollover")
+            yield ProfileRemark(f"{path}.type", text, "check type and scale, or say where with rollover")
     wide = {register.word_order for register in profile.registers if register.count > 1}
     if len(wide) > 1:
-        yield Remark("registers", "some values have the low word first and some the high word", "check word_order")
+        yield ProfileRemark(
+            "registers", "some values have the low word first and some the high word", "check word_order"
+        )
 
 
-def _phases(profile: Profile) -> Iterator[Remark]:
+def _phases(profile: Profile) -> Iterator[ProfileRemark]:
     known = profile.measurands
     stems = {match[1]: match[2] for name in known if (match := re.fullmatch(r"((?!voltage_l._l).*_l)[123](_n)?", name))}
     for stem, tail in stems.items():
         there = [phase for phase in (1, 2, 3) if f"{stem}{phase}{tail or ''}" in known]
         if there not in ([1], [1, 2], [1, 2, 3]):
             names = ", ".join(f"{stem}{phase}{tail or ''}" for phase in there)
-            yield Remark(f"registers.{stem}{there[0]}{tail or ''}", f"there is only {names}", "add the other phases")
+            yield ProfileRemark(
+                f"registers.{stem}{there[0]}{tail or ''}", f"there is only {names}", "add the other phases"
+            )
 
 
-def _timing(profile: Profile) -> Iterator[Remark]:
+def _timing(profile: Profile) -> Iterator[ProfileRemark]:
     timing = profile.timing
     if timing.answer_timeout_ms <= timing.answer_typical_ms:
         text = f"{timing.answer_timeout_ms} ms is not above answer_typical_ms, {timing.answer_typical_ms}"
-        yield Remark("timing.answer_timeout_ms", text, "use several times the usual answer time")
+        yield ProfileRemark("timing.answer_timeout_ms", text, "use several times the usual answer time")
 
 
-def _unknown(profile: Profile) -> Iterator[Remark]:
+def _unknown(profile: Profile) -> Iterator[ProfileRemark]:
     if profile.vendor == "unknown":
-        yield Remark("vendor", "nobody is named", "say who makes the meter")
+        yield ProfileRemark("vendor", "nobody is named", "say who makes the meter")
     if profile.protocol != "modbus" or profile.sunspec is not None:
         return
     identity = profile.identity
     if profile.rating.current_max_a is None and profile.ct == "none":
         advice = "say it, and counters that jump farther than it allows are flagged"
-        yield Remark("rating.current_max_a", "not known", advice, is_hint=True)
+        yield ProfileRemark("rating.current_max_a", "not known", advice, is_hint=True)
     if not identity.marks and identity.device_id is None:
         advice = "say identity.marks, and a scan recognises the meter"
-        yield Remark("identity.marks", "not known how it says its model", advice, is_hint=True)
+        yield ProfileRemark("identity.marks", "not known how it says its model", advice, is_hint=True)
     if identity.serial_number is None:
         advice = "say identity.serial_number, and an exchanged meter is noticed"
-        yield Remark("identity.serial_number", "not known", advice, is_hint=True)
+        yield ProfileRemark("identity.serial_number", "not known", advice, is_hint=True)
 
 
 def doubts(profile: Profile, values: Mapping[str, float]) -> dict[str, str]:

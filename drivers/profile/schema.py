@@ -18,8 +18,8 @@ from drivers.profile.model import (
     CtAppliedBy,
     DataType,
     Encoding,
-    Mistake,
     Parity,
+    ProfileMistake,
     Protocol,
     TextType,
     WordOrder,
@@ -28,7 +28,7 @@ from wire.measurand import BY_NAME, VOCABULARY
 
 S = TypeVar("S", bound=msgspec.Struct)
 
-Address = Annotated[int, Meta(ge=0, le=0xFFFF, description="an address of 0..65535, 0-based as on the wire")]
+RegisterAddress = Annotated[int, Meta(ge=0, le=0xFFFF, description="an address of 0..65535, 0-based as on the wire")]
 FunctionCode = Annotated[Literal[3, 4], Meta(description="3 (holding registers) or 4 (input registers)")]
 Type = Annotated[DataType, Meta(description="one of uint16, int16, uint32, int32, uint64, int64, float32, float64")]
 Order = Annotated[WordOrder, Meta(description='"big" (most significant word first) or "little"')]
@@ -37,7 +37,9 @@ Scale = Annotated[
     Meta(description='a number, or a fraction such as "2500/9"; raw * scale is the value in the vocabulary\'s unit'),
 ]
 Codes = Annotated[list[int], Meta(description="a list of raw codes, such as [0xFFFF] or [-32768]")]
-Step = Annotated[float, Meta(gt=0, description="a number above 0: the step in which the value is kept, such as 0.1")]
+ResolutionStep = Annotated[
+    float, Meta(gt=0, description="a number above 0: the step in which the value is kept, such as 0.1")
+]
 RegistersMax = Annotated[int, Meta(ge=1, le=REGISTERS_MAX, description="registers of one request, 1..125")]
 Count = Annotated[int, Meta(ge=1, le=REGISTERS_MAX, description="registers, 1..125")]
 Range = Annotated[list[float], Meta(min_length=2, max_length=2, description="[lowest, highest], such as [80, 300]")]
@@ -47,22 +49,22 @@ Rollover = Annotated[
 Flag = Annotated[bool, Meta(description="true or false")]
 Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
 Texts = Annotated[list[Text], Meta(min_length=1, description="a list of at least one text")]
-Span = Annotated[list[Address], Meta(min_length=2, max_length=2)]
+Span = Annotated[list[RegisterAddress], Meta(min_length=2, max_length=2)]
 Spans = Annotated[list[Span], Meta(description="a list of [first, last] address ranges, both inclusive")]
 
 
 class RegisterTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[registers]`: one entry for each measurand; what it does not say is in `[defaults]`."""
 
-    address: Address
-    resolution: Step
+    address: RegisterAddress
+    resolution: ResolutionStep
     function: FunctionCode | None = None
     type: Type | None = None
     word_order: Order | None = None
     scale: Scale | None = None
     not_available: Codes | None = None
     rollover: Rollover | None = None
-    scale_register: Address | None = None
+    scale_register: RegisterAddress | None = None
     encoding: Annotated[Encoding, Meta(description="one of plain, four_quadrant, percent_or_one")] = "plain"
 
 
@@ -73,7 +75,7 @@ class FieldTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         str | Annotated[list[Text], Meta(min_length=1)],
         Meta(description="a code such as 1-0:1.8.0, a sum of codes, or a list of them: the first that is there counts"),
     ]
-    resolution: Step
+    resolution: ResolutionStep
     scale: Scale = 1
     rollover: Rollover | None = None
 
@@ -136,7 +138,7 @@ class SerialNumberTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """`[identity.serial_number]`: where the number on the meter's face lies."""
 
     function: FunctionCode
-    address: Address
+    address: RegisterAddress
     type: Annotated[TextType, Meta(description="one of ascii, uint16, uint32, uint64")]
     count: Count | None = None
     word_order: Order = "big"
@@ -146,7 +148,7 @@ class MarkTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An entry of `identity.marks`: registers that say the model."""
 
     function: FunctionCode
-    address: Address
+    address: RegisterAddress
     count: Count = 1
     any_of: Annotated[list[int], Meta(description="a list of numbers, such as [1648, 1649]")] = []
     ascii: Annotated[str, Meta(description="the text that the registers begin with")] = ""
@@ -176,8 +178,8 @@ class SunSpecTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         list[Annotated[int, Meta(ge=1, le=0xFFFE)]],
         Meta(min_length=1, description="a list of model ids, such as [203]"),
     ]
-    bases: Annotated[list[Address], Meta(min_length=1, description="a list of addresses of 0..65535")] = msgspec.field(
-        default_factory=lambda: [40000, 50000, 0]
+    bases: Annotated[list[RegisterAddress], Meta(min_length=1, description="a list of addresses of 0..65535")] = (
+        msgspec.field(default_factory=lambda: [40000, 50000, 0])
     )
 
 
@@ -214,7 +216,7 @@ class ProfileTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     push: Flag = False
 
 
-def exact_scale(scale: float | str, path: str, mistakes: list[Mistake]) -> Fraction | None:
+def exact_scale(scale: float | str, path: str, mistakes: list[ProfileMistake]) -> Fraction | None:
     """`scale` without rounding; one that leaves nothing of a value is appended to `mistakes`."""
     if isinstance(scale, str):
         numerator, denominator = map(int, scale.split("/"))
@@ -223,7 +225,7 @@ def exact_scale(scale: float | str, path: str, mistakes: list[Mistake]) -> Fract
         decimal = Decimal(str(scale))
         exact = Fraction(decimal) if decimal.is_finite() else None
     if not exact:
-        mistakes.append(Mistake(f"{path}.scale", f"{scale} leaves nothing of a value", "a number that is not 0"))
+        mistakes.append(ProfileMistake(f"{path}.scale", f"{scale} leaves nothing of a value", "a number that is not 0"))
         return None
     return exact
 
@@ -234,16 +236,16 @@ def did_you_mean(word: str, known: list[str]) -> str:
     return "" if near is None else f", did you mean {near!r}?"
 
 
-def read_table(kind: type[S], table: object, path: str, mistakes: list[Mistake]) -> S | None:
+def read_table(kind: type[S], table: object, path: str, mistakes: list[ProfileMistake]) -> S | None:
     """`table` as `kind`; what is wrong is appended to `mistakes`; None where a required key is missing."""
     if not isinstance(table, Mapping):
-        mistakes.append(Mistake(path or "file", f"{table!r} is not a table", "a table"))
+        mistakes.append(ProfileMistake(path or "file", f"{table!r} is not a table", "a table"))
         return None
     known = _fields(kind)
     for name in table:
         if name not in known:
             guess = did_you_mean(name, list(known))
-            mistakes.append(Mistake(_join(path, name), f"unknown key{guess}", f"one of {', '.join(known)}"))
+            mistakes.append(ProfileMistake(_join(path, name), f"unknown key{guess}", f"one of {', '.join(known)}"))
     values: dict[str, Any] = {}
     for name, field in known.items():
         if name in table:
@@ -252,7 +254,7 @@ def read_table(kind: type[S], table: object, path: str, mistakes: list[Mistake])
             if len(mistakes) == before:
                 values[name] = value
         elif field.required:
-            mistakes.append(Mistake(_join(path, name), "missing", _expected(field.type)))
+            mistakes.append(ProfileMistake(_join(path, name), "missing", _expected(field.type)))
     missing = any(field.required and name not in values for name, field in known.items())
     return None if missing else kind(**values)
 
@@ -263,7 +265,7 @@ def _fields(kind: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
     return {field.name: field for field in msgspec.structs.fields(kind)}
 
 
-def _read_value(kind: Any, value: object, path: str, mistakes: list[Mistake]) -> Any:
+def _read_value(kind: Any, value: object, path: str, mistakes: list[ProfileMistake]) -> Any:
     structs = _structs(kind)
     if structs is not None:
         return read_table(structs, value, path, mistakes)
@@ -274,7 +276,7 @@ def _read_value(kind: Any, value: object, path: str, mistakes: list[Mistake]) ->
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError:
-        mistakes.append(Mistake(path, f"{value!r} does not fit", _expected(kind)))
+        mistakes.append(ProfileMistake(path, f"{value!r} does not fit", _expected(kind)))
         return None
 
 
@@ -288,14 +290,14 @@ def _structs(kind: Any) -> type[msgspec.Struct] | None:
 
 
 def _read_measurands(
-    kind: type[S], table_path: str, table: Mapping[str, object], mistakes: list[Mistake]
+    kind: type[S], table_path: str, table: Mapping[str, object], mistakes: list[ProfileMistake]
 ) -> dict[str, S]:
     entries = {}
     for name, entry in table.items():
         path = f"{table_path}.{name}"
         if name not in BY_NAME:
             problem = f"unknown measurand{did_you_mean(name, list(BY_NAME))}"
-            mistakes.append(Mistake(path, problem, "a name of docs/measurands.md"))
+            mistakes.append(ProfileMistake(path, problem, "a name of docs/measurands.md"))
         found = read_table(kind, entry, path, mistakes)
         if found is not None and name in BY_NAME:
             entries[name] = found

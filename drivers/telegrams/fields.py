@@ -30,7 +30,7 @@ _NOT_OF_NOW = re.compile(r"\.(max|min|error|s\d+)(\.|$)")
 
 
 @dataclass(frozen=True, slots=True)
-class Remark:
+class TelegramRemark:
     """What is to be said of a measurand: its line is damaged, another code may be it, or it has several sources."""
 
     measurand: str
@@ -76,7 +76,7 @@ class FieldReader:
         codes = {item.code for item in telegram.items if item.number is not None}
         return sum(any(all(code in codes for _, code in terms) for terms in field.sums) for field, _ in self._fields)
 
-    def remarks(self, telegram: Telegram) -> Iterator[Remark]:
+    def remarks(self, telegram: Telegram) -> Iterator[TelegramRemark]:
         """Why values are missing, as far as the telegram tells, and which of several sources were taken."""
         items, sources = _by_code(telegram), dict(telegram.sources)
         for field, _ in self._fields:
@@ -84,14 +84,14 @@ class FieldReader:
             codes = [code for _, code in terms or ()]
             for code in codes:
                 if code in sources:
-                    yield Remark(field.measurand, "sources", sources[code])
+                    yield TelegramRemark(field.measurand, "sources", sources[code])
             damaged = [items[code] for code in codes if items[code].number is None]
             if damaged:
                 yield from _damage(field, damaged[0])
             elif terms is None and field.measurand not in self._seen:
                 yield from self._substitute(field, telegram)
 
-    def _substitute(self, field: Field, telegram: Telegram) -> Iterator[Remark]:
+    def _substitute(self, field: Field, telegram: Telegram) -> Iterator[TelegramRemark]:
         owners = {each.sums[0][0][1]: each.measurand for each, _ in self._fields if len(each.sums[0]) == 1}
         offers = list(dict.fromkeys(item for item in telegram.items if _may_be(field, item)))[:OFFERS_MAX]
         unread = next((item.fault for item in telegram.items if item.fault and not item.code), "")
@@ -103,7 +103,7 @@ class FieldReader:
             missed += f", but {', '.join(owned)}: if that is the value, name its code in a profile of your own"
         if unread:
             missed += f"; a part of the telegram cannot be read: {unread}"
-        yield Remark(
+        yield TelegramRemark(
             field.measurand, "substitute" if offers else "damaged", missed, tuple(item.code for item in offers)
         )
 
@@ -165,10 +165,10 @@ def _written(terms: Sequence[tuple[int, str]]) -> str:
     return " ".join(("- " if sign < 0 else "+ " if at else "") + code for at, (sign, code) in enumerate(terms))
 
 
-def _damage(field: Field, item: Item) -> Iterator[Remark]:
+def _damage(field: Field, item: Item) -> Iterator[TelegramRemark]:
     """A line that is empty has no fault: the meter says that it has no value."""
     if item.fault:
-        yield Remark(field.measurand, "damaged", f"{item.code} gives no value: {item.fault}")
+        yield TelegramRemark(field.measurand, "damaged", f"{item.code} gives no value: {item.fault}")
 
 
 def _offered(item: Item) -> str:

@@ -6,7 +6,7 @@ The meters do not escape 7E and 7D within a frame, though ISO/IEC 13239 could: o
 from __future__ import annotations
 
 from drivers.telegrams.crc import crc_x25
-from drivers.telegrams.telegram import Found, StreamFramer, TelegramError, shown
+from drivers.telegrams.telegram import Framed, StreamFramer, TelegramError, shown
 
 FLAG = 0x7E
 FORMAT_TYPE = 0xA0
@@ -26,7 +26,7 @@ class HdlcFramer(StreamFramer):
 
     protocol = "HDLC"
 
-    def _next(self, buffer: bytes) -> tuple[int, Found | None] | None:  # noqa: PLR0911 - one for each thing found
+    def _next(self, buffer: bytes) -> tuple[int, Framed | None] | None:  # noqa: PLR0911 - one for each thing found
         start = buffer.find(FLAG)
         if start:
             skipped = len(buffer) if start < 0 else start
@@ -51,7 +51,7 @@ class HdlcFramer(StreamFramer):
             return None
         return self._judge(buffer[1 : length + 1], header, closed=buffer[length + 1 : length + 2] == bytes((FLAG,)))
 
-    def _judge(self, frame: bytes, header: int, *, closed: bool) -> tuple[int, Found | None]:
+    def _judge(self, frame: bytes, header: int, *, closed: bool) -> tuple[int, Framed | None]:
         """`frame` is what the length field says. A closing flag may be the next frame's opening one, so it stays."""
         if not _good(frame):
             if closed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from drivers.telegrams.telegram import Found, StreamFramer, TelegramError, shown
+from drivers.telegrams.telegram import Framed, StreamFramer, TelegramError, shown
 
 ACK = b"\xe5"
 SHORT, LONG, STOP = 0x10, 0x68, 0x16
@@ -35,7 +35,7 @@ class MbusFramer(StreamFramer):
 
     protocol = "M-Bus"
 
-    def _next(self, buffer: bytes) -> tuple[int, Found | None] | None:  # noqa: PLR0911 - one way out for each thing found
+    def _next(self, buffer: bytes) -> tuple[int, Framed | None] | None:  # noqa: PLR0911 - one way out for each thing found
         if not buffer:
             return None
         if buffer[:1] == ACK:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from drivers.telegrams.cosem import UNITS, obis
 from drivers.telegrams.crc import crc_x25
-from drivers.telegrams.telegram import Found, Item, StreamFramer, Telegram, TelegramError, power_of_ten, shown
+from drivers.telegrams.telegram import Framed, Item, StreamFramer, Telegram, TelegramError, power_of_ten, shown
 
 ESCAPE = b"\x1b\x1b\x1b\x1b"
 START = ESCAPE + b"\x01\x01\x01\x01"
@@ -48,10 +48,10 @@ class _Entry:
     """A line of a list."""
 
     code: str
-    status: Node
-    unit: Node
+    status: SmlNode
+    unit: SmlNode
     exponent: int
-    value: Node
+    value: SmlNode
 
     @property
     def number(self) -> int | None:
@@ -61,7 +61,7 @@ class _Entry:
         return self.value if isinstance(self.value, int) and not isinstance(self.value, bool) else None
 
 
-Node = bytes | bool | int | _Signed | list["Node"] | None
+SmlNode = bytes | bool | int | _Signed | list["SmlNode"] | None
 
 
 class SmlFramer(StreamFramer):
@@ -69,7 +69,7 @@ class SmlFramer(StreamFramer):
 
     protocol = "SML"
 
-    def _next(self, buffer: bytes) -> tuple[int, Found | None] | None:
+    def _next(self, buffer: bytes) -> tuple[int, Framed | None] | None:
         start = buffer.find(START)
         if start < 0:
             keep = _overlap(buffer, START)
@@ -78,7 +78,7 @@ class SmlFramer(StreamFramer):
             return start, None
         return self._frame(buffer)
 
-    def _frame(self, buffer: bytes) -> tuple[int, Found | None] | None:
+    def _frame(self, buffer: bytes) -> tuple[int, Framed | None] | None:
         at, parts = len(START), []
         while (mark := buffer.find(ESCAPE, at, FRAME_BYTES_MAX)) >= 0 and len(buffer) >= mark + 8:
             after = buffer[mark + 4 : mark + 8]
@@ -99,7 +99,7 @@ def _overlap(buffer: bytes, start: bytes) -> int:
     return next((size for size in range(len(start) - 1, 0, -1) if buffer.endswith(start[:size])), 0)
 
 
-def _checked(frame: bytes, messages: bytes) -> Found:
+def _checked(frame: bytes, messages: bytes) -> Framed:
     claimed = int.from_bytes(frame[-2:], "little")
     computed = crc_x25(frame[:-2])
     if claimed != computed:
@@ -130,7 +130,7 @@ def decode_sml(messages: bytes) -> Telegram:
     return Telegram(tuple(items), _serial_number(items, server_id))
 
 
-def _read(data: bytes, at: int, depth: int) -> tuple[Node, int]:
+def _read(data: bytes, at: int, depth: int) -> tuple[SmlNode, int]:
     """The element at `at`, and where it ends."""
     kind, length, begin = _head(data, at)
     if kind == LIST:
@@ -145,19 +145,19 @@ def _read(data: bytes, at: int, depth: int) -> tuple[Node, int]:
     return _simple(kind, data[begin:end]), end
 
 
-def _read_list(data: bytes, at: int, count: int, depth: int) -> tuple[Node, int]:
+def _read_list(data: bytes, at: int, count: int, depth: int) -> tuple[SmlNode, int]:
     if depth > DEPTH_MAX:
         raise TelegramError("syntax", "SML", f"lists in lists deeper than {DEPTH_MAX}")
     if count > len(data) - at:
         raise TelegramError("truncated", "SML", f"a list of {count} in {len(data) - at} bytes")
-    entries: list[Node] = []
+    entries: list[SmlNode] = []
     for _ in range(count):
         entry, at = _read(data, at, depth + 1)
         entries.append(entry)
     return entries, at
 
 
-def _simple(kind: int, content: bytes) -> Node:
+def _simple(kind: int, content: bytes) -> SmlNode:
     if kind == OCTETS:
         return content or None
     if kind == BOOLEAN and len(content) == 1:
@@ -183,7 +183,7 @@ def _head(data: bytes, at: int) -> tuple[int, int, int]:
     return kind, length, begin
 
 
-def _body(message: Node) -> list[Node] | None:
+def _body(message: SmlNode) -> list[SmlNode] | None:
     """The fields of a GetListResponse; None for messages of other kinds."""
     if not isinstance(message, list) or len(message) != MESSAGE_FIELDS:
         raise TelegramError("syntax", "SML", "a message that is not a list of 6")
@@ -198,7 +198,7 @@ def _body(message: Node) -> list[Node] | None:
     return body
 
 
-def _items(body: list[Node]) -> list[Item]:
+def _items(body: list[SmlNode]) -> list[Item]:
     """All values. A power without direction is there once more with its sign, where the status word tells it."""
     rows = body[4]
     assert isinstance(rows, list)  # noqa: S101 - _body has looked
@@ -215,11 +215,11 @@ def _items(body: list[Node]) -> list[Item]:
     return items
 
 
-def _is_row(row: Node) -> bool:
+def _is_row(row: SmlNode) -> bool:
     return isinstance(row, list) and len(row) == ENTRY_FIELDS
 
 
-def _entry(row: Node) -> _Entry | None:
+def _entry(row: SmlNode) -> _Entry | None:
     """None for what has no OBIS code."""
     if not isinstance(row, list) or len(row) != ENTRY_FIELDS:
         return None

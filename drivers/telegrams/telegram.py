@@ -69,7 +69,7 @@ class Telegram:
     sources: tuple[tuple[str, str], ...] = ()
 
 
-Found = bytes | TelegramError
+Framed = bytes | TelegramError
 
 
 class Framer(Protocol):
@@ -79,7 +79,7 @@ class Framer(Protocol):
     def missing(self) -> int:
         """At least how many more bytes the telegram under way needs; 0 where none is or nobody knows."""
 
-    def feed(self, data: bytes) -> Sequence[Found]:
+    def feed(self, data: bytes) -> Sequence[Framed]:
         """The telegrams that end in `data`, and what had to be given up; noise in between is skipped."""
 
     def end(self) -> TelegramError | None:
@@ -98,9 +98,9 @@ class StreamFramer:
         self._buffer = b""
         self.missing = 0
 
-    def feed(self, data: bytes) -> list[Found]:
+    def feed(self, data: bytes) -> list[Framed]:
         """See `Framer`."""
-        found: list[Found] = []
+        found: list[Framed] = []
         self._buffer += data
         while (step := self._next(self._buffer)) is not None:
             used, what = step
@@ -109,7 +109,7 @@ class StreamFramer:
                 found.append(what)
         return found
 
-    def _next(self, buffer: bytes) -> tuple[int, Found | None] | None:
+    def _next(self, buffer: bytes) -> tuple[int, Framed | None] | None:
         """How many bytes are done with, and what they were; None: more must come. Sets `missing` where it knows."""
         raise NotImplementedError
 

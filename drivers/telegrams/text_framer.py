@@ -7,7 +7,7 @@ from functools import reduce
 from operator import xor
 
 from drivers.telegrams.crc import crc_arc
-from drivers.telegrams.telegram import Found, StreamFramer, TelegramError
+from drivers.telegrams.telegram import Framed, StreamFramer, TelegramError
 
 STX, ETX, START, STOP = 0x02, 0x03, b"/", b"!"
 LF_STX = b"\n\x02"
@@ -34,7 +34,7 @@ class TextFramer(StreamFramer):
 
     protocol = "text telegram"
 
-    def _next(self, buffer: bytes) -> tuple[int, Found | None] | None:
+    def _next(self, buffer: bytes) -> tuple[int, Framed | None] | None:
         start, ciphered = buffer.find(START), buffer.find(CIPHERED)
         if ciphered >= 0 and not 0 <= start < ciphered:
             return (ciphered, None) if ciphered else self._ciphered(buffer)
@@ -45,7 +45,7 @@ class TextFramer(StreamFramer):
             return start, None
         return self._telegram(buffer)
 
-    def _telegram(self, buffer: bytes) -> tuple[int, Found | None] | None:
+    def _telegram(self, buffer: bytes) -> tuple[int, Framed | None] | None:
         """What is known first counts, so that it is the same whatever the pieces in which the bytes came."""
         end, stop = _end_of(buffer[:TELEGRAM_BYTES_MAX])
         if end:
@@ -64,7 +64,7 @@ class TextFramer(StreamFramer):
     def _cut(self, at: int) -> TelegramError:
         return TelegramError("truncated", self.protocol, f"another begins after {at} bytes")
 
-    def _ciphered(self, buffer: bytes) -> tuple[int, Found | None] | None:
+    def _ciphered(self, buffer: bytes) -> tuple[int, Framed | None] | None:
         if len(buffer) < CIPHERED_HEADER_BYTES:
             return None
         first = buffer[10]

@@ -29,7 +29,7 @@ from virtual_time import run_virtual
 from drivers.meter import REASONS, MeterError, Sample
 from drivers.modbus.line import ModbusLine
 from drivers.modbus.meter import ModbusMeter
-from drivers.profile.model import Limits, Profile, Register, Timing
+from drivers.profile.model import Profile, ReadLimits, Register, Timing
 from meter_sim.faults.schedule import DEFAULT_TIME_S, WIRE, Dice, Fault
 from meter_sim.modbus.frames import Asked
 from wire.measurand import VOCABULARY
@@ -84,8 +84,8 @@ class Episode:
             registers.append(Register(name, code, address, kind, Resolution(1, 0)))  # type: ignore[arg-type]
             address += (4 if wide else 2) + dice.choice((0, 0, 0, 2, 40, 150))
         registers_max = dice.choice((4, 8, 20, 125))
-        limits = Limits(registers_max, gaps=dice.random() < 0.7)
-        tighter = Limits(4, gaps=False) if dice.random() < 0.3 and registers_max > 4 else None
+        limits = ReadLimits(registers_max, gaps=dice.random() < 0.7)
+        tighter = ReadLimits(4, gaps=False) if dice.random() < 0.3 and registers_max > 4 else None
         timing = Timing(dice.choice((5, 40)), dice.choice((100, 300, 500, 1000)), dice.choice((0, 0, 20)))
         chosen = tuple(register.measurand for register in registers)
         return Profile("fuzz", "fuzz", "", tuple(registers), chosen, limits=limits, fallback=tighter, timing=timing)

@@ -8,20 +8,29 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from agent.core.delivery.actions import Action, Confirmed, Limits, Load, Outcome, Publish, Reconnect, Sealed
-from agent.core.delivery.machine import Delivery
+from agent.core.delivery.actions import (
+    Action,
+    Confirmed,
+    DeliveryLimits,
+    Load,
+    Publish,
+    PublishOutcome,
+    Reconnect,
+    Sealed,
+)
+from agent.core.delivery.machine import DeliveryMachine
 
 EPOCH = b"epoch--1"
-LIMITS = Limits(in_flight_max=3, tracked_max=24, awaiting_max=12, load_count=4, backlog_per_s=200)
+LIMITS = DeliveryLimits(in_flight_max=3, tracked_max=24, awaiting_max=12, load_count=4, backlog_per_s=200)
 HOUR_MS = 3_600_000
 
 
-class DeliveryMachine(RuleBasedStateMachine):
+class DeliveryRules(RuleBasedStateMachine):
     """`stored` is the buffer, `arrived` the cloud. The machine never hears of anything but PUBACKs and receipts."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.delivery = Delivery(LIMITS)
+        self.delivery = DeliveryMachine(LIMITS)
         self.now_ms = 1_000_000
         self.next_id = 1
         self.stored: dict[int, Sealed] = {}
@@ -69,9 +78,9 @@ class DeliveryMachine(RuleBasedStateMachine):
             self.next_id += 1
             self.act(self.delivery.on_sealed(self.now_ms, batch))
 
-    @rule(at=st.integers(0, 2), outcome=st.sampled_from(Outcome), arrives=st.booleans())
+    @rule(at=st.integers(0, 2), outcome=st.sampled_from(PublishOutcome), arrives=st.booleans())
     @precondition(lambda self: self.flying)
-    def answered(self, at: int, outcome: Outcome, arrives: bool) -> None:
+    def answered(self, at: int, outcome: PublishOutcome, arrives: bool) -> None:
         batch_id = self.flying.pop(at % len(self.flying))
         if arrives:
             self.arrived.add(batch_id)
@@ -123,11 +132,11 @@ class DeliveryMachine(RuleBasedStateMachine):
         end_ms = self.now_ms + 6 * HOUR_MS
         while self.stored and self.now_ms < end_ms:
             while self.flying:
-                self.answered(0, Outcome.ACCEPTED, True)
+                self.answered(0, PublishOutcome.ACCEPTED, True)
             self.receipt(None)
             self.time_passes(1_000)
         assert not self.stored, f"{len(self.stored)} batches were never delivered"
 
 
-DeliveryMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
-TestDelivery = DeliveryMachine.TestCase
+DeliveryRules.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestDelivery = DeliveryRules.TestCase

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from drivers.modbus.block_plan import Block, Taught, WireCost, plan_reads
-from drivers.profile.model import DATA_TYPES, WORDS, Limits, Register
+from drivers.profile.model import DATA_TYPES, WORDS, ReadLimits, Register
 from wire.resolution import Resolution
 
 COSTS = st.one_of(
@@ -29,20 +29,20 @@ def register_sets(draw: st.DrawFn) -> list[Register]:
 
 
 @st.composite
-def limit_sets(draw: st.DrawFn) -> Limits:
+def limit_sets(draw: st.DrawFn) -> ReadLimits:
     starts = draw(st.lists(st.integers(0, 62_000), max_size=4))
     forbidden = tuple((start, start + draw(st.integers(0, 20))) for start in starts)
-    return Limits(draw(st.integers(6, 125)), draw(st.booleans()), draw(st.booleans()), forbidden)
+    return ReadLimits(draw(st.integers(6, 125)), draw(st.booleans()), draw(st.booleans()), forbidden)
 
 
-def alone(register: Register, limits: Limits) -> Block:
+def alone(register: Register, limits: ReadLimits) -> Block:
     start, end = register.address, register.end
     if limits.even:
         start, end = start & ~1, end + (end & 1)
     return Block(register.function_code, start, end - start)
 
 
-def allowed(block: Block, limits: Limits) -> bool:
+def allowed(block: Block, limits: ReadLimits) -> bool:
     return block.count <= limits.registers_max and not any(
         block.address <= last and first < block.end for first, last in limits.forbidden
     )
@@ -51,7 +51,7 @@ def allowed(block: Block, limits: Limits) -> bool:
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the plans take time, not the examples
 @given(register_sets(), limit_sets(), COSTS)
 def test_every_plan_keeps_the_limits_and_loses_no_value(
-    registers: list[Register], limits: Limits, cost: WireCost
+    registers: list[Register], limits: ReadLimits, cost: WireCost
 ) -> None:
     singles = [alone(register, limits) for register in registers]
     assume(all(allowed(block, limits) for block in singles))
@@ -79,7 +79,7 @@ def test_every_plan_keeps_the_limits_and_loses_no_value(
 @settings(deadline=None)
 @given(register_sets(), COSTS)
 def test_the_plan_does_not_depend_on_the_order(registers: list[Register], cost: WireCost) -> None:
-    assert plan_reads(registers, Limits(), cost) == plan_reads(registers[::-1], Limits(), cost)
+    assert plan_reads(registers, ReadLimits(), cost) == plan_reads(registers[::-1], ReadLimits(), cost)
 
 
 @settings(deadline=None)
@@ -92,7 +92,7 @@ def test_what_a_meter_has_taught_is_kept(registers: list[Register], cost: WireCo
     refused = tuple(Block(each.function_code, each.address, each.count) for each in gone)
     taught = Taught(frozenset((each.function_code, each.address) for each in walls), refused)
     asked = [each for each in registers if each not in gone]
-    blocks = plan_reads(asked, Limits(), cost, taught)
+    blocks = plan_reads(asked, ReadLimits(), cost, taught)
     for register in asked:
         assert [block.holds(register) for block in blocks].count(True) == 1
     for block in blocks:

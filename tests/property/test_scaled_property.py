@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from drivers.modbus.block_plan import plan_reads
 from drivers.modbus.decode import Decoder
-from drivers.profile.model import Limits, Register
+from drivers.profile.model import ReadLimits, Register
 from wire.batch import Quality
 from wire.measurand import VOCABULARY
 from wire.resolution import Resolution
@@ -25,10 +25,10 @@ EXPONENTS = st.one_of(st.integers(-10, 10), st.sampled_from([NOT_IMPLEMENTED, 11
     st.lists(st.tuples(RAWS, st.integers(0, 4)), min_size=1, max_size=40),
     st.lists(EXPONENTS, min_size=5, max_size=5),
     st.permutations(range(60)),
-    st.builds(Limits, st.integers(1, 60), st.just(False), st.booleans()),
+    st.builds(ReadLimits, st.integers(1, 60), st.just(False), st.booleans()),
 )
 def test_each_value_has_its_exponent(
-    values: list[tuple[int, int]], exponents: list[int], places: list[int], limits: Limits
+    values: list[tuple[int, int]], exponents: list[int], places: list[int], limits: ReadLimits
 ) -> None:
     words = dict.fromkeys(range(60), 0x7777)
     scale_places = [places.pop() for _ in exponents]

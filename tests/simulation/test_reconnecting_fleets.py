@@ -1,6 +1,6 @@
 """Whole fleets that lose one broker, from 1 to 100,000 boxes: how often they try, how they come back, and when.
 
-Each box is a real `Reconnect`; broker and clock are simulated. SIM_SEED picks the seed (default 1).
+Each box is a real `ReconnectDelays`; broker and clock are simulated. SIM_SEED picks the seed (default 1).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from statistics import mean
 
 import pytest
 
-from agent.core.delivery.reconnect import Reconnect
+from agent.core.delivery.reconnect import ReconnectDelays
 
 SEED = int(os.environ.get("SIM_SEED", "1"))
 SIZES = (1, 2, 5, 20, 50, 100, 200, 201, 500, 1_000, 1_500, 1_999, 2_000, 5_000, 10_000, 30_000, 100_000)
@@ -36,7 +36,7 @@ class Fleet:
     due: list[tuple[int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.boxes = [Reconnect(self.size, self.chance.random()) for _ in range(self.size)]
+        self.boxes = [ReconnectDelays(self.size, self.chance.random()) for _ in range(self.size)]
 
     def lose(self, now_ms: int) -> None:
         for box in range(self.size):
@@ -69,7 +69,7 @@ def attempts_in_an_hour(fleet_size: int, attempt_ms: int, boxes: int = 20) -> fl
     chance = random.Random(SEED)
     counts = []
     for _ in range(boxes):
-        delays, now_ms, count = Reconnect(fleet_size, chance.random()), chance.randrange(HOUR_MS), 0
+        delays, now_ms, count = ReconnectDelays(fleet_size, chance.random()), chance.randrange(HOUR_MS), 0
         until_ms = now_ms + HOUR_MS
         while (now_ms := now_ms + delays.delay_ms(now_ms, chance.random())) < until_ms:
             now_ms, count = now_ms + attempt_ms, count + 1

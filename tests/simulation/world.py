@@ -14,11 +14,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agent.adapters.buffer.buffer import Buffer
-from agent.core.buffer.numbering import Identity
+from agent.core.buffer.numbering import BoxIdentity
 from agent.core.buffer.sealing import ConfirmPolicy, SealPolicy
-from agent.core.delivery.actions import Action, Confirmed, Limits, Load, Outcome, Publish, Reconnect, Sealed
-from agent.core.delivery.machine import Delivery
-from agent.core.delivery.reconnect import Reconnect as ReconnectDelays
+from agent.core.delivery.actions import (
+    Action,
+    Confirmed,
+    DeliveryLimits,
+    Load,
+    Publish,
+    PublishOutcome,
+    Reconnect,
+    Sealed,
+)
+from agent.core.delivery.machine import DeliveryMachine
+from agent.core.delivery.reconnect import ReconnectDelays as ReconnectDelays
 from agent.core.records import Group, Layout, NewEvent, NewReading
 from cloud.ingest.ingest import ingest
 from cloud.ingest.outcome import IngestStatus
@@ -126,10 +135,10 @@ class World:
         return self.now_ms - self._boot_at_ms
 
     def _start_box(self) -> None:
-        identity = Identity(BOX, "machine", self._boot.to_bytes(8, "big"))
+        identity = BoxIdentity(BOX, "machine", self._boot.to_bytes(8, "big"))
         self.buffer, self.opening = Buffer.open(self.folder / "buffer.db", identity)
         self._layout = self.buffer.layout_id(Layout("main", COLUMNS))
-        self._delivery = Delivery(Limits())
+        self._delivery = DeliveryMachine(DeliveryLimits())
         self._delays = ReconnectDelays()
         self._seals = SealPolicy(max_age_ms=300_000, max_bytes=600)
         self._confirms = ConfirmPolicy(interval_ms=HOUR_MS)
@@ -228,18 +237,18 @@ class World:
             return
         faults, ack = self.faults, (self._connection, batch_id)
         if not self._online or self._chance(faults.lost):
-            self._later(20_000, "puback", (*ack, Outcome.TIMEOUT))
+            self._later(20_000, "puback", (*ack, PublishOutcome.TIMEOUT))
             return
         copies = 2 if self._chance(faults.duplicated) else 1
         for _ in range(copies):
             self._later(self.random.randrange(faults.delay_max_ms), "arrive", body)
-        outcome = Outcome.TIMEOUT if self._chance(faults.puback_lost) else Outcome.ACCEPTED
-        self._later(20_000 if outcome is Outcome.TIMEOUT else 50, "puback", (*ack, outcome))
+        outcome = PublishOutcome.TIMEOUT if self._chance(faults.puback_lost) else PublishOutcome.ACCEPTED
+        self._later(20_000 if outcome is PublishOutcome.TIMEOUT else 50, "puback", (*ack, outcome))
 
     def _on_puback(self, what: object) -> None:
         connection, batch_id, outcome = what  # type: ignore[misc]
         if connection == self._connection and self._connected:
-            if outcome is Outcome.ACCEPTED:
+            if outcome is PublishOutcome.ACCEPTED:
                 self.buffer.outbox.sending.taken(batch_id)
             self._do(self._delivery.on_published(self._mono_ms, batch_id, outcome))
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agent.adapters.buffer.buffer import Buffer, Opening, SealResult
-from agent.core.buffer.numbering import Identity
+from agent.core.buffer.numbering import BoxIdentity
 from agent.core.records import Group, Layout, NewEvent, NewReading, NewRecord
 from wire.batch import Anchor, Batch, Column
 from wire.codec import decode
@@ -38,7 +38,7 @@ class TestBuffer:
         self._random = random.Random(1)
 
     def open(self, *, box: str = "apt-1", machine: str = "machine", boot: int = 0) -> Opening:
-        self.buffer, self.opening = Buffer.open(self.path, Identity(box, machine, BOOTS[boot]))
+        self.buffer, self.opening = Buffer.open(self.path, BoxIdentity(box, machine, BOOTS[boot]))
         return self.opening
 
     def kill(self) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from agent.adapters.buffer.buffer import Buffer
 from agent.adapters.system.clock import SystemClock, machine_id
-from agent.core.buffer.numbering import Identity
+from agent.core.buffer.numbering import BoxIdentity
 from agent.core.records import Group, Layout, NewReading
 from wire.batch import Anchor, Column
 from wire.resolution import Resolution
@@ -23,7 +23,7 @@ class Writer:
 
     def __init__(self, folder: Path, machine: str | None = None) -> None:
         self.path = folder / "buffer.db"
-        self.buffer, _ = Buffer.open(self.path, Identity(BOX, machine or machine_id(), BOOT))
+        self.buffer, _ = Buffer.open(self.path, BoxIdentity(BOX, machine or machine_id(), BOOT))
         self.layout = self.buffer.layout_id(Layout("main", COLUMNS))
         self.time_ms = 0
 

@@ -11,17 +11,17 @@ import pytest
 from recording_rig import Rig
 
 from agent.adapters.mqtt.uplink import Connected, CredentialError, Disconnected, Published, Received, UplinkEvent
-from agent.core.delivery.actions import Outcome
-from agent.core.delivery.machine import Delivery
+from agent.core.delivery.actions import PublishOutcome
+from agent.core.delivery.machine import DeliveryMachine
 from agent.services.delivery import connection as connecting
 from agent.services.delivery.inbox import DeliveryInbox
-from agent.settings import Uplink
+from agent.settings import UplinkSettings
 from agent.tasks.delivering import Courier
 from wire.batch import Batch
 from wire.codec import decode, digest
 from wire.receipt import Receipt
 
-SETTINGS = Uplink(
+SETTINGS = UplinkSettings(
     endpoint="broker",
     port=8883,
     ca=Path("ca"),
@@ -41,7 +41,10 @@ class Network:
 
     def __init__(self) -> None:
         self.connect: Callable[[], UplinkEvent] = lambda: Connected(None)
-        self.answer: Callable[[int, bytes], tuple[Outcome, str] | None] = lambda _id, _body: (Outcome.ACCEPTED, "")
+        self.answer: Callable[[int, bytes], tuple[PublishOutcome, str] | None] = lambda _id, _body: (
+            PublishOutcome.ACCEPTED,
+            "",
+        )
         self.attempt_s = 0.01
         self.credentials: CredentialError | None = None
         self.published: list[tuple[int, bytes]] = []
@@ -57,14 +60,14 @@ class Network:
 
 
 class FakeUplink:
-    def __init__(self, network: Network, settings: Uplink, emit: Callable[[UplinkEvent], None]) -> None:
+    def __init__(self, network: Network, settings: UplinkSettings, emit: Callable[[UplinkEvent], None]) -> None:
         if network.credentials is not None:
             raise network.credentials
         self.network, self.settings, self.emit = network, settings, emit
         self.running = False
         network.uplink = self
 
-    def serves(self, settings: Uplink) -> bool:
+    def serves(self, settings: UplinkSettings) -> bool:
         return settings == self.settings and self.network.credentials is None
 
     def start(self) -> None:
@@ -82,16 +85,16 @@ class FakeUplink:
 
     def publish(self, batch_id: int, body: bytes) -> None:
         self.network.published.append((batch_id, body))
-        fate = self.network.answer(batch_id, body) if self.running else (Outcome.LOST, "not connected")
+        fate = self.network.answer(batch_id, body) if self.running else (PublishOutcome.LOST, "not connected")
         if fate is not None:
-            delay_s = 20 if fate[0] is Outcome.TIMEOUT else 0.01
+            delay_s = 20 if fate[0] is PublishOutcome.TIMEOUT else 0.01
             asyncio.get_running_loop().call_later(delay_s, self.emit, Published(batch_id, *fate))
 
 
 class CourierRig:
     """Use `running()`."""
 
-    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch, settings: Uplink = SETTINGS) -> None:
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch, settings: UplinkSettings = SETTINGS) -> None:
         self.network = Network()
         monkeypatch.setattr(
             connecting, "MqttUplink", lambda settings, _box, emit: FakeUplink(self.network, settings, emit)
@@ -102,7 +105,7 @@ class CourierRig:
         self.courier = Courier(
             settings,
             "apt-1",
-            Delivery(),
+            DeliveryMachine(),
             self.rig.store,
             self.rig.room,
             self.rig.journal,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from agent.core.delivery.actions import Action, Limits, Load, Outcome, Publish, Reconnect, Sealed
-from agent.core.delivery.machine import Delivery
+from agent.core.delivery.actions import Action, DeliveryLimits, Load, Publish, PublishOutcome, Reconnect, Sealed
+from agent.core.delivery.machine import DeliveryMachine
 from agent.core.time_units import MINUTE_MS
 
 EPOCH = b"epoch--1"
-LIMITS = Limits()
+LIMITS = DeliveryLimits()
 FAST = replace(LIMITS, backlog_per_s=1e6)
 START_MS = 1_000_000
 
@@ -23,8 +23,8 @@ def sealed(batch_id: int, *, wanted: bool = False, epoch: bytes = EPOCH) -> Seal
 class Box:
     """The machine with a buffer that always answers, and a clock."""
 
-    def __init__(self, *batches: Sealed, limits: Limits = LIMITS, puback: bool = False) -> None:
-        self.delivery = Delivery(limits, confirm_by_puback=puback)
+    def __init__(self, *batches: Sealed, limits: DeliveryLimits = LIMITS, puback: bool = False) -> None:
+        self.delivery = DeliveryMachine(limits, confirm_by_puback=puback)
         self.stored = list(batches)
         self.now_ms = START_MS
         self.done: list[Action] = []
@@ -54,7 +54,7 @@ class Box:
         self.stored.append(batch)
         return self.act(self.delivery.on_sealed(self.now_ms, batch))
 
-    def answer(self, batch_id: int, outcome: Outcome = Outcome.ACCEPTED) -> list[int]:
+    def answer(self, batch_id: int, outcome: PublishOutcome = PublishOutcome.ACCEPTED) -> list[int]:
         return self.act(self.delivery.on_published(self.now_ms, batch_id, outcome))
 
     def receipt(self, *gone: int, to: int, pace: float | None = None, epoch: bytes = EPOCH) -> list[int]:

@@ -13,7 +13,7 @@ from typing import Any
 from virtual_time import InlineExecutor, LoopClock
 
 from agent.adapters.buffer.buffer import Buffer, BufferFileError, Opening
-from agent.core.buffer.numbering import Identity
+from agent.core.buffer.numbering import BoxIdentity
 from agent.core.buffer.pending import PendingRecords
 from agent.core.buffer.sealing import ConfirmPolicy, SealPolicy
 from agent.core.delivery.actions import Sealed
@@ -32,7 +32,7 @@ from wire.batch import Batch, Column
 from wire.codec import decode
 from wire.resolution import Resolution
 
-IDENTITY = Identity("apt-1", "machine", b"boot---1")
+IDENTITY = BoxIdentity("apt-1", "machine", b"boot---1")
 NOISY = 20  # columns that nothing compresses
 COLUMNS = (
     Column("energy_active_import_total", Resolution(1, 0)),
@@ -78,7 +78,7 @@ class Meter:
 class Rig:
     """Use `running()`. `sealed` are the batches as the courier hears of them."""
 
-    def __init__(self, path: Path, given: Policies | None = None, identity: Identity = IDENTITY) -> None:
+    def __init__(self, path: Path, given: Policies | None = None, identity: BoxIdentity = IDENTITY) -> None:
         self.clock = LoopClock()
         self.buffer: Buffer
         self.opening: Opening
@@ -141,7 +141,7 @@ class Rig:
             self.overdue += self.watchdog.overdue(self.clock.mono_ms())
 
 
-def batches_in(path: Path, identity: Identity = IDENTITY) -> list[Batch]:
+def batches_in(path: Path, identity: BoxIdentity = IDENTITY) -> list[Batch]:
     """All that the file holds, sealed."""
     buffer, _ = Buffer.open(path, identity)
     try:

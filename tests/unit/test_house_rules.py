@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from importlib.metadata import entry_points, packages_distributions
 from pathlib import Path
@@ -31,6 +33,9 @@ FOLDERS = [
 TEXT_SUFFIXES = {".py", ".md", ".toml", ".txt", ".json", ".service", ".conf", ".sysusers", ".tmpfiles", ".rules", ""}
 LINES_MAX = {"tests": 450, "bench": 400}
 LINES_MAX_ELSEWHERE = 350
+MODULES_MAX = {"wire": 22, "tests": 22}
+MODULES_MAX_ELSEWHERE = 18
+ONE_VOCABULARY = (("agent", "drivers", "wire"), ("cloud", "wire"))
 # Written in two parts, so that this file does not break its own rule.
 BANNED = {
     "/" + "work/": "a path of somebody's machine; use paths relative to the repository",
@@ -69,6 +74,39 @@ def test_files_are_short_enough_to_be_read() -> None:
         > LINES_MAX.get(path.relative_to(ROOT).parts[0], LINES_MAX_ELSEWHERE)
     ]
     assert not too_long, "split by what changes together: " + "; ".join(too_long)
+
+
+def test_a_folder_holds_no_more_modules_than_a_reader_can_survey() -> None:
+    modules = Counter(path.parent.relative_to(ROOT) for path in python_files() if path.name != "__init__.py")
+    too_many = [
+        f"{folder}: {count} modules"
+        for folder, count in modules.items()
+        if count > MODULES_MAX.get(folder.parts[0], MODULES_MAX_ELSEWHERE)
+    ]
+    assert not too_many, "make folders that are concepts: " + "; ".join(too_many)
+
+
+@pytest.mark.parametrize("packages", ONE_VOCABULARY, ids="+".join)
+def test_a_public_class_name_means_one_thing(packages: tuple[str, ...]) -> None:
+    places = defaultdict(list)
+    for path in python_files():
+        if path.relative_to(ROOT).parts[0] in packages:
+            for name in public_types(path):
+                places[name].append(str(path.relative_to(ROOT)))
+    twice = [f"{name}: {', '.join(found)}" for name, found in sorted(places.items()) if len(found) > 1]
+    assert not twice, "use the field's terms, see docs/glossary.md:\n" + "\n".join(twice)
+
+
+def public_types(path: Path) -> Iterator[str]:
+    """The public classes and type aliases at the top level of a module."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            names = [node.name]
+        elif isinstance(node, ast.Assign):
+            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+        else:
+            continue
+        yield from (name for name in names if re.fullmatch(r"[A-Z][A-Z0-9]*[a-z]\w*", name))
 
 
 def test_nothing_of_one_machine_and_no_registry_is_named() -> None:

@@ -21,7 +21,7 @@ from agent.adapters.buffer.kept_rows import MemoryRow
 from agent.adapters.buffer.open_groups import OpenGroups
 from agent.adapters.buffer.outbox import Oldest, Outbox
 from agent.adapters.buffer.space import Space, Thinned
-from agent.core.buffer.numbering import NUMBERS_RESERVED, Identity, Start, Stored, decide_start
+from agent.core.buffer.numbering import NUMBERS_RESERVED, BoxIdentity, Start, Stored, decide_start
 from agent.core.buffer.sealing import Frame, check_batch, fit, opened
 from agent.core.buffer.slot_accounts import accounted_through, latest
 from agent.core.delivery.actions import Sealed
@@ -64,7 +64,7 @@ class SealResult:
 class Buffer:
     """Open with `Buffer.open`; close with `close`, which marks a clean end."""
 
-    def __init__(self, file: BufferFile, identity: Identity) -> None:
+    def __init__(self, file: BufferFile, identity: BoxIdentity) -> None:
         self.file = file
         self.outbox = Outbox(file, identity.box_id)
         self.space = Space(file)
@@ -90,7 +90,7 @@ class Buffer:
     # Opening and closing
 
     @classmethod
-    def open(cls, path: Path, identity: Identity) -> tuple[Buffer, Opening]:
+    def open(cls, path: Path, identity: BoxIdentity) -> tuple[Buffer, Opening]:
         """Open or create the file, seal what an earlier run left open, and decide epoch and numbering.
 
         A damaged file is moved aside, a full disk is given room. Raises `BufferFileError`.
@@ -111,7 +111,7 @@ class Buffer:
             raise
 
     @classmethod
-    def _opened_unless_ill(cls, file: BufferFile, identity: Identity) -> tuple[Buffer, Opening] | int:
+    def _opened_unless_ill(cls, file: BufferFile, identity: BoxIdentity) -> tuple[Buffer, Opening] | int:
         """Or SQLite's code for an error that can be repaired, once nothing of the error holds the file any more."""
         try:
             return cls._opened_from(file, identity)
@@ -122,7 +122,7 @@ class Buffer:
             return error.code
 
     @classmethod
-    def _opened_from(cls, file: BufferFile, identity: Identity) -> tuple[Buffer, Opening]:
+    def _opened_from(cls, file: BufferFile, identity: BoxIdentity) -> tuple[Buffer, Opening]:
         buffer = cls(file, identity)
         with file.translate("open"):
             try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from agent.adapters.buffer.buffer_file import BufferFile
 from agent.core.delivery.actions import Sealed
-from agent.core.delivery.receipts import DAMAGED, Unconfirmed, Verdict, check_verdict, judge
+from agent.core.delivery.receipts import DAMAGED, ReceiptVerdict, Unconfirmed, check_verdict, judge
 from agent.core.delivery.sending import Sending
 from wire.batch import Anchor, Batch
 from wire.codec import decode
@@ -77,7 +77,7 @@ class Outbox:
         body: bytes = row[0]
         return body
 
-    def confirm(self, receipt: Receipt, epoch_now: bytes, sealed_through_now: int) -> tuple[Verdict, int] | None:
+    def confirm(self, receipt: Receipt, epoch_now: bytes, sealed_through_now: int) -> tuple[ReceiptVerdict, int] | None:
         """Apply a receipt; returns the verdict and the records deleted, or None for an epoch that is not known here.
 
         The epoch in use is `epoch_now`, sealed up to `sealed_through_now`.

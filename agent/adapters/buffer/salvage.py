@@ -20,7 +20,7 @@ PART_BATCHES = 100
 ROWS_MAX = 1_000_000  # batches that are looked for in the pages; a full buffer has half as many
 PLACE_MASK = (1 << PLACE_BITS) - 1
 
-Row = Mapping[str, Value]  # by `BATCH_COLUMNS`
+SavedRow = Mapping[str, Value]  # by `BATCH_COLUMNS`
 
 
 def salvage(damaged: Path, db: sqlite3.Connection, aside: Path) -> None:
@@ -74,7 +74,7 @@ def _is_batch(types: Sequence[int]) -> bool:
     )
 
 
-def _versions(pages: SqlitePages, places: Sequence[int]) -> Iterator[Row]:
+def _versions(pages: SqlitePages, places: Sequence[int]) -> Iterator[SavedRow]:
     """One after the other, the highest revision first: a page that is not in use any more may have an older one."""
     if len(places) > 1:
         places = sorted(places, key=lambda place: -_revision(pages, place))
@@ -91,7 +91,7 @@ def _revision(pages: SqlitePages, place: int) -> int:
     return -1
 
 
-def _insert(db: sqlite3.Connection, id_: int, row: Row) -> bool:
+def _insert(db: sqlite3.Connection, id_: int, row: SavedRow) -> bool:
     """Nothing of the row is believed but its bytes, which have a checksum, what only makes it stay longer, and a number
     of records that can be.
     """

@@ -71,7 +71,7 @@ BATCH_COLUMNS = (
     *("confirm_wanted", "held", "digests", "body"),
 )
 
-Column = tuple[str, str, str, int, int]  # table, column, type, whether NOT NULL, place in the primary key
+TableColumn = tuple[str, str, str, int, int]  # table, column, type, whether NOT NULL, place in the primary key
 
 
 def migrate(path: Path) -> None:
@@ -100,13 +100,13 @@ def _migrate(db: sqlite3.Connection) -> None:
                 db.execute("ROLLBACK")
 
 
-def _expected() -> frozenset[Column]:
+def _expected() -> frozenset[TableColumn]:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
         _migrate(db)
         return _columns(db)
 
 
-def _columns(db: sqlite3.Connection) -> frozenset[Column]:
+def _columns(db: sqlite3.Connection) -> frozenset[TableColumn]:
     rows = db.execute(
         'SELECT t.name, c.name, c.type, c."notnull", c.pk FROM sqlite_master t, pragma_table_info(t.name) c'
         " WHERE t.type = 'table'"

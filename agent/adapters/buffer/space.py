@@ -12,7 +12,7 @@ from itertools import groupby
 from agent.adapters.buffer.buffer_file import BufferFile, BufferFileError, beside
 from agent.adapters.system.disk import free_bytes
 from agent.core.buffer import full_disk
-from agent.core.buffer.full_disk import BALLAST_BYTES, BALLAST_LAST_BYTES, Kind, Measure, NoPass, Pass, Stock
+from agent.core.buffer.full_disk import BALLAST_BYTES, BALLAST_LAST_BYTES, BatchKind, Measure, NoPass, Pass, Stock
 from agent.core.buffer.thinning import check_thinned, thin
 from wire.batch import Batch
 from wire.codec import decode, digest, encode
@@ -170,7 +170,7 @@ class Space:
     def _stock(self) -> Stock:
         with self._file.translate("read from"):
             rows = self._file.db.execute("SELECT held IS NOT NULL, rev, sum(size) FROM batch GROUP BY 1, 2").fetchall()
-        return {Kind(bool(held), rev): size for held, rev, size in rows}
+        return {BatchKind(bool(held), rev): size for held, rev, size in rows}
 
     def _candidates(self, decided: Pass) -> Iterator[tuple[int, int]]:
         """Id and size of the batches that may be thinned, listed before any is: none is thinned twice."""

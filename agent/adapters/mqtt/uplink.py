@@ -18,8 +18,8 @@ from awscrt import exceptions, io, mqtt5
 from awsiot import mqtt5_client_builder
 
 from agent.adapters.system.key_access import credentials_directory, look_at_key_file
-from agent.core.delivery.actions import Outcome
-from agent.settings import KeyReferenceError, Uplink, key_file
+from agent.core.delivery.actions import PublishOutcome
+from agent.settings import KeyReferenceError, UplinkSettings, key_file
 from agent.settings.keys import without_password
 from wire.mqtt_reasons import FAILURE, NOT_AUTHORIZED, OVERLOADED
 
@@ -64,7 +64,7 @@ class Disconnected:
 @dataclass(frozen=True, slots=True)
 class Published:
     batch_id: int
-    outcome: Outcome
+    outcome: PublishOutcome
     detail: str = ""
 
 
@@ -82,7 +82,7 @@ class CredentialError(Exception):
     """Certificate, key or CA that cannot be used; the message names the file, the cause and the next step."""
 
 
-def read_credentials(settings: Uplink) -> tuple[bytes, bytes, bytes]:
+def read_credentials(settings: UplinkSettings) -> tuple[bytes, bytes, bytes]:
     """`(ca, cert, key)` as PEM bytes; raises `CredentialError`, also for a key file that others have access to."""
     try:
         key = key_file(settings.key, credentials_directory())
@@ -117,7 +117,7 @@ def _read_key(path: Path, reference: str) -> bytes:
 class MqttUplink:
     """One client for one set of settings. Events arrive at `emit` on the event loop that made this object."""
 
-    def __init__(self, settings: Uplink, client_id: str, emit: Callable[[UplinkEvent], None]) -> None:
+    def __init__(self, settings: UplinkSettings, client_id: str, emit: Callable[[UplinkEvent], None]) -> None:
         """Raises `CredentialError`."""
         self._settings = settings
         self._loop = asyncio.get_running_loop()
@@ -159,7 +159,7 @@ class MqttUplink:
 
     # Called on the event loop
 
-    def serves(self, settings: Uplink) -> bool:
+    def serves(self, settings: UplinkSettings) -> bool:
         """Whether a connection made now, with `settings` and the files as they are, would be the same as this one."""
         if _of_connection(settings) != _of_connection(self._settings):
             return False
@@ -245,7 +245,7 @@ class MqttUplink:
             return
 
 
-def _of_connection(settings: Uplink) -> Uplink:
+def _of_connection(settings: UplinkSettings) -> UplinkSettings:
     """Without what has no part in a connection."""
     return replace(settings, fleet_size=0, confirm_interval_ms=0)
 
@@ -261,7 +261,7 @@ def _bootstrap() -> io.ClientBootstrap:
     return _LOOP_GROUP[0]
 
 
-def _client(settings: Uplink, options: mqtt5.ClientOptions, ca: bytes, cert: bytes, key: bytes) -> mqtt5.Client:
+def _client(settings: UplinkSettings, options: mqtt5.ClientOptions, ca: bytes, cert: bytes, key: bytes) -> mqtt5.Client:
     """With the SDK's settings for AWS IoT: ALPN on port 443, no more publishes per second than one connection may."""
     try:
         return mqtt5_client_builder.mtls_from_bytes(
@@ -289,20 +289,20 @@ def _is_pair(cert: bytes, key: bytes) -> bool:
     return True
 
 
-def _outcome(future: Any) -> tuple[Outcome, str]:
+def _outcome(future: Any) -> tuple[PublishOutcome, str]:
     """What became of a publish: awscrt resolves a PUBACK with an error code as success."""
     error = future.exception()
     if error is None:
         code = int(future.result().puback.reason_code or 0)
         if code < FAILURE:
-            return Outcome.ACCEPTED, ""
+            return PublishOutcome.ACCEPTED, ""
         if code == NOT_AUTHORIZED:
-            return Outcome.DENIED, "the broker denies it (PUBACK 0x87)"
-        return (Outcome.BUSY if code in OVERLOADED else Outcome.REFUSED), f"PUBACK 0x{code:02x}"
+            return PublishOutcome.DENIED, "the broker denies it (PUBACK 0x87)"
+        return (PublishOutcome.BUSY if code in OVERLOADED else PublishOutcome.REFUSED), f"PUBACK 0x{code:02x}"
     name = getattr(error, "name", "")
     if name in TIMEOUT_NAMES:
-        return Outcome.TIMEOUT, f"no PUBACK within {ACK_TIMEOUT_S} s"
-    return (Outcome.REFUSED if name in REFUSED_NAMES else Outcome.LOST), _words(error)
+        return PublishOutcome.TIMEOUT, f"no PUBACK within {ACK_TIMEOUT_S} s"
+    return (PublishOutcome.REFUSED if name in REFUSED_NAMES else PublishOutcome.LOST), _words(error)
 
 
 def _subscription_problem(future: Any) -> str | None:

@@ -16,7 +16,7 @@ from agent.core.texts import cause_of, count, unit_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.cli.profile.source import Finding, Source
+    from agent.cli.profile.source import ProfileFinding, Source
     from agent.cli.profile.trial import Trial
     from drivers.profile.model import Profile
 
@@ -76,7 +76,7 @@ def command(
         from agent.cli.shared import targets  # noqa: PLC0415 - keeps `--help` fast
         from agent.cli.shared.borrow import status_path  # noqa: PLC0415
 
-        line = targets.Line(against, baudrate, parity, STOPBITS.get(stopbits or ""), "--against")
+        line = targets.LineOptions(against, baudrate, parity, STOPBITS.get(stopbits or ""), "--against")
         targets.check_unit(line, good, unit)
         trial = try_profile(good, line, unit, status_path(config))
     if as_json:
@@ -115,16 +115,17 @@ def _list_models(config: Path, *, as_json: bool) -> None:
     show_models(models)
 
 
-def _remarks(profile: Profile, source: Source) -> list[Finding]:
-    from agent.cli.profile.source import Finding  # noqa: PLC0415 - keeps `--help` fast
+def _remarks(profile: Profile, source: Source) -> list[ProfileFinding]:
+    from agent.cli.profile.source import ProfileFinding  # noqa: PLC0415 - keeps `--help` fast
     from drivers.profile.review import remarks  # noqa: PLC0415
 
     return [
-        Finding(each.path, source.line(each.path), each.problem, each.advice, each.is_hint) for each in remarks(profile)
+        ProfileFinding(each.path, source.line(each.path), each.problem, each.advice, each.is_hint)
+        for each in remarks(profile)
     ]
 
 
-def _show(source: Source, remarks: Sequence[Finding], trial: Trial | None) -> None:
+def _show(source: Source, remarks: Sequence[ProfileFinding], trial: Trial | None) -> None:
     from agent.cli.profile.screen import show_profile, show_trial  # noqa: PLC0415 - only a person pays for rich
 
     for mistake in source.mistakes:
@@ -147,7 +148,7 @@ def _exit_code(source: Source, trial: Trial | None) -> int:
     return ATTENTION if trial.error is None else os.EX_UNAVAILABLE
 
 
-def _as_document(source: Source, remarks: Sequence[Finding], trial: Trial | None) -> dict[str, Any]:
+def _as_document(source: Source, remarks: Sequence[ProfileFinding], trial: Trial | None) -> dict[str, Any]:
     from agent.cli.profile.source import as_document  # noqa: PLC0415 - keeps `--help` fast
 
     profile = source.profile

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from agent.cli.profile.source import Finding, Source
+from agent.cli.profile.source import ProfileFinding, Source
 from agent.cli.profile.trial import GOOD, Trial
 from agent.cli.shared.terminal import listing, show
 from agent.core.texts import count, unit_of
@@ -17,7 +17,7 @@ from drivers.profile.model import Field, Profile, Register
 MARKS = {True: "yes", False: ""}
 
 
-def show_profile(profile: Profile, remarks: Sequence[Finding], source: Source) -> None:
+def show_profile(profile: Profile, remarks: Sequence[ProfileFinding], source: Source) -> None:
     """What the profile reads, how, and what is doubtful about it."""
     title = Text.assemble((profile.model, "bold"), f"  {profile.vendor}: {profile.description}")
     show(title, "", *_facts(profile, source), "", measurands(profile), *_doubtful(remarks, source))
@@ -100,7 +100,7 @@ def _facts(profile: Profile, source: Source) -> Iterable[str]:
         yield f"test       {count(source.examples, 'example')} tried"
 
 
-def _doubtful(remarks: Sequence[Finding], source: Source) -> Iterable[str | Text]:
+def _doubtful(remarks: Sequence[ProfileFinding], source: Source) -> Iterable[str | Text]:
     if remarks:
         yield ""
     for remark in remarks:

@@ -13,7 +13,7 @@ from agent.settings.key_positions import line_of, scan
 from drivers.modbus.block_plan import Block
 from drivers.modbus.decode import decode
 from drivers.profile.files import find_profile, shipped_profiles
-from drivers.profile.model import Mistake, Profile, ProfileError, Register
+from drivers.profile.model import Profile, ProfileError, ProfileMistake, Register
 from drivers.profile.parse import parse_profile
 
 EXAMPLES_SUFFIX = ".test.json"
@@ -21,7 +21,7 @@ NOT_TOML = re.compile(r"at line (\d+), column \d+")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ProfileFinding:
     """One mistake or remark, with the line of the file that it is about."""
 
     path: str
@@ -43,7 +43,7 @@ class Source:
     file: Path
     text: str
     profile: Profile | None
-    mistakes: tuple[Finding, ...]
+    mistakes: tuple[ProfileFinding, ...]
     examples: int = 0  # that were tried
     hides: Path | None = None  # a shipped profile of the same model
 
@@ -81,7 +81,7 @@ def read_source(file: Path) -> Source:
     mistakes = []
     if profile.model != file.stem:
         problem = f"{profile.model!r} in a file named {file.name}"
-        mistakes.append(_finding(text, Mistake("model", problem, f"{file.stem!r}, as the file is named")))
+        mistakes.append(_finding(text, ProfileMistake("model", problem, f"{file.stem!r}, as the file is named")))
     found, tried = _try_examples(profile, file.with_name(file.stem + EXAMPLES_SUFFIX))
     shipped = shipped_profiles().get(profile.model)
     hides = shipped if shipped is not None and not file.samefile(shipped) else None
@@ -98,11 +98,13 @@ def _try_source(file: Path) -> Source:
     try:
         return read_source(file)
     except (OSError, UnicodeDecodeError) as error:
-        return Source(file, "", None, (Finding("file", None, f"cannot be read: {error}", "a readable TOML file"),))
+        return Source(
+            file, "", None, (ProfileFinding("file", None, f"cannot be read: {error}", "a readable TOML file"),)
+        )
 
 
-def _finding(text: str, mistake: Mistake) -> Finding:
-    return Finding(mistake.path, _line(text, mistake.path, mistake.problem), mistake.problem, mistake.expected)
+def _finding(text: str, mistake: ProfileMistake) -> ProfileFinding:
+    return ProfileFinding(mistake.path, _line(text, mistake.path, mistake.problem), mistake.problem, mistake.expected)
 
 
 def _line(text: str, path: str, problem: str = "") -> int | None:
@@ -113,12 +115,12 @@ def _line(text: str, path: str, problem: str = "") -> int | None:
     return line_of(scan(text), keys)
 
 
-def _try_examples(profile: Profile, file: Path) -> tuple[list[Finding], int]:
+def _try_examples(profile: Profile, file: Path) -> tuple[list[ProfileFinding], int]:
     """What the examples beside the profile say that it does not do, and how many were tried."""
     if not file.is_file():
         return [], 0
     registers = {register.measurand: register for register in profile.registers}
-    found: list[Finding] = []
+    found: list[ProfileFinding] = []
     tried = 0
     try:
         examples: dict[str, list[list[str]]] = json.loads(file.read_text(encoding="utf-8"))
@@ -128,10 +130,10 @@ def _try_examples(profile: Profile, file: Path) -> tuple[list[Finding], int]:
                 got = _decoded(registers[name], words) if name in registers else "no such measurand"
                 if not _is_same(got, value):
                     problem = f"{words} reads as {got}"
-                    found.append(Finding(f"{file.name}: {name}", None, problem, f"expected {value}"))
+                    found.append(ProfileFinding(f"{file.name}: {name}", None, problem, f"expected {value}"))
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         expected = 'expected {"measurand": [["registers in hexadecimal", "value"]]}'
-        found.append(Finding(file.name, None, f"cannot be used: {error}", expected))
+        found.append(ProfileFinding(file.name, None, f"cannot be used: {error}", expected))
     return found, tried
 
 
@@ -151,6 +153,6 @@ def _decoded(register: Register, words: str) -> str:
     return "no value" if steps is None else f"{steps * register.resolution.step:f}"
 
 
-def as_document(finding: Finding) -> dict[str, Any]:
+def as_document(finding: ProfileFinding) -> dict[str, Any]:
     """For `--json`."""
     return {"path": finding.path, "line": finding.line, "problem": finding.problem, "expected": finding.expected}

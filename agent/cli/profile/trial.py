@@ -15,7 +15,7 @@ from agent.cli.shared.terminal import waiting
 from agent.core.texts import count
 from drivers.building import BuiltMeter, build_meter
 from drivers.meter import MeterError
-from drivers.profile.model import Identity, Profile, TextRegister, TextType
+from drivers.profile.model import IdentityRules, Profile, TextRegister, TextType
 from drivers.profile.review import are_all_zero, doubts
 from wire.document import flag_names
 
@@ -27,7 +27,7 @@ REFUSED = "register_refused"
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ValueVerdict:
     """What became of one measurand. `verdict` is `good`, or says what is not."""
 
     measurand: str
@@ -43,7 +43,7 @@ class Trial:
 
     meter: BuiltMeter
     took_ms: int = 0
-    verdicts: list[Verdict] = field(default_factory=list)
+    verdicts: list[ValueVerdict] = field(default_factory=list)
     says: Mapping[str, str] = field(default_factory=dict)
     marks: list[str] = field(default_factory=list)  # what lies where the model should be said
     remarks: list[str] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Trial:
         return self.error is None and not self.remarks and all(each.verdict == GOOD for each in self.verdicts)
 
 
-def try_profile(profile: Profile, line: targets.Line, unit: int | None, status_path: Path) -> Trial:
+def try_profile(profile: Profile, line: targets.LineOptions, unit: int | None, status_path: Path) -> Trial:
     """Everything that the profile knows, read from the meter at `line`."""
     meter = targets.of_profile(profile, line, unit, profile.measurands)
     what = f"reading {count(len(profile.measurands), 'measurand')}"
@@ -82,7 +82,7 @@ async def _try(meter: BuiltMeter, refused: Mapping[str, MeterError]) -> Trial:
     return trial
 
 
-def _judge(taken: Taken) -> list[Verdict]:
+def _judge(taken: Taken) -> list[ValueVerdict]:
     sample, columns = taken.sample, taken.meter.columns
     if sample is None:
         return []
@@ -100,7 +100,7 @@ def _judge(taken: Taken) -> list[Verdict]:
         if notice.kind == REFUSED:
             verdicts[notice.data["measurand"]] = f"refused by the meter (exception {notice.data['code']})"
     return [
-        Verdict(
+        ValueVerdict(
             column.measurand,
             None if steps is None else f"{steps * column.resolution.step:f}",
             place,
@@ -118,7 +118,7 @@ async def _look_at_marks(trial: Trial) -> None:
     for mark in profile.identity.marks:
         kind: TextType = "ascii" if mark.ascii else "uint64"
         place = TextRegister(mark.function_code, mark.address, mark.count, kind)
-        asking = replace(profile, identity=Identity(place))
+        asking = replace(profile, identity=IdentityRules(place))
         meter = build_meter(trial.meter.line, trial.meter.unit, asking, profile.model, profile.default)
         said = (await _identify(meter)).get("serial_number", "")
         fits = said.startswith(mark.ascii) if mark.ascii else said in map(str, mark.any_of)

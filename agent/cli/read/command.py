@@ -119,7 +119,7 @@ def command(
             raise click.UsageError("METER names one of the configuration; with --port none is read")
         if model is None:
             raise click.UsageError("--port needs --model, which names the meter's profile")
-        line = targets.Line(port, baudrate, parity, STOPBITS.get(stopbits or ""))
+        line = targets.LineOptions(port, baudrate, parity, STOPBITS.get(stopbits or ""))
         drivers = [targets.described(line, model, unit, wanted, config.parent / "profiles")]
         status_path = status_path_of(config)
     if watch_s is not None:

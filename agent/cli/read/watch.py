@@ -35,7 +35,7 @@ def follow(drivers: Sequence[BuiltMeter], status_path: Path, period_s: float, *,
             asyncio.run(_readings(drivers, status_path, period_s, lambda taken: _print_lines(taken, status_path)))
         else:
             with Live(console=out, auto_refresh=False, vertical_overflow="crop") as live:
-                screen = Screen(live, status_path, period_s, raw=raw)
+                screen = WatchScreen(live, status_path, period_s, raw=raw)
                 asyncio.run(_readings(drivers, status_path, period_s, screen.show))
 
 
@@ -72,7 +72,7 @@ def _shown(value: float | None) -> str:
     return "missing" if value is None else f"{value}"
 
 
-class Screen:
+class WatchScreen:
     """The last reading of each meter, and what it changed since the one before."""
 
     def __init__(self, live: Live, status_path: Path, period_s: float, *, raw: bool) -> None:

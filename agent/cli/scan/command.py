@@ -20,7 +20,7 @@ from agent.core.texts import count
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from agent.cli.scan.run import Found, Line
+    from agent.cli.scan.run import FoundMeter, ScannedLine
     from agent.core.metering.scan_plan import Setting
     from drivers.profile.model import Profile
 
@@ -108,7 +108,7 @@ def command(
     if quick and full:
         raise click.UsageError("--quick and --full exclude each other")
     from agent.cli.scan.run import LISTEN_LAST_S, LISTEN_S, scan  # noqa: PLC0415 - keeps `--help` fast
-    from agent.cli.scan.screen import Screen, as_document, failures, outlook, show_found  # noqa: PLC0415
+    from agent.cli.scan.screen import ScanScreen, as_document, failures, outlook, show_found  # noqa: PLC0415
 
     if write:
         from agent.cli.scan.write import check  # noqa: PLC0415
@@ -121,7 +121,7 @@ def command(
         line.listen_first_s = 0 if no_listen else LISTEN_S
         line.listen_last_s = 0 if no_listen or quick else LISTEN_LAST_S
     complete = False
-    with suppress(KeyboardInterrupt), Screen(quiet=as_json) as screen:
+    with suppress(KeyboardInterrupt), ScanScreen(quiet=as_json) as screen:
         for line in lines:
             screen.say(outlook(line))
         from agent.cli.shared.borrow import status_path  # noqa: PLC0415
@@ -138,7 +138,13 @@ def command(
 
 
 def _end(
-    config: Path, lines: Sequence[Line], found: Sequence[Found], *, write: bool, complete: bool, as_json: bool
+    config: Path,
+    lines: Sequence[ScannedLine],
+    found: Sequence[FoundMeter],
+    *,
+    write: bool,
+    complete: bool,
+    as_json: bool,
 ) -> None:
     if not complete:
         click.echo(f"interrupted; {count(len(found), 'meter')} found so far", err=True)
@@ -155,7 +161,7 @@ def _end(
         raise click.exceptions.Exit(os.EX_UNAVAILABLE)
 
 
-def _write(config: Path, found: Sequence[Found], *, as_json: bool) -> None:
+def _write(config: Path, found: Sequence[FoundMeter], *, as_json: bool) -> None:
     from agent.cli.scan.write import add_to  # noqa: PLC0415 - only with --write
 
     with _writing():
@@ -202,8 +208,8 @@ def _lines(
     *,
     quick: bool,
     full: bool,
-) -> list[Line]:
-    from agent.cli.scan.run import Line  # noqa: PLC0415
+) -> list[ScannedLine]:
+    from agent.cli.scan.run import ScannedLine  # noqa: PLC0415
     from agent.cli.shared.targets import check_device  # noqa: PLC0415
     from agent.core.metering.scan_plan import (  # noqa: PLC0415
         Setting,
@@ -243,8 +249,8 @@ def _lines(
         raise click.exceptions.Exit(os.EX_UNAVAILABLE)
     steps = serial_steps(factory, likely, serial_units, others)
     return [
-        *(Line(port, steps, whole=full) for port in dict.fromkeys(serial)),
-        *(Line(url, tcp_steps(tcp_units), whole=full) for url in dict.fromkeys(found)),
+        *(ScannedLine(port, steps, whole=full) for port in dict.fromkeys(serial)),
+        *(ScannedLine(url, tcp_steps(tcp_units), whole=full) for url in dict.fromkeys(found)),
     ]
 
 

@@ -9,14 +9,14 @@ from contextlib import suppress
 from agent.core.metering.scan_plan import Setting
 from drivers.building import BuiltMeter, build_line, build_meter
 from drivers.meter import MeterError, Sample
-from drivers.modbus.identify import Candidate, Identified
+from drivers.modbus.identify import Identified, ModelCandidate
 from drivers.profile.model import Profile
 from drivers.telegrams.push import PushLine
 
 RECOGNISED = 0.9
 BRIEF_MS = 2_500  # most send every second or two; only then those are tried that do it every ten
 USUAL = ("dsmr-p1", "sml", "dlms-hdlc")  # what is likelier is tried first
-Heard = tuple[Setting, Identified]
+HeardMeter = tuple[Setting, Identified]
 
 
 def talkers(profiles: Iterable[Profile]) -> list[list[Profile]]:
@@ -86,6 +86,7 @@ async def _identified(best: Sequence[tuple[BuiltMeter, Sample]]) -> Identified:
     equal = [one for one, other in best if _known(other) == _known(sample)]
     decided = f"a whole telegram with {_known(sample)} of its values"
     candidates = tuple(
-        Candidate(one.profile.model, one.profile.vendor, round(RECOGNISED / len(equal), 2), decided) for one in equal
+        ModelCandidate(one.profile.model, one.profile.vendor, round(RECOGNISED / len(equal), 2), decided)
+        for one in equal
     )
     return Identified(candidates, said.get("serial_number", ""), values=values)

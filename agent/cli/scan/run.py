@@ -12,7 +12,7 @@ from typing import Protocol
 from agent.adapters.system.lending_fifo import Lender, LendError, find_lender
 from agent.cli.scan.listen import recognise, setting_of, talkers
 from agent.cli.shared.borrow import BORROW_S
-from agent.core.metering.scan_plan import Setting, Step, again, expected_ms, narrowed, promoted
+from agent.core.metering.scan_plan import ScanStep, Setting, again, expected_ms, narrowed, promoted
 from drivers.meter import MeterError
 from drivers.modbus.identify import Identified, identify
 from drivers.modbus.probe import Heard, SerialProbe, TcpProbe
@@ -36,7 +36,7 @@ LISTEN_LAST_S = 11.0  # the slowest of those who send by themselves do it every 
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundMeter:
     """A meter: where, and who it is. `setting` None is Modbus TCP."""
 
     port: str
@@ -47,32 +47,32 @@ class Found:
     sends: bool = False  # by itself, without being asked
 
 
-class Report(Protocol):
+class ScanReport(Protocol):
     """Who shows how far a line is."""
 
     def planned(self, port: str, left_ms: float) -> None: ...
-    def advanced(self, port: str, step: Step, unit: int, left_ms: float) -> None: ...
-    def found(self, found: Found) -> None: ...
+    def advanced(self, port: str, step: ScanStep, unit: int, left_ms: float) -> None: ...
+    def found(self, found: FoundMeter) -> None: ...
     def said(self, port: str, text: str) -> None: ...
 
 
 @dataclass(slots=True)
-class Line:
+class ScannedLine:
     """A port to scan, and how. `steps` is what is left."""
 
     port: str
-    steps: Sequence[Step]
+    steps: Sequence[ScanStep]
     whole: bool = False  # go on at other settings after a meter answered
     listen_first_s: float = 0
     listen_last_s: float = 0  # if nobody answered
-    found: list[Found] = field(default_factory=list)
+    found: list[FoundMeter] = field(default_factory=list)
     error: MeterError | None = None
 
 
 class LineScan:
     """One line. What it found is in `line.found`, also when it is cut short."""
 
-    def __init__(self, line: Line, profiles: Sequence[Profile], report: Report, status_path: Path) -> None:
+    def __init__(self, line: ScannedLine, profiles: Sequence[Profile], report: ScanReport, status_path: Path) -> None:
         self._line = line
         self._profiles = profiles
         self._report = report
@@ -106,7 +106,7 @@ class LineScan:
         except LendError as error:
             self._line.error = _refused(self._line.port, error)
 
-    def _cannot(self, step: Step, error: MeterError) -> None:
+    def _cannot(self, step: ScanStep, error: MeterError) -> None:
         """A port that cannot be set so can be set otherwise; anything else ends the line."""
         known = {setting for setting in self._opened if setting != step.setting}
         if step.setting is None or not known or error.reason != "line_missing" or not Path(self._line.port).exists():
@@ -182,7 +182,7 @@ class LineScan:
             self._report.said(self._line.port, f"listening for {group[0].protocol} ({setting})")
             identified = await self._recognised_as(group, briefly=briefly)
             if identified is not None:
-                found = Found(self._line.port, setting, group[0].serial.unit, identified, sends=True)
+                found = FoundMeter(self._line.port, setting, group[0].serial.unit, identified, sends=True)
                 self._line.found.append(found)
                 self._report.found(found)
                 if not self._line.whole:
@@ -199,7 +199,7 @@ class LineScan:
             probe.close()
             return await recognise(self._line.port, group, briefly=briefly)
 
-    async def _step(self, step: Step) -> None:
+    async def _step(self, step: ScanStep) -> None:
         """Ask each unit of the step; who answers narrows down what is left."""
         if not self._line.whole and self._line.found and step.setting != self._line.found[0].setting:
             return
@@ -226,11 +226,11 @@ class LineScan:
             cause = f"something answers, but {oddity}"
             raise MeterError("garbage", operation="scan", subject=self._line.port, cause=cause, next_step=CHECK_GATEWAY)
 
-    async def _ask(self, step: Step, unit: int) -> Heard:
+    async def _ask(self, step: ScanStep, unit: int) -> Heard:
         probe = await self._ready(step.setting)
         return await probe.ask(unit, PRESENCE, step.wait_ms)
 
-    async def _second_pass(self, step: Step, unit: int) -> Heard:
+    async def _second_pass(self, step: ScanStep, unit: int) -> Heard:
         """Something was heard and not understood: wait longer for those who may have said it."""
         assert step.setting is not None  # noqa: S101 - only a serial line has noise
         tried = self._again.get(step.setting, 0)
@@ -248,7 +248,7 @@ class LineScan:
             await self._recognise()
         return Heard()
 
-    async def _answered(self, step: Step, unit: int, body: bytes) -> None:
+    async def _answered(self, step: ScanStep, unit: int, body: bytes) -> None:
         if any(found.unit == unit and found.setting == step.setting for found in self._line.found):
             return
         if step.setting is None and _is_lost(Heard({unit: body}), unit):
@@ -271,7 +271,7 @@ class LineScan:
             self._report.said(self._line.port, f"unit {unit} answers at {step.setting} as well as at {twin.setting}")
             return
         any_unit = step.setting is None and await self._answers_to_any(probe, unit, body)
-        found = Found(self._line.port, step.setting, unit, identified, any_unit)
+        found = FoundMeter(self._line.port, step.setting, unit, identified, any_unit)
         self._line.found.append(found)
         self._report.found(found)
         if not self._line.whole:
@@ -307,7 +307,7 @@ def _is_usual(profile: Profile, setting: Setting | None) -> bool:
     return setting is not None and (serial.baudrate, serial.parity) == (setting.baudrate, setting.parity)
 
 
-def _same(found: Found, unit: int, identified: Identified) -> bool:
+def _same(found: FoundMeter, unit: int, identified: Identified) -> bool:
     """Some meters do not look at parity or stop bits: the first setting that they answered at is theirs."""
     return (
         found.unit == unit
@@ -322,7 +322,9 @@ def _refused(port: str, error: LendError) -> MeterError:
     return MeterError("line_busy", operation="borrow", subject=subject, cause=error.cause, next_step=error.next_step)
 
 
-async def scan(lines: Sequence[Line], profiles: Sequence[Profile], report: Report, status_path: Path) -> None:
+async def scan(
+    lines: Sequence[ScannedLine], profiles: Sequence[Profile], report: ScanReport, status_path: Path
+) -> None:
     """Scan all lines at the same time; results and errors are in them."""
     for line in lines:
         report.planned(line.port, expected_ms(line.steps))

@@ -12,16 +12,16 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from agent.cli.scan.run import Found, Line
+from agent.cli.scan.run import FoundMeter, ScannedLine
 from agent.cli.shared.terminal import console, listing, show
-from agent.core.metering.scan_plan import Setting, Step, expected_ms, naive_ms, narrowed
+from agent.core.metering.scan_plan import ScanStep, Setting, expected_ms, naive_ms, narrowed
 from agent.core.texts import span
 from agent.core.time_units import SECOND_MS
 
 SURE, RATHER_SURE = 0.9, 0.6
 
 
-def outlook(line: Line) -> str:
+def outlook(line: ScannedLine) -> str:
     """What is ahead, before it begins."""
     steps, probes = line.steps, sum(len(step.units) for step in line.steps)
     low, high = (span(round(each)) for each in naive_ms(steps))
@@ -47,7 +47,7 @@ def where(setting: Setting | None) -> str:
     return "Modbus TCP" if setting is None else str(setting)
 
 
-class Screen:
+class ScanScreen:
     """A bar per line on standard error, where somebody sees it; lines of text elsewhere, unless `quiet`."""
 
     def __init__(self, *, quiet: bool) -> None:
@@ -81,7 +81,7 @@ class Screen:
     def planned(self, port: str, left_ms: float) -> None:
         self._bars[port] = self._progress.add_task(port, total=max(left_ms, 1), left="")
 
-    def advanced(self, port: str, step: Step, unit: int, left_ms: float) -> None:
+    def advanced(self, port: str, step: ScanStep, unit: int, left_ms: float) -> None:
         bar = self._bars[port]
         task = next(task for task in self._progress.tasks if task.id == bar)
         gone_ms = (task.elapsed or 0) * SECOND_MS
@@ -94,7 +94,7 @@ class Screen:
             left=f"{_about(left_ms)} left",
         )
 
-    def found(self, found: Found) -> None:
+    def found(self, found: FoundMeter) -> None:
         best = " or ".join(_models(found)) or "an unknown model"
         who = "a meter that sends by itself" if found.sends else f"unit {found.unit}"
         self.say(f"found: {who} on {found.port} ({where(found.setting)}): {best}")
@@ -103,7 +103,7 @@ class Screen:
         self.say(f"{port}: {text}")
 
 
-def show_found(found: Sequence[Found]) -> None:
+def show_found(found: Sequence[FoundMeter]) -> None:
     """For each port its meters, and what decided."""
     blocks: list[RenderableType] = []
     for port in dict.fromkeys(one.port for one in found):
@@ -113,7 +113,7 @@ def show_found(found: Sequence[Found]) -> None:
     show(*blocks[1:])
 
 
-def _table(found: Sequence[Found]) -> Table:
+def _table(found: Sequence[FoundMeter]) -> Table:
     made = listing(
         ("l", "settings"), ("r", "unit"), ("l", "model"), ("r", "sure"), ("l", "serial number"), ("r", "voltage")
     )
@@ -129,23 +129,23 @@ def _table(found: Sequence[Found]) -> Table:
     return made
 
 
-def _models(found: Found) -> tuple[str, ...]:
+def _models(found: FoundMeter) -> tuple[str, ...]:
     """The likeliest, or those in front that cannot be told apart."""
     return found.identified.tied or tuple(each.model for each in found.identified.candidates[:1])
 
 
-def _unit(found: Found) -> str:
+def _unit(found: FoundMeter) -> str:
     return "any unit" if found.any_unit else "sends by itself" if found.sends else f"unit {found.unit}"
 
 
-def _decided(found: Found) -> str:
+def _decided(found: FoundMeter) -> str:
     if found.identified.candidates:
         return found.identified.candidates[0].decided
     said = found.identified.nameplate
     return f"no profile fits{f'; it says {said}' if said else ''}; make one: wattpost new-profile"
 
 
-def _sure(found: Found) -> Text:
+def _sure(found: FoundMeter) -> Text:
     """Of the model, or of its being one of those that look alike."""
     candidates = found.identified.candidates
     if not candidates:
@@ -155,12 +155,12 @@ def _sure(found: Found) -> Text:
     return Text(f"{confidence:.0%}", style)
 
 
-def _voltage(found: Found) -> str:
+def _voltage(found: FoundMeter) -> str:
     value = next((value for name, value in found.identified.values.items() if name.startswith("voltage")), None)
     return "" if value is None else f"{value:.1f} V"
 
 
-def as_document(lines: Sequence[Line], *, complete: bool) -> dict[str, Any]:
+def as_document(lines: Sequence[ScannedLine], *, complete: bool) -> dict[str, Any]:
     """For `--json`."""
     return {
         "complete": complete,
@@ -175,7 +175,7 @@ def as_document(lines: Sequence[Line], *, complete: bool) -> dict[str, Any]:
     }
 
 
-def _as_object(found: Found) -> dict[str, Any]:
+def _as_object(found: FoundMeter) -> dict[str, Any]:
     setting, identified = found.setting, found.identified
     line = None if setting is None else {
         "baudrate": setting.baudrate, "databits": setting.databits, "parity": setting.parity,
@@ -198,7 +198,7 @@ def _as_object(found: Found) -> dict[str, Any]:
     }
 
 
-def failures(lines: Sequence[Line]) -> None:
+def failures(lines: Sequence[ScannedLine]) -> None:
     """One line for each port that could not be scanned."""
     for line in lines:
         if line.error is not None:

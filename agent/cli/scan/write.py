@@ -12,9 +12,9 @@ from pathlib import Path
 from shlex import quote
 
 from agent.adapters.system.lending_fifo import same_port
-from agent.cli.scan.run import Found
+from agent.cli.scan.run import FoundMeter
 from agent.core.metering.addresses import SERIAL_UNIT_MAX, TCP
-from agent.settings import Bus, Mistake, Settings, SettingsError
+from agent.settings import BusSettings, ConfigMistake, Settings, SettingsError
 from agent.settings.load import parse, unreadable_step
 
 SURE_MIN = 0.3  # what is less sure is written as a comment
@@ -36,7 +36,9 @@ class Addition:
     said: list[str] = field(default_factory=list)
 
 
-def tables(found: Sequence[Found], buses: Sequence[Bus], meters: Iterable[tuple[str, int, str]]) -> Addition:
+def tables(
+    found: Sequence[FoundMeter], buses: Sequence[BusSettings], meters: Iterable[tuple[str, int, str]]
+) -> Addition:
     """Tables for what is not there yet. `meters` are those that are: bus, unit and name."""
     there = {(bus, unit): name for bus, unit, name in meters}
     names = {bus.name for bus in buses}
@@ -74,7 +76,7 @@ def tables(found: Sequence[Found], buses: Sequence[Bus], meters: Iterable[tuple[
     return made
 
 
-def _beside(one: Found, found: Sequence[Found]) -> str:
+def _beside(one: FoundMeter, found: Sequence[FoundMeter]) -> str:
     """Why a unit id that is none on a serial line is not used; on a network it is, unless it is another's once more."""
     if one.setting is not None:
         return "set a unit id of 1 to 247 on the meter first"
@@ -83,13 +85,13 @@ def _beside(one: Found, found: Sequence[Found]) -> str:
     return "" if same[0] is one else f"it may be unit {same[0].unit} once more"
 
 
-def _may_be_one(one: Found, other: Found) -> bool:
+def _may_be_one(one: FoundMeter, other: FoundMeter) -> bool:
     models = [[each.model for each in found.identified.candidates[:1]] for found in (one, other)]
     numbers = {found.identified.serial_number for found in (one, other)} - {""}
     return models[0] == models[1] and len(numbers) < 2  # noqa: PLR2004 - two numbers are two meters
 
 
-def _fits(bus: Bus, found: Found) -> bool:
+def _fits(bus: BusSettings, found: FoundMeter) -> bool:
     setting = found.setting
     return setting is None or (
         bus.baudrate in {None, setting.baudrate}
@@ -98,17 +100,17 @@ def _fits(bus: Bus, found: Found) -> bool:
     )
 
 
-def _where(found: Found) -> str:
+def _where(found: FoundMeter) -> str:
     return f"unit {found.unit} on {found.port}"
 
 
-def _bus(found: Found, names: set[str]) -> Bus:
+def _bus(found: FoundMeter, names: set[str]) -> BusSettings:
     setting, port = found.setting, lasting_name(found.port)
     if found.sends:  # its profile says how such a line talks
-        return Bus(_free(CUSTOMER_PORT, names), port, None, None, None)
+        return BusSettings(_free(CUSTOMER_PORT, names), port, None, None, None)
     if setting is None:
-        return Bus(_free("tcp-" + port.removeprefix(TCP).rpartition(":")[0], names), port, None, None, None)
-    return Bus(_free(DEFAULT_LINE, names), port, setting.baudrate, setting.parity, setting.stopbits)
+        return BusSettings(_free("tcp-" + port.removeprefix(TCP).rpartition(":")[0], names), port, None, None, None)
+    return BusSettings(_free(DEFAULT_LINE, names), port, setting.baudrate, setting.parity, setting.stopbits)
 
 
 def lasting_name(port: str) -> str:
@@ -134,14 +136,14 @@ def _free(wanted: str, taken: set[str]) -> str:
     return name
 
 
-def _bus_table(bus: Bus) -> str:
+def _bus_table(bus: BusSettings) -> str:
     lines = ["", "[[bus]]", f"name = {_text(bus.name)}", f"port = {_text(bus.port)}"]
     if bus.baudrate is not None:
         lines += [f"baudrate = {bus.baudrate}", f"parity = {_text(bus.parity or 'N')}", f"stopbits = {bus.stopbits}"]
     return "\n".join(lines) + "\n"
 
 
-def _meter_table(found: Found, bus: str, name: str, model: str) -> str:
+def _meter_table(found: FoundMeter, bus: str, name: str, model: str) -> str:
     best = found.identified.candidates[0]
     number = f", serial number {found.identified.serial_number}" if found.identified.serial_number else ""
     comment = f"# Found by wattpost scan{number}: {best.decided} ({best.confidence:.0%} sure)."
@@ -168,7 +170,7 @@ def check(config: Path) -> None:
         raise WriteError(f"cannot write {path}: no permission for its folder; {WRITE_STEP}")
 
 
-def add_to(config: Path, found: Sequence[Found]) -> list[str]:
+def add_to(config: Path, found: Sequence[FoundMeter]) -> list[str]:
     """Append the tables to the file, checked and all at once; returns what was done. Raises `WriteError`."""
     path = config.resolve()
     settings, data = _current(path)
@@ -208,7 +210,7 @@ def _check(path: Path, before: Settings, data: bytes, added: str) -> None:
         raise WriteError(f"{path}: its tables cannot be appended to; nothing was written; add these by hand:\n{added}")
 
 
-def _mistakes(path: Path, mistakes: Iterable[Mistake]) -> str:
+def _mistakes(path: Path, mistakes: Iterable[ConfigMistake]) -> str:
     from agent.settings import describe  # noqa: PLC0415 - only where there are any
 
     return "\n".join(describe(path, mistake) for mistake in mistakes)

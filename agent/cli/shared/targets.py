@@ -18,7 +18,7 @@ from agent.settings.ports import port_expected
 from drivers.building import BuiltMeter, build_line, build_meter
 from drivers.near_names import near_name
 from drivers.profile.files import find_profile
-from drivers.profile.model import Mistake, Parity, Profile
+from drivers.profile.model import Parity, Profile, ProfileMistake
 from drivers.profile.parse import ProfileError
 
 
@@ -40,7 +40,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LineOptions:
     """The options of a line; None means what the profile says."""
 
     port: str
@@ -50,7 +50,7 @@ class Line:
     option: str = "--port"  # that names the port
 
 
-def check_unit(line: Line, profile: Profile, unit: int | None) -> None:
+def check_unit(line: LineOptions, profile: Profile, unit: int | None) -> None:
     """Raises `click.UsageError` for a unit id or address that no meter of the profile on such a line can have."""
     expected = None if unit is None else expected_unit(profile.protocol, line.port, unit)
     if expected is not None:
@@ -79,7 +79,7 @@ def configured(settings: Settings, names: Sequence[str], wanted: Wanted) -> list
     return [drivers[name] for name in known if name in chosen]
 
 
-def described(line: Line, model: str, unit: int | None, wanted: Wanted, folder: Path) -> BuiltMeter:
+def described(line: LineOptions, model: str, unit: int | None, wanted: Wanted, folder: Path) -> BuiltMeter:
     """The meter that the options describe; profiles are looked for in `folder` and among the shipped ones."""
     try:
         profile = find_profile(model, (folder,))
@@ -89,7 +89,7 @@ def described(line: Line, model: str, unit: int | None, wanted: Wanted, folder: 
     return of_profile(profile, line, unit, wanted.of(profile, None))
 
 
-def of_profile(profile: Profile, line: Line, unit: int | None, measurands: tuple[str, ...] | None) -> BuiltMeter:
+def of_profile(profile: Profile, line: LineOptions, unit: int | None, measurands: tuple[str, ...] | None) -> BuiltMeter:
     """The meter of a profile that is at hand, on the line of the options."""
     _check_port(line.port, line.option)
     settings = {"--baudrate": line.baudrate, "--parity": line.parity, "--stopbits": line.stopbits}
@@ -102,7 +102,7 @@ def of_profile(profile: Profile, line: Line, unit: int | None, measurands: tuple
     return build_meter(built, asked, profile, profile.model, measurands)
 
 
-def _of_model(model: str, mistake: Mistake) -> str:
+def _of_model(model: str, mistake: ProfileMistake) -> str:
     said = f"{mistake.problem}; expected {mistake.expected}" if mistake.path == "model" else str(mistake)
     return f"--model {model}: {said}"
 

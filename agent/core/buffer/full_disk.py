@@ -53,14 +53,14 @@ FIRST_MEASURE = Measure.RELEASE_BALLAST
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class BatchKind:
     """Batches that are alike to a full disk: `held` in the cloud's quarantine, thinned to level `rev`."""
 
     held: bool
     rev: int
 
 
-Stock = Mapping[Kind, int]  # bytes of the batches in the buffer
+Stock = Mapping[BatchKind, int]  # bytes of the batches in the buffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Pass:
     """Thin batches, of these kinds one after another and the oldest of each first, until `bytes_wanted` are free."""
 
     bytes_wanted: int
-    kinds: Sequence[Kind]
+    kinds: Sequence[BatchKind]
     why: str
 
 
@@ -119,7 +119,7 @@ def pass_for_reserve(stock: Stock, short_bytes: int, disk_free_bytes: int) -> Pa
     return Pass(short_bytes, kinds, "the disk is nearly full")
 
 
-def thinnable(stock: Stock, level_max: int) -> Sequence[Kind]:
+def thinnable(stock: Stock, level_max: int) -> Sequence[BatchKind]:
     """The kinds that may be thinned up to `level_max`, in the order in which they are."""
     kinds = [kind for kind in stock if kind.rev < level_max]
     return sorted(kinds, key=lambda kind: (not kind.held, kind.rev))
@@ -140,5 +140,5 @@ def overflow(pending_records: int, pending_max: int = PENDING_MAX) -> int:
     return max(0, pending_records - pending_max)
 
 
-def _bytes_of(stock: Stock, kinds: Sequence[Kind]) -> int:
+def _bytes_of(stock: Stock, kinds: Sequence[BatchKind]) -> int:
     return sum(stock[kind] for kind in kinds)

@@ -8,7 +8,7 @@ NUMBERS_RESERVED = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class BoxIdentity:
     """Who writes a buffer: configured box id, /etc/machine-id, and BOOT_BYTES of the kernel's boot id."""
 
     box_id: str

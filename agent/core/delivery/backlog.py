@@ -10,7 +10,7 @@ from agent.core.delivery.actions import Load, Sealed
 from agent.core.invariants import require
 
 
-class Reading(Enum):
+class BacklogRead(Enum):
     MORE = auto()  # older batches may be in the buffer
     ASKED = auto()  # a `Load` has not been answered
     END = auto()  # there are no older ones
@@ -21,15 +21,15 @@ class Backlog:
     """Batches below `cursor` have not been read; None: begin with the newest. After a failure not before `from_ms`."""
 
     cursor: int | None = None
-    state: Reading = Reading.MORE
+    state: BacklogRead = BacklogRead.MORE
     from_ms: int = 0
 
     def rewind(self) -> None:
         """Begin again with the newest."""
-        self.cursor, self.state, self.from_ms = None, Reading.MORE, 0
+        self.cursor, self.state, self.from_ms = None, BacklogRead.MORE, 0
 
     def ask(self, limit: int) -> Load:
-        self.state = Reading.ASKED
+        self.state = BacklogRead.ASKED
         return Load(self.cursor, limit)
 
     def answered(self, asked: Load, batches: Sequence[Sealed]) -> bool:
@@ -38,7 +38,7 @@ class Backlog:
         if asked.below_id != self.cursor:
             return False
         require("a page of the backlog is bounded", len(batches) <= asked.limit, found=len(batches), limit=asked.limit)
-        self.state = Reading.END if len(batches) < asked.limit else Reading.MORE
+        self.state = BacklogRead.END if len(batches) < asked.limit else BacklogRead.MORE
         if batches:
             self.cursor = batches[-1].id
         return True
@@ -49,5 +49,5 @@ class Backlog:
         self.from_ms = again_ms
 
     def _not_asked(self) -> None:
-        if self.state is Reading.ASKED:
-            self.state = Reading.MORE
+        if self.state is BacklogRead.ASKED:
+            self.state = BacklogRead.MORE

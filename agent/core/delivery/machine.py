@@ -1,10 +1,10 @@
 """Which batch is sent when: a state machine without I/O, (now, event) -> actions.
 
 The buffer on disk is the queue. A batch that is about to be sent, or has no receipt yet, is tracked in memory, at most
-`Limits.tracked_max` of them. A failed publish means unknown, not undelivered: the batch is sent again. An accepted one
-(PUBACK) is only with the broker. What deletes is a receipt, which is applied to the buffer before it comes here, as the
-batches that are gone and the highest number that is stored. The newest batch goes first, so that dashboards are live at
-once; live batches do not wait, the backlog goes at its pace. The table says all that can happen to a batch:
+`DeliveryLimits.tracked_max` of them. A failed publish means unknown, not undelivered: the batch is sent again. An
+accepted one (PUBACK) is only with the broker. A receipt deletes. It is applied to the buffer first, and comes here as
+the batches that are gone and the highest number that is stored. The newest batch goes first, so that dashboards are
+live at once. Live batches do not wait; the backlog is paced. The table says all that can happen to a batch:
 
     UNTRACKED      not in memory: only in the buffer, or deleted
     READY          to be sent; after a failure in some seconds
@@ -24,67 +24,76 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import InitVar, dataclass, field
 from typing import NamedTuple
 
-from agent.core.delivery.actions import Action, Confirmed, Limits, Load, Outcome, Publish, Reconnect, Sealed
-from agent.core.delivery.backlog import Backlog, Reading
+from agent.core.delivery.actions import (
+    Action,
+    Confirmed,
+    DeliveryLimits,
+    Load,
+    Publish,
+    PublishOutcome,
+    Reconnect,
+    Sealed,
+)
+from agent.core.delivery.backlog import Backlog, BacklogRead
 from agent.core.delivery.pacing import BacklogPace, DenialPause
-from agent.core.delivery.tracking import IN_FLIGHT, OUTSIDE, QUEUED, WAITING, Entry, Event, State, Tracked
+from agent.core.delivery.tracking import IN_FLIGHT, OUTSIDE, QUEUED, WAITING, BatchEvent, Entry, State, Tracked
 from agent.core.invariants import require
 from agent.core.time_units import MINUTE_MS, SECOND_MS
 
 
-class Row(NamedTuple):
-    events: Collection[Event]
+class TransitionRow(NamedTuple):
+    events: Collection[BatchEvent]
     states: Collection[State]
     after: State | None  # None: the state stays
     live: bool | None = None  # None: the lane stays
 
 
-S, E = State, Event
+S, E = State, BatchEvent
 TRACKED, STAYS, LIVE, BACKLOG = (*QUEUED, *IN_FLIGHT, *WAITING), None, True, False
 ENDS = (E.ACCEPTED, E.CONFIRMED, E.FAILED, E.UNREADABLE)  # of a publish, perhaps on a connection that has ended
 # fmt: off
 TRANSITIONS = (
     # what happens                    to a batch that is                 which is then    in lane
-    Row((E.SEALED,),                  (S.UNTRACKED,),                    S.READY,         LIVE),
-    Row((E.SEALED,),                  TRACKED,                           STAYS,           LIVE),
-    Row((E.SEALED,),                  (S.UNDELETED,),                    STAYS),
-    Row((E.LOADED,),                  (S.UNTRACKED,),                    S.READY,         BACKLOG),
-    Row((E.LOADED,),                  (*TRACKED, S.UNDELETED),           STAYS),
-    Row((E.SENT,),                    QUEUED,                            S.FLYING),
-    Row((E.ACCEPTED,),                (S.FLYING,),                       S.AWAITING),
-    Row((E.ACCEPTED,),                (S.FLYING_MISSED,),                S.MISSED),
-    Row((E.ACCEPTED,),                (S.FLYING_GONE,),                  S.UNTRACKED),
-    Row((E.CONFIRMED,),               IN_FLIGHT,                         S.UNTRACKED),
-    Row((E.FAILED, E.UNREADABLE),     (S.FLYING, S.FLYING_MISSED),       S.READY),
-    Row((E.FAILED, E.UNREADABLE),     (S.FLYING_GONE,),                  S.UNTRACKED),
-    Row(ENDS,                         (*OUTSIDE, *QUEUED, *WAITING),     STAYS),
-    Row((E.PARK,),                    (S.READY,),                        S.PARKED,        BACKLOG),
-    Row((E.WITHDRAWN,),               TRACKED,                           S.UNTRACKED),
-    Row((E.GONE,),                    (*QUEUED, *WAITING),               S.UNTRACKED),
-    Row((E.GONE,),                    IN_FLIGHT,                         S.FLYING_GONE),
-    Row((E.GONE, E.WITHDRAWN),        OUTSIDE,                           STAYS),
-    Row((E.OVERTAKEN,),               (S.FLYING, S.FLYING_MISSED),       S.FLYING_MISSED),
-    Row((E.OVERTAKEN,),               (*QUEUED, S.FLYING_GONE),          STAYS),
-    Row((E.OVERTAKEN, E.DRAINED),     WAITING,                           S.MISSED),
-    Row((E.ASK,),                     (S.AWAITING,),                     S.ASKING),
-    Row((E.LATE,),                    (S.ASKING,),                       S.READY,         LIVE),
-    Row((E.LATE,),                    (S.MISSED,),                       S.READY,         BACKLOG),
-    Row((E.NEXT_MISSING,),            WAITING,                           S.READY,         LIVE),
-    Row((E.DISCONNECTED,),            (*QUEUED, *IN_FLIGHT),             S.UNTRACKED),
-    Row((E.DISCONNECTED,),            (*WAITING, *OUTSIDE),              STAYS),
-    Row((E.DELETE_FAILED,),           (*OUTSIDE, *QUEUED),               S.UNDELETED),
-    Row((E.DELETE_FAILED,),           (*IN_FLIGHT, *WAITING),            STAYS),
-    Row((E.DELETE_AGAIN,),            (S.UNDELETED,),                    S.UNTRACKED),
+    TransitionRow((E.SEALED,),                  (S.UNTRACKED,),                    S.READY,         LIVE),
+    TransitionRow((E.SEALED,),                  TRACKED,                           STAYS,           LIVE),
+    TransitionRow((E.SEALED,),                  (S.UNDELETED,),                    STAYS),
+    TransitionRow((E.LOADED,),                  (S.UNTRACKED,),                    S.READY,         BACKLOG),
+    TransitionRow((E.LOADED,),                  (*TRACKED, S.UNDELETED),           STAYS),
+    TransitionRow((E.SENT,),                    QUEUED,                            S.FLYING),
+    TransitionRow((E.ACCEPTED,),                (S.FLYING,),                       S.AWAITING),
+    TransitionRow((E.ACCEPTED,),                (S.FLYING_MISSED,),                S.MISSED),
+    TransitionRow((E.ACCEPTED,),                (S.FLYING_GONE,),                  S.UNTRACKED),
+    TransitionRow((E.CONFIRMED,),               IN_FLIGHT,                         S.UNTRACKED),
+    TransitionRow((E.FAILED, E.UNREADABLE),     (S.FLYING, S.FLYING_MISSED),       S.READY),
+    TransitionRow((E.FAILED, E.UNREADABLE),     (S.FLYING_GONE,),                  S.UNTRACKED),
+    TransitionRow(ENDS,                         (*OUTSIDE, *QUEUED, *WAITING),     STAYS),
+    TransitionRow((E.PARK,),                    (S.READY,),                        S.PARKED,        BACKLOG),
+    TransitionRow((E.WITHDRAWN,),               TRACKED,                           S.UNTRACKED),
+    TransitionRow((E.GONE,),                    (*QUEUED, *WAITING),               S.UNTRACKED),
+    TransitionRow((E.GONE,),                    IN_FLIGHT,                         S.FLYING_GONE),
+    TransitionRow((E.GONE, E.WITHDRAWN),        OUTSIDE,                           STAYS),
+    TransitionRow((E.OVERTAKEN,),               (S.FLYING, S.FLYING_MISSED),       S.FLYING_MISSED),
+    TransitionRow((E.OVERTAKEN,),               (*QUEUED, S.FLYING_GONE),          STAYS),
+    TransitionRow((E.OVERTAKEN, E.DRAINED),     WAITING,                           S.MISSED),
+    TransitionRow((E.ASK,),                     (S.AWAITING,),                     S.ASKING),
+    TransitionRow((E.LATE,),                    (S.ASKING,),                       S.READY,         LIVE),
+    TransitionRow((E.LATE,),                    (S.MISSED,),                       S.READY,         BACKLOG),
+    TransitionRow((E.NEXT_MISSING,),            WAITING,                           S.READY,         LIVE),
+    TransitionRow((E.DISCONNECTED,),            (*QUEUED, *IN_FLIGHT),             S.UNTRACKED),
+    TransitionRow((E.DISCONNECTED,),            (*WAITING, *OUTSIDE),              STAYS),
+    TransitionRow((E.DELETE_FAILED,),           (*OUTSIDE, *QUEUED),               S.UNDELETED),
+    TransitionRow((E.DELETE_FAILED,),           (*IN_FLIGHT, *WAITING),            STAYS),
+    TransitionRow((E.DELETE_AGAIN,),            (S.UNDELETED,),                    S.UNTRACKED),
 )
 # fmt: on
 STEPS = {(event, state): row for row in TRANSITIONS for event in row.events for state in row.states}
 
 
 @dataclass(slots=True)
-class Delivery:
+class DeliveryMachine:
     """One per uplink. Call with what happened; carry out what it returns; call `tick` at `wake_ms()`."""
 
-    limits: Limits = field(default_factory=Limits)
+    limits: DeliveryLimits = field(default_factory=DeliveryLimits)
     confirm_by_puback: bool = False
     confirm_interval_ms: InitVar[int] = 0
     connected: bool = False
@@ -171,14 +180,14 @@ class Delivery:
         self._step(E.WITHDRAWN, batch_id)
         return self.tick(now_ms)
 
-    def on_published(self, now_ms: int, batch_id: int, outcome: Outcome) -> list[Action]:
+    def on_published(self, now_ms: int, batch_id: int, outcome: PublishOutcome) -> list[Action]:
         """A publish has ended; what ended on an earlier connection is ignored."""
-        if outcome is Outcome.ACCEPTED:
+        if outcome is PublishOutcome.ACCEPTED:
             return [*self._accepted(now_ms, batch_id), *self.tick(now_ms)]
         entry = self._step(E.FAILED, batch_id)
         if entry is not None:
             self._failed(now_ms, entry, outcome)
-            if outcome is Outcome.TIMEOUT and self._ack_timeouts >= self.limits.ack_timeouts_max:
+            if outcome is PublishOutcome.TIMEOUT and self._ack_timeouts >= self.limits.ack_timeouts_max:
                 self._ack_timeouts = 0
                 return [Reconnect(f"{self.limits.ack_timeouts_max} publishes got no PUBACK")]
         return self.tick(now_ms)
@@ -246,12 +255,12 @@ class Delivery:
 
     # Inside
 
-    def _found(self, event: Event, batch: Sealed) -> None:
+    def _found(self, event: BatchEvent, batch: Sealed) -> None:
         if self._tracked.state_of(batch.id) is S.UNTRACKED:
             self._tracked.add(batch)
         self._step(event, batch.id)
 
-    def _step(self, event: Event, batch_id: int) -> Entry | None:
+    def _step(self, event: BatchEvent, batch_id: int) -> Entry | None:
         """Do to a batch what the table says; returns its entry unless its state stays."""
         entry, before = self._tracked.entries.get(batch_id), self._tracked.state_of(batch_id)
         fits = (event, before) in STEPS
@@ -264,7 +273,7 @@ class Delivery:
         return None if row.after is None else entry
 
     def _wants_load(self, now_ms: int) -> bool:
-        if self._backlog.state is not Reading.MORE:
+        if self._backlog.state is not BacklogRead.MORE:
             return False
         room = len(self._tracked.entries) + self.limits.load_count <= self.limits.tracked_max
         return room and sum(e.is_ready(now_ms) for e in self._tracked.entries.values()) < self.limits.in_flight_max
@@ -313,13 +322,13 @@ class Delivery:
             self._step(E.ASK, batch_id)
         return [Confirmed(batch_id)] if self.confirm_by_puback and not was_gone else []
 
-    def _failed(self, now_ms: int, entry: Entry, outcome: Outcome) -> None:
+    def _failed(self, now_ms: int, entry: Entry, outcome: PublishOutcome) -> None:
         entry.failures += 1
-        if outcome is Outcome.TIMEOUT:
+        if outcome is PublishOutcome.TIMEOUT:
             self._ack_timeouts += 1
-        if outcome in (Outcome.DENIED, Outcome.BUSY):
+        if outcome in (PublishOutcome.DENIED, PublishOutcome.BUSY):
             self._denial.denied(now_ms)
-        elif entry.failures >= self.limits.park_after or outcome is Outcome.REFUSED:
+        elif entry.failures >= self.limits.park_after or outcome is PublishOutcome.REFUSED:
             entry.failures, entry.not_before_ms = 0, now_ms + self.limits.park_ms
             if entry.state is S.READY:
                 self._step(E.PARK, entry.batch.id)
@@ -338,7 +347,7 @@ class Delivery:
 
     def _ask_after_drain(self, now_ms: int) -> None:
         """The backlog is sent to its end: one batch of it asks for the receipt that none of them may have wanted."""
-        if self._drained or self._backlog.state is not Reading.END or self._tracked.flying:
+        if self._drained or self._backlog.state is not BacklogRead.END or self._tracked.flying:
             return
         backlog = [entry for entry in self._tracked.entries.values() if not entry.live]
         if any(entry.is_ready(now_ms) for entry in backlog):

@@ -32,7 +32,7 @@ class Unconfirmed:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ReceiptVerdict:
     """`delete` and `held` are ids; `stored_to` the highest number named; with a `misfit`, ranges count nothing."""
 
     delete: tuple[int, ...] = ()
@@ -41,7 +41,9 @@ class Verdict:
     misfit: str | None = None
 
 
-def judge(receipt: Receipt, sealed_through: int, batches: Sequence[Unconfirmed], *, retired: bool = False) -> Verdict:
+def judge(
+    receipt: Receipt, sealed_through: int, batches: Sequence[Unconfirmed], *, retired: bool = False
+) -> ReceiptVerdict:
     """Hold `receipt` against the epoch it names: sealed up to `sealed_through`, its unconfirmed `batches` ascending.
 
     Held goes before stored: in a conflict other content is stored under the numbers, and ours lies in quarantine.
@@ -67,12 +69,14 @@ def judge(receipt: Receipt, sealed_through: int, batches: Sequence[Unconfirmed],
         covered = []
     delete = tuple(sorted({batch.id for batch in (*(b for b in covered if b.taken), *answered)}))
     if misfit:
-        return Verdict(delete, misfit=misfit)
+        return ReceiptVerdict(delete, misfit=misfit)
     stored_to = max((last for _, last in spans), default=0)
-    return Verdict(delete, tuple((b.id, reasons[b.first, b.last]) for b in held), stored_to)
+    return ReceiptVerdict(delete, tuple((b.id, reasons[b.first, b.last]) for b in held), stored_to)
 
 
-def check_verdict(verdict: Verdict, sealed_through: int, batches: Sequence[Unconfirmed], *, retired: bool) -> None:
+def check_verdict(
+    verdict: ReceiptVerdict, sealed_through: int, batches: Sequence[Unconfirmed], *, retired: bool
+) -> None:
     """Hold a verdict against what was sent, before anything is deleted."""
     sent, held = {batch.id for batch in batches if batch.sent}, {batch_id for batch_id, _ in verdict.held}
     unsent = sorted(({*verdict.delete} | held) - sent)

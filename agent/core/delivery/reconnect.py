@@ -17,7 +17,7 @@ REJECTED_MAX_MS = 15 * 60_000
 
 
 @dataclass(slots=True)
-class Reconnect:
+class ReconnectDelays:
     """Delays between attempts.
 
     `fleet_size` is how many boxes may lose the same broker at once; `own` is where in the fleet's window this box

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from agent.core.delivery.actions import Limits, Sealed
+from agent.core.delivery.actions import DeliveryLimits, Sealed
 from agent.core.invariants import require
 
 
@@ -27,7 +27,7 @@ class State(Enum):
     UNDELETED = auto()
 
 
-class Event(Enum):
+class BatchEvent(Enum):
     """What can happen to a batch."""
 
     SEALED = auto()  # it is new
@@ -82,7 +82,7 @@ class Entry:
 class Tracked:
     """By batch id. `confirm_interval_ms`: how often a batch wants a receipt without being told to."""
 
-    limits: Limits
+    limits: DeliveryLimits
     confirm_interval_ms: int
     entries: dict[int, Entry] = field(default_factory=dict)
     flying: dict[int, Entry] = field(default_factory=dict)  # those of `entries` that are `IN_FLIGHT`

@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from agent.core.metering.addresses import SERIAL_UNIT_MAX
-
-Parity = Literal["N", "E", "O"]
+from drivers.profile.model import Parity
 
 REQUEST_CHARACTERS = 8
 SILENCE_CHARACTERS = 3.5
@@ -61,7 +60,7 @@ COMMON = (
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ScanStep:
     """Units asked one after another at one setting (None: Modbus TCP), each waited for `wait_ms` after its request."""
 
     setting: Setting | None
@@ -77,12 +76,12 @@ class Step:
         return OPEN_MS + len(self.units) * per_unit_ms
 
 
-def expected_ms(steps: Iterable[Step]) -> float:
+def expected_ms(steps: Iterable[ScanStep]) -> float:
     """How long the steps take together."""
     return sum(step.expected_ms for step in steps)
 
 
-def naive_ms(steps: Iterable[Step]) -> tuple[float, float]:
+def naive_ms(steps: Iterable[ScanStep]) -> tuple[float, float]:
     """How long it takes to wait 500 ms or 1 s for each unit at each setting."""
     probes = sum(len(step.units) for step in steps)
     return probes * NAIVE_MS[0], probes * NAIVE_MS[1]
@@ -112,45 +111,45 @@ def serial_steps(
     factory_units: Mapping[Setting, Sequence[int]],
     units: Sequence[int],
     others: Sequence[Setting] = (),
-) -> tuple[Step, ...]:
+) -> tuple[ScanStep, ...]:
     """Factory units at factory settings first, then low unit ids there, then the rest, then `others` alike.
 
     Every unit is asked exactly once at each setting. Where there is little to ask, each is waited for long.
     """
     patient = (len(factory) + len(others)) * len(units) <= FEW
     factory_ms, usual_ms = (WAIT_AGAIN_MS, WAIT_AGAIN_MS) if patient else (WAIT_FACTORY_MS, WAIT_MS)
-    rounds: list[list[Step]] = [[], [], [], [], []]
+    rounds: list[list[ScanStep]] = [[], [], [], [], []]
     for setting in factory:
         likely = [unit for unit in dict.fromkeys((1, *factory_units.get(setting, ()))) if unit in units]
         near = [unit for unit in units if unit in NEAR_UNITS and unit not in likely]
         far = [unit for unit in units if unit not in NEAR_UNITS and unit not in likely]
         for number, (group, wait_ms) in enumerate(((likely, factory_ms), (near, usual_ms), (far, usual_ms))):
-            rounds[number].append(Step(setting, tuple(group), wait_ms))
+            rounds[number].append(ScanStep(setting, tuple(group), wait_ms))
     for setting in others:
-        rounds[3].append(Step(setting, tuple(unit for unit in units if unit in NEAR_UNITS), usual_ms))
-        rounds[4].append(Step(setting, tuple(unit for unit in units if unit not in NEAR_UNITS), usual_ms))
+        rounds[3].append(ScanStep(setting, tuple(unit for unit in units if unit in NEAR_UNITS), usual_ms))
+        rounds[4].append(ScanStep(setting, tuple(unit for unit in units if unit not in NEAR_UNITS), usual_ms))
     return tuple(step for steps in rounds for step in steps if step.units)
 
 
-def tcp_steps(units: Sequence[int]) -> tuple[Step, ...]:
+def tcp_steps(units: Sequence[int]) -> tuple[ScanStep, ...]:
     """Unit 1 and the ids that mean the gateway itself first, then the rest."""
     first = tuple(unit for unit in TCP_FIRST_UNITS if unit in units)
     rest = tuple(unit for unit in units if unit not in TCP_FIRST_UNITS)
-    return tuple(Step(None, group, WAIT_TCP_MS) for group in (first, rest) if group)
+    return tuple(ScanStep(None, group, WAIT_TCP_MS) for group in (first, rest) if group)
 
 
-def narrowed(steps: Sequence[Step], setting: Setting | None) -> tuple[Step, ...]:
+def narrowed(steps: Sequence[ScanStep], setting: Setting | None) -> tuple[ScanStep, ...]:
     """What is left once a meter answered: all meters of a line have its settings."""
     return tuple(step for step in steps if step.setting == setting)
 
 
-def promoted(steps: Sequence[Step], setting: Setting) -> tuple[Step, ...]:
+def promoted(steps: Sequence[ScanStep], setting: Setting) -> tuple[ScanStep, ...]:
     """Somebody was heard at `setting` and not understood: the same speed with other frames comes first."""
     near = [step for step in steps if step.setting is not None and step.setting.baudrate == setting.baudrate]
     return (*near, *(step for step in steps if step not in near))
 
 
-def again(step: Step, unit: int) -> Step:
+def again(step: ScanStep, unit: int) -> ScanStep:
     """The second pass after `unit` was asked and garbage was heard: it or one of those before it answers slowly."""
     at = step.units.index(unit)
     return replace(step, units=step.units[max(0, at - 2) : at + 1], wait_ms=WAIT_AGAIN_MS)

@@ -18,7 +18,7 @@ READ_MIN_MS = 20
 NEED_MARGIN = 2  # a meter may take so many times as long as usual, however little time there is
 SMOOTHING = 8  # readings in which one that took long is forgotten
 
-Turn = tuple[bool, int, bool, int]
+TurnOrder = tuple[bool, int, bool, int]
 
 
 class Sharer(Protocol):
@@ -30,7 +30,7 @@ class Sharer(Protocol):
     asked_ms: int
 
 
-def turn(meter: Sharer, now_ms: int) -> Turn:
+def turn(meter: Sharer, now_ms: int) -> TurnOrder:
     """Order of the meters: the smallest is next, also while no slot has begun."""
     begun = meter.slots.next_ms <= now_ms
     when_ms = deadline_ms(meter, now_ms) - meter.slots.interval_ms // 2 if begun else meter.slots.next_ms

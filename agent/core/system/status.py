@@ -19,7 +19,7 @@ MISSING = frozenset({"not_available", "overflow"})  # flags of values that the m
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MeterSettings:
+class MeterInForce:
     """A meter as it is configured."""
 
     model: str = ""  # its profile
@@ -39,7 +39,7 @@ class StatusSettings:
     endpoint: str = ""  # HOST:PORT of the broker
     confirm: str = "receipt"  # what allows the box to delete a batch: "receipt" or "puback"
     confirm_interval_ms: int = 3_600_000  # how often a batch asks for a receipt; 0: each one does
-    meters: Mapping[str, MeterSettings] = field(default_factory=dict)
+    meters: Mapping[str, MeterInForce] = field(default_factory=dict)
     waiting_for_restart: tuple[str, ...] = ()  # keys that changed in the file and take effect after a restart
 
 

@@ -11,9 +11,9 @@ from agent.adapters.mqtt.uplink import Connected, CredentialError, Disconnected,
 from agent.adapters.system.clock import Clock
 from agent.adapters.system.key_access import look_at_own_key
 from agent.adapters.system.logs import Changes
-from agent.core.delivery.reconnect import Reconnect as ReconnectDelays
+from agent.core.delivery.reconnect import ReconnectDelays as ReconnectDelays
 from agent.services.progress import Progress
-from agent.settings import Uplink
+from agent.settings import UplinkSettings
 
 CREDENTIAL_RETRY_MS = 30_000
 RENEW_MS = 10 * 60_000  # how soon a subscription that was not granted is tried again
@@ -26,7 +26,7 @@ SLOW_MS = 4_000  # after this long somebody who watches wants to know what is go
 class Connection:
     """One client at a time. `emit` gets the events of the uplink, which come back through the methods here."""
 
-    settings: Uplink
+    settings: UplinkSettings
     box_id: str
     emit: Callable[[UplinkEvent], None]
     clock: Clock
@@ -142,7 +142,7 @@ class Connection:
         self._connect_at_ms = now_ms + delay_ms
         self._state(f"not connected to {self.where}: {event.cause}; readings are kept, trying again", logging.WARNING)
 
-    async def reconfigure(self, settings: Uplink) -> bool:
+    async def reconfigure(self, settings: UplinkSettings) -> bool:
         """Take new settings; True unless the connection that there is would be made the same way again, and stays."""
         self.settings = settings
         self._look_at_key_ms = 0

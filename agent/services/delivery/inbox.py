@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from agent.adapters.mqtt.uplink import Disconnected, UplinkEvent
 from agent.core.delivery.actions import Sealed
-from agent.settings import Uplink
+from agent.settings import UplinkSettings
 
 EVENTS_MAX = 10_000
 
@@ -16,17 +16,17 @@ EVENTS_MAX = 10_000
 class Reconfigured:
     """The configuration was read again."""
 
-    settings: Uplink
+    settings: UplinkSettings
 
 
-Event = UplinkEvent | Sealed | Reconfigured
+DeliveryEvent = UplinkEvent | Sealed | Reconfigured
 
 
 @dataclass(slots=True)
 class DeliveryInbox:
     """Bounded. What does not fit is not needed: the delivery begins anew by reading the buffer."""
 
-    _events: asyncio.Queue[Event] = field(default_factory=lambda: asyncio.Queue(EVENTS_MAX))
+    _events: asyncio.Queue[DeliveryEvent] = field(default_factory=lambda: asyncio.Queue(EVENTS_MAX))
     _sealed_lost: bool = False
 
     def sealed(self, batch: Sealed) -> None:
@@ -36,7 +36,7 @@ class DeliveryInbox:
         else:
             self._events.put_nowait(batch)
 
-    def emit(self, event: Event) -> None:
+    def emit(self, event: DeliveryEvent) -> None:
         """News of the uplink or of the configuration."""
         try:
             self._events.put_nowait(event)
@@ -56,7 +56,7 @@ class DeliveryInbox:
     def is_empty(self) -> bool:
         return self._events.empty()
 
-    async def next(self, timeout_ms: int) -> Event | None:
+    async def next(self, timeout_ms: int) -> DeliveryEvent | None:
         """The next event, or None when none came in time."""
         if not self._events.empty():
             return self._events.get_nowait()

@@ -12,7 +12,7 @@ from agent.core.truth.bounds import Ratings
 from agent.core.truth.plausibility_events import Origins
 from agent.services.metering.origins import DriverOrigins
 from agent.services.metering.ratings import ratings
-from agent.settings import Bus, Meter, Settings
+from agent.settings import BusSettings, MeterSettings, Settings
 from drivers.building import BuiltMeter, Line, build_line, build_meter
 from drivers.profile.files import find_profile
 from drivers.profile.model import Profile
@@ -24,7 +24,7 @@ COUNTER_TERMS = ("model", "bus", "unit", "ct_ratio", "ct_applied_by", "vt_ratio"
 class ConfiguredMeter:
     """A meter ready to be read, with what its values mean. `serial_number` is what it last said."""
 
-    settings: Meter
+    settings: MeterSettings
     driver: BuiltMeter
     terms: Mapping[str, Any]
     ratings: Ratings
@@ -58,14 +58,14 @@ def build_lines(settings: Settings) -> list[ConfiguredLine]:
     return [_line(bus, settings) for bus in settings.buses if any(m.bus == bus.name for m in settings.meters)]
 
 
-def _line(bus: Bus, settings: Settings) -> ConfiguredLine:
+def _line(bus: BusSettings, settings: Settings) -> ConfiguredLine:
     meters = [meter for meter in settings.meters if meter.bus == bus.name]
     profiles = [find_profile(meter.model, settings.profile_folders) for meter in meters]
     line = build_line(profiles[0], bus.name, bus.port, bus.baudrate, bus.parity, bus.stopbits, bus.rs485)
     return ConfiguredLine(line, [_meter(line, *pair, settings) for pair in zip(meters, profiles, strict=True)])
 
 
-def _meter(line: Line, meter: Meter, profile: Profile, settings: Settings) -> ConfiguredMeter:
+def _meter(line: Line, meter: MeterSettings, profile: Profile, settings: Settings) -> ConfiguredMeter:
     driver = build_meter(line, meter.unit, profile, meter.name, meter.measurands, meter.ct_ratio, meter.vt_ratio)
     terms = {
         "model": profile.model,

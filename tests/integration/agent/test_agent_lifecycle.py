@@ -17,7 +17,7 @@ from foreign_cloud import ForeignCloud
 from recording_rig import batches_in
 
 from agent.adapters.system.clock import boot_id, machine_id
-from agent.core.buffer.numbering import Identity
+from agent.core.buffer.numbering import BoxIdentity
 from wire.batch import Batch
 
 SLOT_MS = 200
@@ -25,7 +25,7 @@ SLOT_MS = 200
 
 def kept(box: AgentProcess) -> list[Batch]:
     """All that the stopped box has in its buffer."""
-    return batches_in(box.folder / "buffer.db", Identity("apt-7", machine_id(), boot_id()))
+    return batches_in(box.folder / "buffer.db", BoxIdentity("apt-7", machine_id(), boot_id()))
 
 
 def kinds(batches: list[Batch]) -> list[str]:

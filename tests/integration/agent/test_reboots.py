@@ -10,7 +10,7 @@ import pytest
 from recording_rig import Rig
 from virtual_time import run_virtual
 
-from agent.core.buffer.numbering import Identity
+from agent.core.buffer.numbering import BoxIdentity
 from agent.core.records import NewEvent, NewReading
 from agent.services.buffer.restart import restart_records
 from agent.services.metering.polled_meter import PolledMeter
@@ -37,7 +37,7 @@ class Boot(Rig):
     """A boot of the box that begins `at_ms` after the first one; the meter is configured but never answers."""
 
     def __init__(self, folder: Path, number: int, at_ms: int) -> None:
-        super().__init__(folder / "buffer.db", identity=Identity("apt-1", "machine", b"boot---%d" % number))
+        super().__init__(folder / "buffer.db", identity=BoxIdentity("apt-1", "machine", b"boot---%d" % number))
         self.clock.shift_ms = at_ms
         self.metering = Metering(self.store, self.journal, self.clock, self.timekeeper, self.progress, self.watchdog)
 

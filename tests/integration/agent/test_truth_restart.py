@@ -12,7 +12,7 @@ from recording_rig import batches_in
 from simulator_process import Say, simulator
 
 from agent.adapters.system.clock import boot_id, machine_id
-from agent.core.buffer.numbering import Identity
+from agent.core.buffer.numbering import BoxIdentity
 from wire.batch import Batch, Quality
 
 ENERGY = "energy_active_import_total"
@@ -34,7 +34,7 @@ def box(meter: tuple[str, Say], make_box: Callable[..., AgentProcess]) -> AgentP
 
 def kept(box: AgentProcess) -> list[Batch]:
     """All that the stopped box has in its buffer."""
-    return batches_in(box.folder / "buffer.db", Identity("apt-7", machine_id(), boot_id()))
+    return batches_in(box.folder / "buffer.db", BoxIdentity("apt-7", machine_id(), boot_id()))
 
 
 def judgements(batches: list[Batch]) -> list[tuple[str, dict[str, Any]]]:

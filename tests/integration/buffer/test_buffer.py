@@ -11,7 +11,7 @@ from boxes import ANCHOR, BOOTS, LAYOUT, TestBuffer, confirm, files_at_most, rec
 
 from agent.adapters.buffer.buffer import Buffer, BufferFileError
 from agent.adapters.buffer.buffer_file import WAL_BYTES
-from agent.core.buffer.numbering import NUMBERS_RESERVED, Identity
+from agent.core.buffer.numbering import NUMBERS_RESERVED, BoxIdentity
 from agent.core.records import Layout, NewEvent, NewReading
 from wire.batch import Anchor, Slots
 from wire.receipt import Receipt
@@ -367,7 +367,7 @@ def test_accounts_go_on_within_a_boot_and_begin_anew_with_the_next(box: TestBuff
 
 def test_a_second_agent_is_refused(box: TestBuffer) -> None:
     with pytest.raises(BufferFileError, match="it is in use; another agent has it open: stop that one first"):
-        Buffer.open(box.path, Identity("apt-1", "machine", BOOTS[0]))
+        Buffer.open(box.path, BoxIdentity("apt-1", "machine", BOOTS[0]))
     box.buffer.close()
     box.open()
 

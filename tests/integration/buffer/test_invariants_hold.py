@@ -14,7 +14,7 @@ from virtual_time import run_virtual
 
 from agent.adapters.buffer import outbox, space
 from agent.core.buffer import thinning
-from agent.core.delivery.receipts import Unconfirmed, Verdict
+from agent.core.delivery.receipts import ReceiptVerdict, Unconfirmed
 from agent.core.invariants import BrokenInvariantError
 from agent.core.records import NewEvent
 from wire.batch import Batch
@@ -104,15 +104,18 @@ def test_a_file_with_a_hole_in_its_open_numbers_is_kept_aside_as_damaged(
 @pytest.mark.parametrize(
     ("verdict", "name"),
     [
-        (Verdict(delete=(1, 2)), r"only what was sent is confirmed \(unsent=\[2\]\)"),
-        (Verdict(held=((2, "conflict"),)), r"only what was sent is confirmed \(unsent=\[2\]\)"),
-        (Verdict(delete=(99,)), r"only what was sent is confirmed \(unsent=\[99\]\)"),
-        (Verdict(delete=(1,), held=((1, "conflict"),)), "what is held is not deleted"),
-        (Verdict(delete=(1,), stored_to=11), r"nothing unsealed is confirmed \(stored_to=11, sealed_through=10\)"),
+        (ReceiptVerdict(delete=(1, 2)), r"only what was sent is confirmed \(unsent=\[2\]\)"),
+        (ReceiptVerdict(held=((2, "conflict"),)), r"only what was sent is confirmed \(unsent=\[2\]\)"),
+        (ReceiptVerdict(delete=(99,)), r"only what was sent is confirmed \(unsent=\[99\]\)"),
+        (ReceiptVerdict(delete=(1,), held=((1, "conflict"),)), "what is held is not deleted"),
+        (
+            ReceiptVerdict(delete=(1,), stored_to=11),
+            r"nothing unsealed is confirmed \(stored_to=11, sealed_through=10\)",
+        ),
     ],
 )
 def test_what_a_receipt_cannot_confirm_is_neither_deleted_nor_held(
-    box: TestBuffer, monkeypatch: pytest.MonkeyPatch, verdict: Verdict, name: str
+    box: TestBuffer, monkeypatch: pytest.MonkeyPatch, verdict: ReceiptVerdict, name: str
 ) -> None:
     for _ in range(2):
         box.readings(5)
@@ -120,7 +123,7 @@ def test_what_a_receipt_cannot_confirm_is_neither_deleted_nor_held(
     box.buffer.outbox.body(1)
     before = stored(box)
 
-    def judge(*_args: object, **_options: object) -> Verdict:
+    def judge(*_args: object, **_options: object) -> ReceiptVerdict:
         return verdict
 
     monkeypatch.setattr(outbox, "judge", judge)
@@ -131,7 +134,7 @@ def test_what_a_receipt_cannot_confirm_is_neither_deleted_nor_held(
 
 def test_a_retired_epoch_is_held_against_what_was_sent_alone() -> None:
     batches = [Unconfirmed(1, 1, 5, sent=True, digests=())]
-    outbox.check_verdict(Verdict(delete=(1,), stored_to=11), 5, batches, retired=True)
+    outbox.check_verdict(ReceiptVerdict(delete=(1,), stored_to=11), 5, batches, retired=True)
 
 
 @pytest.mark.parametrize(

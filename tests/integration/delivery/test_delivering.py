@@ -19,7 +19,7 @@ from virtual_time import run_virtual
 
 from agent.adapters.buffer.buffer_file import BufferFileError
 from agent.adapters.mqtt.uplink import Connected, Disconnected, Received
-from agent.core.delivery.actions import Outcome, Sealed
+from agent.core.delivery.actions import PublishOutcome, Sealed
 from agent.services.delivery import inbox as delivery_inbox
 
 FAILING = BufferFileError("read from", Path("buffer.db"), "disk I/O error", sqlite3.SQLITE_IOERR)
@@ -100,11 +100,11 @@ def test_where_the_broker_is_enough_its_word_deletes(make: Callable[..., Courier
 def test_three_publishes_without_puback_renew_the_connection(make: Callable[..., CourierRig]) -> None:
     async def scenario() -> None:
         rig = make()
-        rig.network.answer = lambda _id, _body: (Outcome.TIMEOUT, "no PUBACK within 20 s")
+        rig.network.answer = lambda _id, _body: (PublishOutcome.TIMEOUT, "no PUBACK within 20 s")
         async with rig.running():
             await rig.pass_s(20 * MINUTE_S)
             assert len(rig.network.attempts_ms) >= 2
-            rig.network.answer = lambda _id, _body: (Outcome.ACCEPTED, "")
+            rig.network.answer = lambda _id, _body: (PublishOutcome.ACCEPTED, "")
             await rig.pass_s(20 * MINUTE_S)
             await rig.confirm()
             assert rig.waiting == 0
@@ -117,11 +117,11 @@ def test_a_denied_publish_is_said_once_with_the_remedy(
 ) -> None:
     async def scenario() -> None:
         rig = make()
-        rig.network.answer = lambda _id, _body: (Outcome.DENIED, "the broker denies it (PUBACK 0x87)")
+        rig.network.answer = lambda _id, _body: (PublishOutcome.DENIED, "the broker denies it (PUBACK 0x87)")
         async with rig.running():
             await rig.pass_s(40 * MINUTE_S)
             assert rig.waiting == rig.rig.progress.sealed
-            rig.network.answer = lambda _id, _body: (Outcome.ACCEPTED, "")
+            rig.network.answer = lambda _id, _body: (PublishOutcome.ACCEPTED, "")
             await rig.pass_s(15 * MINUTE_S)
             await rig.confirm()
             assert rig.waiting == 0

@@ -11,8 +11,8 @@ from virtual_time import run_virtual
 from agent.adapters.buffer import outbox
 from agent.adapters.mqtt.uplink import Received
 from agent.core.delivery.actions import Action
-from agent.core.delivery.machine import Delivery
-from agent.core.delivery.receipts import Verdict
+from agent.core.delivery.machine import DeliveryMachine
+from agent.core.delivery.receipts import ReceiptVerdict
 from agent.core.invariants import require
 
 MINUTE_S = 60
@@ -21,8 +21,8 @@ MINUTE_S = 60
 def test_a_receipt_that_was_judged_wrongly_deletes_nothing_and_the_next_one_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def judged_wrongly(*_args: object, **_options: object) -> Verdict:
-        return Verdict(delete=(1, 1_000_000))
+    def judged_wrongly(*_args: object, **_options: object) -> ReceiptVerdict:
+        return ReceiptVerdict(delete=(1, 1_000_000))
 
     async def scenario() -> None:
         rig = CourierRig(tmp_path / "buffer.db", monkeypatch)
@@ -48,15 +48,15 @@ def test_a_receipt_that_was_judged_wrongly_deletes_nothing_and_the_next_one_does
 def test_a_machine_that_does_not_know_what_to_do_begins_again_with_what_is_in_the_buffer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    published = Delivery.on_published
+    published = DeliveryMachine.on_published
     broken = iter([True])
 
-    def on_published(self: Delivery, now_ms: int, batch_id: int, outcome: object) -> list[Action]:
+    def on_published(self: DeliveryMachine, now_ms: int, batch_id: int, outcome: object) -> list[Action]:
         require("delivery has a transition for what happens", not next(broken, False), batch=batch_id)
         return published(self, now_ms, batch_id, outcome)  # type: ignore[arg-type]
 
     async def scenario() -> None:
-        monkeypatch.setattr(Delivery, "on_published", on_published)
+        monkeypatch.setattr(DeliveryMachine, "on_published", on_published)
         rig = CourierRig(tmp_path / "buffer.db", monkeypatch)
         async with rig.running():
             await rig.pass_s(20 * MINUTE_S)

@@ -24,8 +24,8 @@ from agent.adapters.mqtt.uplink import (
     UplinkEvent,
     read_credentials,
 )
-from agent.core.delivery.actions import Outcome
-from agent.settings import Uplink
+from agent.core.delivery.actions import PublishOutcome
+from agent.settings import UplinkSettings
 
 E = TypeVar("E")
 TOPIC, RECEIPTS = "$aws/rules/wattpost_batch/apt-7", "wattpost/apt-7/receipts"
@@ -43,9 +43,9 @@ def broker(tmp_path: Path, authority: Authority) -> Iterator[ScriptedBroker]:
 
 
 @pytest.fixture
-def settings(authority: Authority) -> Uplink:
+def settings(authority: Authority) -> UplinkSettings:
     cert, key = authority.issue("apt-7")
-    return Uplink(
+    return UplinkSettings(
         endpoint="localhost",
         port=1,
         ca=authority.ca,
@@ -63,7 +63,7 @@ def settings(authority: Authority) -> Uplink:
 class Client:
     """An uplink and the events that came of it."""
 
-    def __init__(self, settings: Uplink) -> None:
+    def __init__(self, settings: UplinkSettings) -> None:
         self.events: asyncio.Queue[UplinkEvent] = asyncio.Queue()
         self.uplink = MqttUplink(settings, "apt-7", self.events.put_nowait)
 
@@ -74,7 +74,7 @@ class Client:
 
 
 @asynccontextmanager
-async def client(settings: Uplink, broker: ScriptedBroker | None = None) -> AsyncIterator[Client]:
+async def client(settings: UplinkSettings, broker: ScriptedBroker | None = None) -> AsyncIterator[Client]:
     made = Client(settings if broker is None else replace(settings, port=broker.port))
     made.uplink.start()
     try:
@@ -87,12 +87,14 @@ def run(work: Coroutine[Any, Any, None]) -> None:
     asyncio.run(work)
 
 
-def test_it_connects_with_its_name_subscribes_publishes_and_receives(broker: ScriptedBroker, settings: Uplink) -> None:
+def test_it_connects_with_its_name_subscribes_publishes_and_receives(
+    broker: ScriptedBroker, settings: UplinkSettings
+) -> None:
     async def scenario() -> None:
         async with client(settings, broker) as box:
             assert (await box.next(Connected)).receipts is None
             box.uplink.publish(7, b"\x00batch\xff")
-            assert await box.next(Published) == Published(7, Outcome.ACCEPTED)
+            assert await box.next(Published) == Published(7, PublishOutcome.ACCEPTED)
             broker.send(RECEIPTS, b'{"v": 1}')
             assert await box.next(Received) == Received(b'{"v": 1}')
         assert box.events.empty(), "that it was told to stop is no news"
@@ -105,17 +107,17 @@ def test_it_connects_with_its_name_subscribes_publishes_and_receives(broker: Scr
 @pytest.mark.parametrize(
     ("code", "outcome", "says"),
     [
-        (0x00, Outcome.ACCEPTED, ""),
-        (0x10, Outcome.ACCEPTED, ""),  # nobody has subscribed to it: the broker has it all the same
-        (0x87, Outcome.DENIED, "the broker denies it (PUBACK 0x87)"),
-        (0x97, Outcome.BUSY, "PUBACK 0x97"),
-        (0x80, Outcome.REFUSED, "PUBACK 0x80"),
-        (0x90, Outcome.REFUSED, "PUBACK 0x90"),
-        (0x99, Outcome.REFUSED, "PUBACK 0x99"),
+        (0x00, PublishOutcome.ACCEPTED, ""),
+        (0x10, PublishOutcome.ACCEPTED, ""),  # nobody has subscribed to it: the broker has it all the same
+        (0x87, PublishOutcome.DENIED, "the broker denies it (PUBACK 0x87)"),
+        (0x97, PublishOutcome.BUSY, "PUBACK 0x97"),
+        (0x80, PublishOutcome.REFUSED, "PUBACK 0x80"),
+        (0x90, PublishOutcome.REFUSED, "PUBACK 0x90"),
+        (0x99, PublishOutcome.REFUSED, "PUBACK 0x99"),
     ],
 )
 def test_a_puback_counts_by_its_reason(
-    code: int, outcome: Outcome, says: str, broker: ScriptedBroker, settings: Uplink
+    code: int, outcome: PublishOutcome, says: str, broker: ScriptedBroker, settings: UplinkSettings
 ) -> None:
     """awscrt resolves them all as success."""
     broker.behaviour = Behaviour(puback=code)
@@ -129,7 +131,9 @@ def test_a_puback_counts_by_its_reason(
     run(scenario())
 
 
-def test_a_puback_that_does_not_come(broker: ScriptedBroker, settings: Uplink, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_puback_that_does_not_come(
+    broker: ScriptedBroker, settings: UplinkSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(uplink_module, "ACK_TIMEOUT_S", 1)
     broker.behaviour = Behaviour(puback=None)
 
@@ -137,14 +141,14 @@ def test_a_puback_that_does_not_come(broker: ScriptedBroker, settings: Uplink, m
         async with client(settings, broker) as box:
             await box.next(Connected)
             box.uplink.publish(1, b"batch")
-            assert await box.next(Published) == Published(1, Outcome.TIMEOUT, "no PUBACK within 1 s")
+            assert await box.next(Published) == Published(1, PublishOutcome.TIMEOUT, "no PUBACK within 1 s")
 
     run(scenario())
 
 
 @pytest.mark.parametrize("hang_up", [True, False])
 def test_a_publish_whose_connection_ends_is_told_as_lost_by_the_stop_that_follows(
-    hang_up: bool, broker: ScriptedBroker, settings: Uplink
+    hang_up: bool, broker: ScriptedBroker, settings: UplinkSettings
 ) -> None:
     """And is not sent again by awscrt behind our back when the connection is back."""
     broker.behaviour = Behaviour(puback=None, hang_up_on_publish=hang_up)
@@ -159,25 +163,25 @@ def test_a_publish_whose_connection_ends_is_told_as_lost_by_the_stop_that_follow
             await box.next(Disconnected)
             await box.uplink.stop()
             event = await box.next(Published)
-            assert (event.batch_id, event.outcome) == (1, Outcome.LOST)
+            assert (event.batch_id, event.outcome) == (1, PublishOutcome.LOST)
             sent = len(broker.behaviour.published)
             broker.behaviour = Behaviour(published=broker.behaviour.published)
             box.uplink.start()
             await box.next(Connected)
             box.uplink.publish(2, b"next")
-            assert await box.next(Published) == Published(2, Outcome.ACCEPTED)
+            assert await box.next(Published) == Published(2, PublishOutcome.ACCEPTED)
             assert [body for _, body in broker.behaviour.published[sent:]] == [b"next"]
 
     run(scenario())
 
 
-def test_a_publish_while_there_is_no_connection_is_not_queued(broker: ScriptedBroker, settings: Uplink) -> None:
+def test_a_publish_while_there_is_no_connection_is_not_queued(broker: ScriptedBroker, settings: UplinkSettings) -> None:
     async def scenario() -> None:
         async with client(settings, broker) as box:
             await box.next(Connected)
             await box.uplink.stop()
             box.uplink.publish(1, b"batch")
-            assert (await box.next(Published)).outcome is Outcome.LOST
+            assert (await box.next(Published)).outcome is PublishOutcome.LOST
             box.uplink.start()
             await box.next(Connected)
         assert broker.behaviour.published == []
@@ -196,7 +200,7 @@ def test_a_publish_while_there_is_no_connection_is_not_queued(broker: ScriptedBr
     ],
 )
 def test_a_connection_that_is_refused(
-    code: int, says: str, rejected: bool, broker: ScriptedBroker, settings: Uplink
+    code: int, says: str, rejected: bool, broker: ScriptedBroker, settings: UplinkSettings
 ) -> None:
     broker.behaviour = Behaviour(connack=code)
 
@@ -210,7 +214,9 @@ def test_a_connection_that_is_refused(
 
 
 @pytest.mark.parametrize(("code", "rejected"), [(0x8E, False), (0x97, True), (0x89, True), (0x98, False)])
-def test_a_connection_that_the_broker_ends(code: int, rejected: bool, broker: ScriptedBroker, settings: Uplink) -> None:
+def test_a_connection_that_the_broker_ends(
+    code: int, rejected: bool, broker: ScriptedBroker, settings: UplinkSettings
+) -> None:
     async def scenario() -> None:
         async with client(settings, broker) as box:
             await box.next(Connected)
@@ -225,7 +231,9 @@ def test_a_connection_that_the_broker_ends(code: int, rejected: bool, broker: Sc
     run(scenario())
 
 
-def test_receipts_that_are_not_granted_are_told_with_the_connection(broker: ScriptedBroker, settings: Uplink) -> None:
+def test_receipts_that_are_not_granted_are_told_with_the_connection(
+    broker: ScriptedBroker, settings: UplinkSettings
+) -> None:
     broker.behaviour = Behaviour(suback=0x87)
 
     async def scenario() -> None:
@@ -236,7 +244,7 @@ def test_receipts_that_are_not_granted_are_told_with_the_connection(broker: Scri
 
 
 def test_a_connection_that_ends_before_its_receipts_are_granted_is_told_as_ended_only(
-    broker: ScriptedBroker, settings: Uplink
+    broker: ScriptedBroker, settings: UplinkSettings
 ) -> None:
     """awscrt tells of the disconnection first, and then that the subscription has failed."""
     broker.behaviour = Behaviour(hang_up_on_subscribe=True)
@@ -254,7 +262,9 @@ def test_a_connection_that_ends_before_its_receipts_are_granted_is_told_as_ended
     run(scenario())
 
 
-def test_where_the_brokers_word_is_enough_nothing_is_subscribed_to(broker: ScriptedBroker, settings: Uplink) -> None:
+def test_where_the_brokers_word_is_enough_nothing_is_subscribed_to(
+    broker: ScriptedBroker, settings: UplinkSettings
+) -> None:
     broker.behaviour = Behaviour(suback=0x87)
 
     async def scenario() -> None:
@@ -264,7 +274,7 @@ def test_where_the_brokers_word_is_enough_nothing_is_subscribed_to(broker: Scrip
     run(scenario())
 
 
-def test_a_broker_that_is_not_there_and_one_that_comes_back(broker: ScriptedBroker, settings: Uplink) -> None:
+def test_a_broker_that_is_not_there_and_one_that_comes_back(broker: ScriptedBroker, settings: UplinkSettings) -> None:
     async def scenario() -> None:
         async with client(replace(settings, port=free_port())) as box:
             event = await box.next(Disconnected)
@@ -276,7 +286,7 @@ def test_a_broker_that_is_not_there_and_one_that_comes_back(broker: ScriptedBrok
     run(scenario())
 
 
-def test_it_never_reconnects_by_itself(broker: ScriptedBroker, settings: Uplink) -> None:
+def test_it_never_reconnects_by_itself(broker: ScriptedBroker, settings: UplinkSettings) -> None:
     async def scenario() -> None:
         async with client(settings, broker) as box:
             await box.next(Connected)
@@ -292,30 +302,30 @@ def test_it_never_reconnects_by_itself(broker: ScriptedBroker, settings: Uplink)
 # Credentials
 
 
-def spoil_missing(settings: Uplink) -> None:
+def spoil_missing(settings: UplinkSettings) -> None:
     settings.cert.unlink()
 
 
-def spoil_text(settings: Uplink) -> None:
+def spoil_text(settings: UplinkSettings) -> None:
     settings.ca.write_text("hello")
 
 
-def spoil_damaged(settings: Uplink) -> None:
+def spoil_damaged(settings: UplinkSettings) -> None:
     settings.cert.write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
 
 
-def spoil_damaged_ca(settings: Uplink) -> None:
+def spoil_damaged_ca(settings: UplinkSettings) -> None:
     settings.ca.write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
 
 
-def spoil_other_key(settings: Uplink) -> None:
+def spoil_other_key(settings: UplinkSettings) -> None:
     folder = settings.cert.parent / "other"
     folder.mkdir()
     _, key = Authority(folder).issue("apt-7")
     Path(settings.key).write_bytes(key.read_bytes())
 
 
-def spoil_open_key(settings: Uplink) -> None:
+def spoil_open_key(settings: UplinkSettings) -> None:
     Path(settings.key).chmod(0o604)
 
 
@@ -334,7 +344,7 @@ def spoil_open_key(settings: Uplink) -> None:
     ],
 )
 def test_files_that_cannot_be_used_are_named_with_the_next_step(
-    spoil: Callable[[Uplink], None], says: str, settings: Uplink
+    spoil: Callable[[UplinkSettings], None], says: str, settings: UplinkSettings
 ) -> None:
     spoil(settings)
 
@@ -347,12 +357,12 @@ def test_files_that_cannot_be_used_are_named_with_the_next_step(
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o660, 0o620])
-def test_a_key_that_its_group_has_access_to_is_used(settings: Uplink, mode: int) -> None:
+def test_a_key_that_its_group_has_access_to_is_used(settings: UplinkSettings, mode: int) -> None:
     Path(settings.key).chmod(mode)
     assert read_credentials(settings)[2] == Path(settings.key).read_bytes()
 
 
-def test_a_key_from_systemd(settings: Uplink, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_key_from_systemd(settings: UplinkSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from_systemd = replace(settings, key="credential:device.key")
     with pytest.raises(CredentialError, match="needs the systemd unit"):
         read_credentials(from_systemd)

@@ -22,8 +22,8 @@ from modbus_peers import (
     works,
 )
 
-from agent.cli.scan.run import Line, scan
-from agent.core.metering.scan_plan import Step
+from agent.cli.scan.run import ScannedLine, scan
+from agent.core.metering.scan_plan import ScanStep
 from drivers.meter import MeterError
 from drivers.modbus.probe import tcp_frame, tcp_oddity
 from meter_sim.modbus.frames import rtu_frame
@@ -125,7 +125,7 @@ class Notes:
         self.texts: list[str] = []
 
     def planned(self, port: str, left_ms: float) -> None: ...
-    def advanced(self, port: str, step: Step, unit: int, left_ms: float) -> None: ...
+    def advanced(self, port: str, step: ScanStep, unit: int, left_ms: float) -> None: ...
     def found(self, found: object) -> None: ...
     def said(self, port: str, text: str) -> None:
         self.texts.append(text)
@@ -142,7 +142,7 @@ class Notes:
 def test_a_scan_says_that_something_answers(script: Script, says: str, tmp_path: Path) -> None:
     async def scenario() -> None:
         async with scripted_server(script) as server:
-            line, notes = Line(server.url, [Step(None, tuple(range(1, 40)), 50)]), Notes()
+            line, notes = ScannedLine(server.url, [ScanStep(None, tuple(range(1, 40)), 50)]), Notes()
             await scan([line], [], notes, tmp_path / "status.json")
             assert not line.found
             assert says in notes.texts[0]

@@ -14,7 +14,7 @@ from agent.core.buffer.full_disk import (
     PASS_BATCHES_MAX,
     RESERVE_BYTES,
     ROOM_BYTES,
-    Kind,
+    BatchKind,
     Measure,
     NoPass,
     Pass,
@@ -22,8 +22,8 @@ from agent.core.buffer.full_disk import (
 
 RELEASE, THIN, LAST, AGAIN = Measure
 KB = 1_000
-NEW, ONCE, TWICE, DONE = (Kind(held=False, rev=rev) for rev in range(4))
-HELD, HELD_ONCE, HELD_DONE = (Kind(held=True, rev=rev) for rev in (0, 1, 3))
+NEW, ONCE, TWICE, DONE = (BatchKind(held=False, rev=rev) for rev in range(4))
+HELD, HELD_ONCE, HELD_DONE = (BatchKind(held=True, rev=rev) for rev in (0, 1, 3))
 
 
 def measures(*works: Measure) -> list[Measure]:
@@ -65,7 +65,7 @@ def test_every_measure_has_a_next_one_or_an_end() -> None:
         ({NEW: 1, ONCE: 1, HELD_ONCE: 1}, 1, [NEW]),
     ],
 )
-def test_which_batches_are_thinned_first(stock: dict[Kind, int], level_max: int, order: list[Kind]) -> None:
+def test_which_batches_are_thinned_first(stock: dict[BatchKind, int], level_max: int, order: list[BatchKind]) -> None:
     assert full_disk.thinnable(stock, level_max) == order
 
 
@@ -79,7 +79,7 @@ def test_which_batches_are_thinned_first(stock: dict[Kind, int], level_max: int,
     ],
 )
 def test_for_a_refused_write_a_small_backlog_is_thinned_in_part(
-    stock: dict[Kind, int], decision: Pass | NoPass
+    stock: dict[BatchKind, int], decision: Pass | NoPass
 ) -> None:
     assert full_disk.pass_for_write(stock) == decision
 
@@ -116,7 +116,7 @@ def test_the_reserve_is_short(disk_free: int, ballast: int, spare: int, short: i
     ],
 )
 def test_the_reserve_is_given_up_where_thinning_cannot_free_enough(
-    stock: dict[Kind, int], disk_free: int, decision: Pass | NoPass
+    stock: dict[BatchKind, int], disk_free: int, decision: Pass | NoPass
 ) -> None:
     assert full_disk.pass_for_reserve(stock, 100 * KB, disk_free) == decision
 

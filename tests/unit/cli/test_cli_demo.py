@@ -18,7 +18,7 @@ from demo import command as demo
 from demo.compare import Comparison
 from demo.folder import EARLIER_DEMO, own_folder
 from demo.scenario import Plan, Scenario
-from demo.screen import Screen
+from demo.screen import DemoScreen
 
 STATUS = Status(
     box="apt-demo",
@@ -101,7 +101,7 @@ def test_the_live_screen_fits_the_terminal(tmp_path: Path, columns: int, lines: 
     values = {"power_active_total": 12345.6, "voltage_l1_n": 230.1, "energy_active_import_total": 98_765_432}
     status = replace(STATUS, meters={"main": MeterStatus(readings=400, values=values)})
     (tmp_path / "status.json").write_bytes(encode_status(status))
-    screen, scenario = Screen(), Scenario(Plan(None), tmp_path, print)
+    screen, scenario = DemoScreen(), Scenario(Plan(None), tmp_path, print)
     for at in range(30):
         screen.say(f"thing {at} happened " + "and it takes a long line to say all of it " * 4)
     console = Console(width=columns, height=lines, force_terminal=True, file=io.StringIO(), record=True)
@@ -123,7 +123,7 @@ def scenario(tmp_path: Path) -> Scenario:
 
 def test_the_live_screen_says_what_it_counts(scenario: Scenario) -> None:
     console = Console(width=80, height=24, force_terminal=True, file=io.StringIO(), record=True)
-    console.print(Screen().render(scenario, 80, 24))
+    console.print(DemoScreen().render(scenario, 80, 24))
     _, of_what, done, numbers, frame = console.export_text().splitlines()[:5]
     assert of_what.split()[1:-1] == ["readings", "readings", "records", "the", "batches", "readings", "records"]
     assert done.split()[1:-1] == ["served", "read", "on", "the", "box", "network", "sent", "stored", "confirmed"]

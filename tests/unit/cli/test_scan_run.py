@@ -11,10 +11,10 @@ from virtual_time import run_virtual
 
 from agent.adapters.system.lending_fifo import LendError
 from agent.cli.scan import run as scan_run
-from agent.cli.scan.run import Found, Line, scan
-from agent.core.metering.scan_plan import ALL_UNITS, COMMON, Setting, Step, expected_ms, serial_steps, tcp_steps
+from agent.cli.scan.run import FoundMeter, ScannedLine, scan
+from agent.core.metering.scan_plan import ALL_UNITS, COMMON, ScanStep, Setting, expected_ms, serial_steps, tcp_steps
 from drivers.meter import MeterError
-from drivers.modbus.identify import Candidate, Identified
+from drivers.modbus.identify import Identified, ModelCandidate
 from drivers.modbus.probe import Heard
 
 NINE_EVEN = Setting(9600, "E", 1)
@@ -82,10 +82,10 @@ class Notes:
     def planned(self, port: str, left_ms: float) -> None:
         self.left_ms.append(left_ms)
 
-    def advanced(self, port: str, step: Step, unit: int, left_ms: float) -> None:
+    def advanced(self, port: str, step: ScanStep, unit: int, left_ms: float) -> None:
         self.left_ms.append(left_ms)
 
-    def found(self, found: Found) -> None:
+    def found(self, found: FoundMeter) -> None:
         self.at_s.append(asyncio.get_running_loop().time())
 
     def said(self, port: str, text: str) -> None:
@@ -135,7 +135,7 @@ Run = Callable[..., tuple[Notes, float]]
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Scans the line; returns what was said, and how long it took."""
 
-    def scan_it(scripted: ScriptedLine, line: Line, lender: FakeLender | None = None) -> tuple[Notes, float]:
+    def scan_it(scripted: ScriptedLine, line: ScannedLine, lender: FakeLender | None = None) -> tuple[Notes, float]:
         notes = Notes()
 
         async def scenario() -> float:
@@ -159,9 +159,9 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     return scan_it
 
 
-def line_of(*settings: Setting, whole: bool = False, listen: bool = False) -> Line:
+def line_of(*settings: Setting, whole: bool = False, listen: bool = False) -> ScannedLine:
     steps = serial_steps(settings or COMMON, {}, ALL_UNITS)
-    return Line("/dev/null", steps, whole=whole, listen_first_s=0.5 if listen else 0)
+    return ScannedLine("/dev/null", steps, whole=whole, listen_first_s=0.5 if listen else 0)
 
 
 def test_a_meter_at_other_parity_is_found_at_its_own_settings(run: Run) -> None:
@@ -252,7 +252,7 @@ def test_a_line_that_is_not_lent_at_first_or_not_again(run: Run, granted: int) -
 
 
 def test_units_behind_a_gateway(run: Run) -> None:
-    line = Line("tcp://127.0.0.1:502", tcp_steps((*ALL_UNITS, 0, 255)))
+    line = ScannedLine("tcp://127.0.0.1:502", tcp_steps((*ALL_UNITS, 0, 255)))
     run(ScriptedLine({(COMMON[0], 5): 0, (COMMON[0], 200): 0}), line)
     assert [(found.setting, found.unit, found.any_unit) for found in line.found] == [
         (None, 5, False),
@@ -263,7 +263,7 @@ def test_units_behind_a_gateway(run: Run) -> None:
 def test_a_meter_that_answers_to_any_unit_id_is_listed_once(run: Run) -> None:
     scripted = ScriptedLine({})
     scripted.talks = True
-    line = Line("tcp://127.0.0.1:502", tcp_steps((*ALL_UNITS, 0, 255)))
+    line = ScannedLine("tcp://127.0.0.1:502", tcp_steps((*ALL_UNITS, 0, 255)))
     run(scripted, line)
     assert [(found.unit, found.any_unit) for found in line.found] == [(1, True)]
     assert len(scripted.asked) == 3
@@ -272,7 +272,7 @@ def test_a_meter_that_answers_to_any_unit_id_is_listed_once(run: Run) -> None:
 def test_a_meter_that_does_not_look_at_the_parity_is_listed_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     line = line_of(whole=True)
     scripted = ScriptedLine({(COMMON[0], 1): 20, (NINE_EVEN, 1): 20})
-    scripted.who = Identified((Candidate("some-meter", "Some", 0.9, "its mark"),), "123")
+    scripted.who = Identified((ModelCandidate("some-meter", "Some", 0.9, "its mark"),), "123")
     notes, _ = run(scripted, line)
     assert [str(found.setting) for found in line.found] == ["9600 8N1"]
     assert "unit 1 answers at 9600 8E1 as well as at 9600 8N1" in notes.texts

@@ -7,20 +7,22 @@ from pathlib import Path
 import pytest
 
 from agent.cli.scan import write as scan_write
-from agent.cli.scan.run import Found
+from agent.cli.scan.run import FoundMeter
 from agent.cli.scan.write import WriteError, add_to, check, tables
 from agent.core.metering.scan_plan import Setting
-from agent.settings import Bus, load
-from drivers.modbus.identify import Candidate, Identified
+from agent.settings import BusSettings, load
+from drivers.modbus.identify import Identified, ModelCandidate
 
 NINE = Setting(9600, "N", 1)
 MINIMAL = '# mine\n[box]\nid = "apt-1"\n[uplink]\nendpoint = "broker.example"  # the broker'
 
 
-def found(port: str = "/dev/ttyUSB0", unit: int = 1, *models: str, sure: float = 0.9, sends: bool = False) -> Found:
+def found(
+    port: str = "/dev/ttyUSB0", unit: int = 1, *models: str, sure: float = 0.9, sends: bool = False
+) -> FoundMeter:
     setting = None if port.startswith("tcp:") else NINE
-    candidates = tuple(Candidate(model, "Some", sure, "its mark") for model in models or ("eastron-sdm630",))
-    return Found(port, setting, unit, Identified(candidates, "123"), sends=sends)
+    candidates = tuple(ModelCandidate(model, "Some", sure, "its mark") for model in models or ("eastron-sdm630",))
+    return FoundMeter(port, setting, unit, Identified(candidates, "123"), sends=sends)
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def test_models_that_look_alike_are_named_in_a_comment(config: Path) -> None:
 
 
 def test_what_cannot_be_written_is_said() -> None:
-    unknown = Found("/dev/ttyUSB0", NINE, 5, Identified())
+    unknown = FoundMeter("/dev/ttyUSB0", NINE, 5, Identified())
     made = tables([unknown, found("/dev/ttyUSB1", 255)], [], [])
     assert made.text == ""
     assert made.said == [
@@ -85,11 +87,11 @@ def test_the_unit_ids_of_devices_on_a_network_are_written_once(config: Path) -> 
 
 
 def test_a_bus_that_is_there_takes_the_meter_if_its_settings_allow() -> None:
-    bus = Bus("mine", "/dev/ttyUSB0", None, None, None)
+    bus = BusSettings("mine", "/dev/ttyUSB0", None, None, None)
     made = tables([found(unit=4)], [bus], [("mine", 1, "sdm630")])
     assert "[[bus]]" not in made.text
     assert 'name = "sdm630-2"\nbus = "mine"\nunit = 4' in made.text
-    other = Bus("mine", "/dev/ttyUSB0", 19200, None, None)
+    other = BusSettings("mine", "/dev/ttyUSB0", 19200, None, None)
     made = tables([found(unit=4)], [other], [])
     assert made.text == ""
     assert "bus mine has other settings in the configuration; change them there to 9600 8N1" in made.said[0]
@@ -108,8 +110,8 @@ def test_a_port_is_written_by_the_name_that_lasts(tmp_path: Path, monkeypatch: p
 
 
 def test_texts_of_a_meter_cannot_break_the_file(config: Path) -> None:
-    nasty = Candidate("eastron-sdm630", "Some", 0.9, 'says "x"\n[[meter]]\x07')
-    add_to(config, [Found("/dev/ttyUSB0", NINE, 1, Identified((nasty,), "1\n2"))])
+    nasty = ModelCandidate("eastron-sdm630", "Some", 0.9, 'says "x"\n[[meter]]\x07')
+    add_to(config, [FoundMeter("/dev/ttyUSB0", NINE, 1, Identified((nasty,), "1\n2"))])
     assert len(load(config).meters) == 1
 
 

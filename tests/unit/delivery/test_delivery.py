@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from delivery_box import FAST, LIMITS, START_MS, Box, accept_all, sealed
 
-from agent.core.delivery.actions import Confirmed, Load, Outcome, Reconnect
+from agent.core.delivery.actions import Confirmed, Load, PublishOutcome, Reconnect
 
 # Offline
 
@@ -225,7 +225,7 @@ def test_an_answer_for_something_unknown_or_already_answered_changes_nothing() -
     assert box.answer(7) == []
     box.seal(sealed(1))
     box.answer(1)
-    assert box.answer(1, Outcome.TIMEOUT) == []
+    assert box.answer(1, PublishOutcome.TIMEOUT) == []
     assert box.counts == (0, 0, 1)
 
 
@@ -235,10 +235,10 @@ def test_after_three_publishes_without_puback_the_connection_is_renewed() -> Non
     box.connect()
     for batch_id in (1, 2, 3):
         box.seal(sealed(batch_id))
-    box.answer(1, Outcome.TIMEOUT)
-    box.answer(2, Outcome.TIMEOUT)
+    box.answer(1, PublishOutcome.TIMEOUT)
+    box.answer(2, PublishOutcome.TIMEOUT)
     assert not [action for action in box.done if isinstance(action, Reconnect)]
-    box.answer(3, Outcome.TIMEOUT)
+    box.answer(3, PublishOutcome.TIMEOUT)
     assert box.done[-1] == Reconnect("3 publishes got no PUBACK")
 
 
@@ -256,8 +256,8 @@ def test_a_publish_that_ends_in_no_way_renews_the_connection() -> None:
     assert box.connect() == [1]
 
 
-@pytest.mark.parametrize("outcome", [Outcome.ACCEPTED, Outcome.LOST, Outcome.DENIED])
-def test_a_batch_confirmed_while_its_puback_is_under_way_holds_its_place_till_then(outcome: Outcome) -> None:
+@pytest.mark.parametrize("outcome", [PublishOutcome.ACCEPTED, PublishOutcome.LOST, PublishOutcome.DENIED])
+def test_a_batch_confirmed_while_its_puback_is_under_way_holds_its_place_till_then(outcome: PublishOutcome) -> None:
     box = Box(limits=replace(LIMITS, in_flight_max=1))
     box.connect()
     box.seal(sealed(1))
@@ -277,7 +277,7 @@ def test_time_outs_of_confirmed_batches_leak_slots_as_well() -> None:
         box.seal(sealed(batch_id))
         box.receipt(batch_id, to=10 * batch_id)
     for batch_id in (1, 2, 3):
-        box.answer(batch_id, Outcome.TIMEOUT)
+        box.answer(batch_id, PublishOutcome.TIMEOUT)
     assert box.done[-1] == Reconnect("3 publishes got no PUBACK")
 
 
@@ -287,12 +287,12 @@ def test_a_puback_between_them_starts_the_count_anew() -> None:
     for batch_id in range(1, 7):
         box.seal(sealed(batch_id))
     for batch_id, outcome in ((1, "timeout"), (2, "timeout"), (3, "accepted"), (4, "timeout"), (5, "timeout")):
-        box.answer(batch_id, Outcome(outcome))
+        box.answer(batch_id, PublishOutcome(outcome))
     assert not [action for action in box.done if isinstance(action, Reconnect)]
 
 
-@pytest.mark.parametrize("outcome", [Outcome.DENIED, Outcome.BUSY])
-def test_a_denial_pauses_everything_then_one_batch_probes_and_the_pause_doubles(outcome: Outcome) -> None:
+@pytest.mark.parametrize("outcome", [PublishOutcome.DENIED, PublishOutcome.BUSY])
+def test_a_denial_pauses_everything_then_one_batch_probes_and_the_pause_doubles(outcome: PublishOutcome) -> None:
     box = Box()
     box.connect()
     box.seal(sealed(1))
@@ -312,7 +312,7 @@ def test_when_the_probe_is_accepted_all_goes_on_at_once() -> None:
     box = Box()
     box.connect()
     box.seal(sealed(1))
-    box.answer(1, Outcome.DENIED)
+    box.answer(1, PublishOutcome.DENIED)
     box.seal(sealed(2))
     assert box.sent_next() == (LIMITS.denied_pause_ms + 1, 2)
     assert box.answer(2) == [1]
@@ -321,7 +321,7 @@ def test_when_the_probe_is_accepted_all_goes_on_at_once() -> None:
 def test_a_denial_outlasts_a_reconnect() -> None:
     box = Box(sealed(1))
     box.connect()
-    box.answer(1, Outcome.DENIED)
+    box.answer(1, PublishOutcome.DENIED)
     box.delivery.on_disconnected()
     assert box.connect() == []
     assert box.sent_next() == (LIMITS.denied_pause_ms + 1, 1)
@@ -333,7 +333,7 @@ def test_a_batch_that_fails_is_tried_again_ever_later_and_parked_after_five_time
     box.seal(sealed(1))
     waits = []
     for _ in range(6):
-        box.answer(1, Outcome.LOST)
+        box.answer(1, PublishOutcome.LOST)
         waits.append(box.sent_next()[0] // 1_000)
     assert waits == [2, 4, 8, 16, LIMITS.park_ms // 1_000, 2]
 
@@ -341,7 +341,7 @@ def test_a_batch_that_fails_is_tried_again_ever_later_and_parked_after_five_time
 def test_a_refused_batch_is_parked_at_once_and_the_others_go_on() -> None:
     box = Box(*map(sealed, range(1, 4)))
     assert box.connect() == [3, 2, 1]
-    box.answer(3, Outcome.REFUSED)
+    box.answer(3, PublishOutcome.REFUSED)
     box.answer(2)
     box.answer(1)
     assert box.counts == (1, 0, 2)
@@ -355,7 +355,7 @@ def test_however_many_are_parked_the_rest_of_the_backlog_is_sent() -> None:
     flying, accepted = box.connect(), []
     while flying:
         batch_id = flying.pop(0)
-        flying += box.answer(batch_id, Outcome.ACCEPTED if batch_id <= 100 else Outcome.REFUSED)
+        flying += box.answer(batch_id, PublishOutcome.ACCEPTED if batch_id <= 100 else PublishOutcome.REFUSED)
         flying += [one for _, one in box.pass_ms(1)]
         accepted.append(batch_id)
     assert sorted(accepted) == list(range(1, 121))
@@ -378,9 +378,9 @@ def test_a_new_connection_forgets_what_failed_on_the_last_even_if_its_end_was_ne
     box = Box(sealed(1))
     box.connect()
     for _ in range(LIMITS.park_after - 1):
-        box.answer(1, Outcome.LOST)
+        box.answer(1, PublishOutcome.LOST)
         box.sent_next()
-    box.answer(1, Outcome.LOST)
+    box.answer(1, PublishOutcome.LOST)
     assert box.connect() == [1]
 
 

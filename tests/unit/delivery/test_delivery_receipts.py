@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from delivery_box import FAST, LIMITS, START_MS, Box, accept_all, drained, sealed
 
-from agent.core.delivery.actions import Outcome
+from agent.core.delivery.actions import PublishOutcome
 from agent.core.time_units import MINUTE_MS
 
 
@@ -157,7 +157,7 @@ def test_another_batch_asks_where_the_broker_refuses_the_one_that_did() -> None:
     box = Box(*map(sealed, range(1, 101)), limits=replace(FAST, awaiting_max=20))
     accept_all(box, box.connect())
     _, refused = box.sent_next(within_ms=2 * MINUTE_MS)
-    accept_all(box, box.answer(refused, Outcome.REFUSED))  # one more of the backlog, which is halted again
+    accept_all(box, box.answer(refused, PublishOutcome.REFUSED))  # one more of the backlog, which is halted again
     _, asking = box.sent_next(within_ms=2 * MINUTE_MS)
     assert asking != refused
 
@@ -195,7 +195,7 @@ def test_a_cloud_that_never_answers_is_asked_ever_more_rarely() -> None:
 def test_a_parked_batch_does_not_keep_the_end_of_the_backlog_from_asking() -> None:
     box = Box(sealed(1), sealed(2))
     box.connect()
-    box.answer(2, Outcome.REFUSED)
+    box.answer(2, PublishOutcome.REFUSED)
     box.answer(1)
     assert box.sent_next() == (LIMITS.receipt_grace_ms + 1, 1)
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from delivery_box import LIMITS, Box, sealed
 
-from agent.core.delivery.actions import Load, Outcome
+from agent.core.delivery.actions import Load, PublishOutcome
 from agent.core.delivery.machine import STEPS, TRANSITIONS
-from agent.core.delivery.tracking import Event, State
+from agent.core.delivery.tracking import BatchEvent, State
 from agent.core.invariants import BrokenInvariantError
 
 
@@ -20,7 +20,7 @@ def test_no_event_in_a_state_is_in_two_rows() -> None:
 
 
 def test_every_event_is_in_the_table_and_every_state_is_reached_and_left() -> None:
-    assert {event for event, _ in STEPS} == set(Event)
+    assert {event for event, _ in STEPS} == set(BatchEvent)
     reached, before = {State.UNTRACKED}, None
     while reached != before:
         before = set(reached)
@@ -30,28 +30,28 @@ def test_every_event_is_in_the_table_and_every_state_is_reached_and_left() -> No
 
 
 def test_every_state_but_those_that_only_a_receipt_ends_is_left_on_a_disconnect() -> None:
-    stays = {state for state in State if STEPS[Event.DISCONNECTED, state].after is None}
+    stays = {state for state in State if STEPS[BatchEvent.DISCONNECTED, state].after is None}
     assert stays == {State.UNTRACKED, State.AWAITING, State.ASKING, State.MISSED, State.UNDELETED}
 
 
 def test_nothing_but_a_receipt_or_a_puback_that_is_enough_takes_an_accepted_batch_out_of_memory() -> None:
     for state in (State.AWAITING, State.ASKING, State.MISSED):
         ends = {event for (event, before), row in STEPS.items() if before is state and row.after is State.UNTRACKED}
-        assert ends == {Event.GONE, Event.WITHDRAWN}
+        assert ends == {BatchEvent.GONE, BatchEvent.WITHDRAWN}
 
 
 @pytest.mark.parametrize(
     ("event", "state"),
     [
-        (Event.SENT, State.FLYING),  # it would be on its way twice
-        (Event.SENT, State.AWAITING),
-        (Event.SENT, State.UNTRACKED),
-        (Event.LATE, State.AWAITING),
-        (Event.PARK, State.FLYING),
-        (Event.DELETE_AGAIN, State.AWAITING),
+        (BatchEvent.SENT, State.FLYING),  # it would be on its way twice
+        (BatchEvent.SENT, State.AWAITING),
+        (BatchEvent.SENT, State.UNTRACKED),
+        (BatchEvent.LATE, State.AWAITING),
+        (BatchEvent.PARK, State.FLYING),
+        (BatchEvent.DELETE_AGAIN, State.AWAITING),
     ],
 )
-def test_what_cannot_happen_to_a_batch_stops_with_a_name_and_changes_nothing(event: Event, state: State) -> None:
+def test_what_cannot_happen_to_a_batch_stops_with_a_name_and_changes_nothing(event: BatchEvent, state: State) -> None:
     box = Box(limits=replace(LIMITS, in_flight_max=1))
     box.connect()
     box.seal(sealed(1))
@@ -86,7 +86,7 @@ def test_more_publishes_in_flight_than_the_limit_are_a_broken_invariant() -> Non
         box.seal(sealed(batch_id))
     assert box.counts == (1, 2, 0)
     with pytest.raises(BrokenInvariantError, match="publishes in flight are bounded"):
-        box.delivery._step(Event.SENT, 1 if (1 not in box.delivery._tracked.flying) else 3)
+        box.delivery._step(BatchEvent.SENT, 1 if (1 not in box.delivery._tracked.flying) else 3)
     assert box.counts == (1, 2, 0)
 
 
@@ -106,7 +106,7 @@ def test_late_news_of_a_batch_that_could_not_be_deleted_does_not_send_it_again()
     box.answer(1)
     box.delivery.on_delete_failed(box.now_ms, 1)
     assert box.act(box.delivery.on_sealed(box.now_ms, sealed(1))) == []
-    assert box.answer(1, Outcome.ACCEPTED) == []
+    assert box.answer(1, PublishOutcome.ACCEPTED) == []
     assert box.counts == (0, 0, 0)
 
 

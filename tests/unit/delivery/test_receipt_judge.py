@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.core.delivery.receipts import Unconfirmed, Verdict, judge
+from agent.core.delivery.receipts import ReceiptVerdict, Unconfirmed, judge
 from wire.receipt import Receipt
 
 EPOCH = b"epoch--1"
@@ -42,11 +42,11 @@ def receipt(
     ],
 )
 def test_what_lies_within_what_is_stored_may_go(given: Receipt, deleted: tuple[int, ...], stored_to: int) -> None:
-    assert judge(given, 30, THREE) == Verdict(delete=deleted, stored_to=stored_to)
+    assert judge(given, 30, THREE) == ReceiptVerdict(delete=deleted, stored_to=stored_to)
 
 
 def test_numbers_confirmed_long_ago_are_no_misfit() -> None:
-    assert judge(receipt(20), 30, THREE[2:]) == Verdict(stored_to=20)
+    assert judge(receipt(20), 30, THREE[2:]) == ReceiptVerdict(stored_to=20)
 
 
 def test_the_digest_of_any_revision_that_was_sent_fits() -> None:
@@ -84,12 +84,12 @@ def test_what_was_never_sent_cannot_be_stored() -> None:
     batches = [batch(1, 10), batch(11, 20, sent=False)]
     assert judge(receipt(10), 20, batches).delete == (1,)
     verdict = judge(receipt(20), 20, batches)
-    assert verdict == Verdict(misfit="it confirms 11..20, which was never sent")
+    assert verdict == ReceiptVerdict(misfit="it confirms 11..20, which was never sent")
 
 
 def test_what_the_broker_has_not_taken_goes_only_by_an_answer_of_its_own() -> None:
     batches = [batch(1, 10), batch(11, 20, taken=False)]
-    assert judge(receipt(20), 20, batches) == Verdict(delete=(1,), stored_to=20)
+    assert judge(receipt(20), 20, batches) == ReceiptVerdict(delete=(1,), stored_to=20)
     assert judge(receipt(20, digest="other"), 20, batches).misfit
     assert judge(replace(receipt(20), answers=("d20",)), 20, batches).delete == (1, 11)
 
@@ -108,31 +108,31 @@ def test_a_batch_answered_by_its_digest_may_go_whatever_else_the_receipt_says() 
 
 def test_in_a_retired_epoch_only_answers_count_where_another_history_went_further() -> None:
     given = replace(receipt(100, held=((21, 30, "conflict"),)), answers=("d10",))
-    expected = Verdict(delete=(1,), held=((21, "conflict"),), stored_to=100)
+    expected = ReceiptVerdict(delete=(1,), held=((21, "conflict"),), stored_to=100)
     assert judge(given, 30, THREE, retired=True) == expected
 
 
 def test_what_is_held_is_kept_also_where_other_content_is_stored_under_its_numbers() -> None:
     given = receipt(30, held=((11, 20, "conflict"),))
-    assert judge(given, 30, THREE) == Verdict(delete=(1, 21), held=((11, "conflict"),), stored_to=30)
+    assert judge(given, 30, THREE) == ReceiptVerdict(delete=(1, 21), held=((11, "conflict"),), stored_to=30)
 
 
 def test_what_is_damaged_here_goes_by_no_range_for_it_was_told_as_dropped_and_may_be_stored_nowhere() -> None:
     spoilt = [THREE[0], replace(THREE[1], damaged=True), THREE[2]]
-    assert judge(receipt(30), 30, spoilt) == Verdict(delete=(1, 21), stored_to=30)
-    assert judge(receipt(20, digest="another"), 30, spoilt) == Verdict(delete=(1,), stored_to=20)
-    assert judge(receipt(0, held=((11, 20, "conflict"),)), 30, spoilt) == Verdict()
+    assert judge(receipt(30), 30, spoilt) == ReceiptVerdict(delete=(1, 21), stored_to=30)
+    assert judge(receipt(20, digest="another"), 30, spoilt) == ReceiptVerdict(delete=(1,), stored_to=20)
+    assert judge(receipt(0, held=((11, 20, "conflict"),)), 30, spoilt) == ReceiptVerdict()
     assert judge(replace(receipt(30), answers=("d20",)), 30, spoilt).delete == (1, 11, 21)
 
 
 @pytest.mark.parametrize("held", [(11, 19, "why"), (1, 20, "why"), (5, 5, "why")])
 def test_held_means_exactly_one_batch(held: tuple[int, int, str]) -> None:
-    assert judge(receipt(0, held=(held,)), 30, THREE) == Verdict()
+    assert judge(receipt(0, held=(held,)), 30, THREE) == ReceiptVerdict()
 
 
 def test_what_was_never_sent_cannot_be_held() -> None:
-    assert judge(receipt(0, held=((1, 10, "why"),)), 10, [batch(1, 10, sent=False)]) == Verdict()
+    assert judge(receipt(0, held=((1, 10, "why"),)), 10, [batch(1, 10, sent=False)]) == ReceiptVerdict()
 
 
 def test_an_empty_buffer_fits_everything_that_was_given() -> None:
-    assert judge(receipt(100, (150, 160)), 200, []) == Verdict(stored_to=160)
+    assert judge(receipt(100, (150, 160)), 200, []) == ReceiptVerdict(stored_to=160)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from agent.core.metering.scan_plan import (
     ALL_UNITS,
     COMMON,
+    ScanStep,
     Setting,
-    Step,
     again,
     expected_ms,
     factory_settings,
@@ -114,7 +114,7 @@ def test_what_was_heard_and_not_understood_brings_its_speed_forward() -> None:
 
 
 def test_the_second_pass_asks_those_who_may_have_been_late() -> None:
-    step = Step(COMMON[0], tuple(range(1, 20)), 60)
+    step = ScanStep(COMMON[0], tuple(range(1, 20)), 60)
     assert again(step, 7).units == (5, 6, 7)
     assert again(step, 1).units == (1,)
     assert again(step, 7).wait_ms > 400
@@ -124,7 +124,7 @@ def test_tcp_asks_the_gateway_itself_first() -> None:
     steps = tcp_steps((*ALL_UNITS, 0, 255))
     assert steps[0].units == (1, 255, 0)
     assert sorted(unit for step in steps for unit in step.units) == sorted((*ALL_UNITS, 0, 255))
-    assert tcp_steps((5,)) == (Step(None, (5,), steps[0].wait_ms),)
+    assert tcp_steps((5,)) == (ScanStep(None, (5,), steps[0].wait_ms),)
 
 
 @pytest.mark.parametrize(

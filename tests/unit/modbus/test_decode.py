@@ -11,7 +11,7 @@ import pytest
 
 from drivers.modbus.block_plan import Block, plan_reads
 from drivers.modbus.decode import Decoder, converter, decode
-from drivers.profile.model import DataType, Limits, Register, WordOrder
+from drivers.profile.model import DataType, ReadLimits, Register, WordOrder
 from wire.batch import Quality
 from wire.resolution import Resolution
 
@@ -197,7 +197,7 @@ def test_a_power_factor_in_percent_or_not(raw: int, scale: str, expected: int | 
 def test_a_power_of_ten_from_the_meter_counts_for_its_own_answer() -> None:
     volts = replace(register("int16", "0.01", codes=(0x8000,)), scale_register=3)
     hertz = register("uint16", "0.01", scale="0.01", address=1, measurand="frequency")
-    blocks = plan_reads([volts, hertz], Limits())
+    blocks = plan_reads([volts, hertz], ReadLimits())
     assert blocks == (Block(4, 0, 4),)
     decoder = Decoder([hertz, volts], blocks)
 
@@ -216,7 +216,7 @@ def test_a_power_of_ten_from_the_meter_counts_for_its_own_answer() -> None:
 
 def test_a_power_of_ten_may_lie_in_a_block_of_its_own() -> None:
     volts = replace(register("int16"), scale_register=100)
-    blocks = plan_reads([volts], Limits(registers_max=2))
+    blocks = plan_reads([volts], ReadLimits(registers_max=2))
     assert len(blocks) == 2
     assert decode([volts], blocks, [struct.pack(">h", 23), struct.pack(">h", 1)]) == ((230,), ())
 

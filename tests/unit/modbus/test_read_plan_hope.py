@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from drivers.modbus.read_plan import RETRY_FIRST_S, ReadPlan
-from drivers.profile.model import Limits, Register
+from drivers.profile.model import ReadLimits, Register
 from wire.resolution import Resolution
 
 REGISTERS = [Register(name, 3, 4 * index, "uint32", Resolution(1, 0)) for index, name in enumerate(("a", "b", "c"))]
 
 
 def test_what_is_hopeless_is_tried_anew_after_a_minute() -> None:
-    plan = ReadPlan(REGISTERS, Limits())
+    plan = ReadPlan(REGISTERS, ReadLimits())
     whole = plan.blocks
     for _ in range(10):
         plan.refused(plan.blocks[0], 2, 100.0)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from drivers.modbus.block_plan import Block
-from drivers.modbus.sunspec import Found, NotFoundError, is_laid_out_as, nameplate, placed, search
+from drivers.modbus.sunspec import FoundModel, NotFoundError, is_laid_out_as, nameplate, placed, search
 from drivers.profile.files import find_profile
 from drivers.profile.model import SunSpec
 
@@ -26,7 +26,7 @@ def device(base: int, *models: tuple[int, int]) -> dict[int, int]:
     return words
 
 
-def run(words: dict[int, int], spec: SunSpec = SPEC) -> tuple[Found, list[Block]]:
+def run(words: dict[int, int], spec: SunSpec = SPEC) -> tuple[FoundModel, list[Block]]:
     """What the search finds, and the blocks it asked for; what is not in `words` is refused."""
     steps = search(spec)
     asked = [next(steps)]
@@ -43,7 +43,7 @@ def run(words: dict[int, int], spec: SunSpec = SPEC) -> tuple[Found, list[Block]
 @pytest.mark.parametrize("base", [40000, 50000, 0])
 def test_the_base_is_searched_and_the_chain_followed(base: int) -> None:
     found, asked = run(device(base, (1, 66), (103, 50), (203, 105), (0xFFFF, 0)))
-    assert found == Found(base, 203, base + 2 + 68 + 52, 105, base + 2)
+    assert found == FoundModel(base, 203, base + 2 + 68 + 52, 105, base + 2)
     assert len(asked) == SPEC.bases.index(base) + 1 + 3
 
 
@@ -75,7 +75,7 @@ def test_what_is_not_there_is_said_and_the_search_ends(words: dict[int, int], sa
 
 def test_registers_come_to_lie_behind_the_header() -> None:
     profile = find_profile("sunspec-203")
-    absolute = placed(profile, profile, Found(40000, 203, 40070, 105, None))
+    absolute = placed(profile, profile, FoundModel(40000, 203, 40070, 105, None))
     volts = absolute.select(("voltage_l1_n",))[0]
     assert (volts.address, volts.scale_register, volts.relative, absolute.sunspec) == (40078, 40085, False, None)
 
@@ -83,7 +83,7 @@ def test_registers_come_to_lie_behind_the_header() -> None:
 def test_a_model_that_is_too_short_for_its_values_is_not_read() -> None:
     profile = find_profile("sunspec-203")
     with pytest.raises(NotFoundError, match="ends after 40"):
-        placed(profile, profile, Found(40000, 203, 40070, 40, None))
+        placed(profile, profile, FoundModel(40000, 203, 40070, 40, None))
 
 
 def test_the_floats_of_another_model_are_kept_in_the_steps_of_the_profile() -> None:
@@ -91,7 +91,7 @@ def test_the_floats_of_another_model_are_kept_in_the_steps_of_the_profile() -> N
     assert is_laid_out_as(profile, 204)
     assert not is_laid_out_as(profile, 213)
     assert is_laid_out_as(replace(profile, sunspec=None), 213)
-    absolute = placed(profile, floats, Found(0, 213, 70, 124, None))
+    absolute = placed(profile, floats, FoundModel(0, 213, 70, 124, None))
     assert [each.resolution for each in absolute.registers] == [each.resolution for each in profile.registers]
     assert {each.data_type for each in absolute.registers} == {"float32"}
 

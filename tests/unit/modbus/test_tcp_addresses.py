@@ -9,7 +9,7 @@ import pytest
 from name_server import answer_names
 from virtual_time import run_virtual
 
-from drivers.lookup import Address, Lookup
+from drivers.lookup import Lookup, SocketAddress
 from drivers.meter import MeterError
 from drivers.port import TcpPort
 
@@ -27,15 +27,15 @@ def test_an_address_that_swallows_everything_does_not_keep_the_others_from_being
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Such as that of IPv6, where the name server knows it and the network does not carry it."""
-    tried: list[Address] = []
+    tried: list[SocketAddress] = []
 
-    async def addresses(_lookup: Lookup) -> tuple[Address, ...]:
+    async def addresses(_lookup: Lookup) -> tuple[SocketAddress, ...]:
         return DEAD, ALIVE
 
     async def go() -> None:
         loop = asyncio.get_running_loop()
 
-        async def connect(_connection: socket.socket, address: Address) -> None:
+        async def connect(_connection: socket.socket, address: SocketAddress) -> None:
             tried.append(address)
             if address == DEAD:
                 await asyncio.sleep(3600)
@@ -65,7 +65,7 @@ def test_an_address_that_swallows_everything_does_not_keep_the_others_from_being
     ],
 )
 def test_an_address_is_not_looked_up_and_keeps_its_scope(
-    host: str, address: Address, monkeypatch: pytest.MonkeyPatch
+    host: str, address: SocketAddress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Lookup, "_look_up", None)
     assert asyncio.run(Lookup(host, 502).addresses()) == (address,)

@@ -11,7 +11,16 @@ import pytest
 from drivers.modbus.block_plan import plan_reads
 from drivers.modbus.decode import Decoder
 from drivers.profile.files import find_profile, load_profile, shipped_profiles
-from drivers.profile.parse import DeviceId, Identity, Mark, ProfileError, Rating, SunSpec, TextRegister, parse_profile
+from drivers.profile.parse import (
+    DeviceId,
+    IdentityRules,
+    Mark,
+    ProfileError,
+    Rating,
+    SunSpec,
+    TextRegister,
+    parse_profile,
+)
 from drivers.profile.schema import json_schema
 from wire.resolution import Resolution
 
@@ -254,10 +263,10 @@ device_id = { vendor = "Acme", products = ["One"] }
 def test_rating_and_identity() -> None:
     profile = parse_profile(GOOD + IDENTITY)
     assert profile.rating == Rating(45, (100, 280), (45, 65))
-    assert profile.identity == Identity(
+    assert profile.identity == IdentityRules(
         TextRegister(3, 9, 7, "ascii"), (Mark(3, 11, 1, (71, 72)), Mark(3, 8, 2, (), "B23")), DeviceId("Acme", ("One",))
     )
-    assert parse_profile(GOOD).identity == Identity()
+    assert parse_profile(GOOD).identity == IdentityRules()
 
 
 @pytest.mark.parametrize(
