@@ -18,7 +18,7 @@ from agent.settings.quantities import parse_duration_ms
 if TYPE_CHECKING:
     from demo.scenario import Scenario
 
-LEAST_S = 20.0
+LEAST_S = 10.0  # without the outage: the first batch is sent after 5 s
 LOOK_S, LOOK_SHARE = 3.0, 5.0
 NEEDED = ("boto3", "cryptography", "ministack")  # the extra `local`
 
@@ -42,7 +42,13 @@ class Seconds(click.ParamType[float]):
 
 
 @click.command("demo", short_help="See all of it run on this machine, without a meter.")
-@click.option("--for", "for_s", type=Seconds(), default=None, help="End after this long, and compare both ends.")
+@click.option(
+    "--for",
+    "for_s",
+    type=Seconds(),
+    default=None,
+    help=f"End after this long, and compare both ends; at least {LEAST_S:g}s, and {LEAST_S:g}s longer than --outage.",
+)
 @click.option("--plain", is_flag=True, help="Lines of text, as without a terminal, instead of the live screen.")
 @click.option("--outage", "outage_s", type=Seconds(), default=0.0, help="Cut the box from the cloud in the middle.")
 @click.option("--crash", is_flag=True, help="kill -9 the agent in the middle (of the outage, if there is one).")
@@ -70,8 +76,9 @@ def command(*, for_s: float | None, plain: bool, outage_s: float, crash: bool, s
       wattpost demo --for 60s --plain
       wattpost demo --for 60s --plain --outage 20s --crash
     """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
-    if for_s is not None and for_s < max(LEAST_S, outage_s + LEAST_S / 2):
-        raise click.UsageError(f"--for must be at least {max(LEAST_S, outage_s + LEAST_S / 2):.0f}s for this")
+    if for_s is not None and for_s < outage_s + LEAST_S:
+        longer = f", {LEAST_S:g}s longer than --outage" if outage_s else ""
+        raise click.UsageError(f"--for {for_s:g}s is too short; give at least {outage_s + LEAST_S:g}s{longer}")
     if any(find_spec(name) is None for name in NEEDED):
         click.echo("Error: wattpost demo needs pip install 'wattpost[local]'", err=True)
         raise click.exceptions.Exit(os.EX_UNAVAILABLE)

@@ -52,6 +52,32 @@ def test_a_folder_with_somebodys_files_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
+@pytest.mark.parametrize(
+    ("options", "least"),
+    [(["--for", "9s"], "10s"), (["--for", "29s", "--outage", "20s"], "30s, 10s longer than --outage")],
+)
+def test_a_time_that_is_too_short_is_refused_with_the_shortest(
+    options: list[str], least: str, tmp_path: Path, started: list[bool]
+) -> None:
+    result = CliRunner().invoke(demo.command, [*options, "--dir", str(tmp_path)])
+    assert result.exit_code == 2
+    assert f"--for {options[1]} is too short; give at least {least}\n" in result.output
+    assert started == []
+
+
+@pytest.mark.parametrize("options", [["--for", "10s"], ["--for", "30", "--outage", "20s", "--crash"]])
+def test_the_shortest_times(options: list[str], tmp_path: Path, started: list[bool]) -> None:
+    assert CliRunner().invoke(demo.command, [*options, "--dir", str(tmp_path)]).exit_code == os.EX_OK
+    assert len(started) == 1
+
+
+def test_the_shortest_time_is_documented() -> None:
+    manual = (Path(__file__).parents[3] / "docs" / "commands.md").read_text()
+    assert f"at least {demo.LEAST_S:g} s, and {demo.LEAST_S:g} s longer than `--outage`" in manual
+    help_text = " ".join(CliRunner().invoke(demo.command, ["--help"]).output.split())
+    assert f"at least {demo.LEAST_S:g}s, and {demo.LEAST_S:g}s longer than --outage" in help_text
+
+
 def test_what_an_earlier_demo_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / EARLIER_DEMO).touch()
     (tmp_path / "buffer.db").write_text("old")
