@@ -8,6 +8,7 @@ from pathlib import Path
 
 from agent.adapters.system.clock import SystemClock, boot_id
 from agent.adapters.system.status_file import is_writer_running, read_status
+from agent.checks.demo_folder import another, is_of_demo, why_no_status
 from agent.core.system.finding import Finding
 from agent.core.system.health import RunningDaemon
 from agent.core.system.status import Status
@@ -41,10 +42,20 @@ def look_for_daemon(path: Path) -> DaemonSeen:
 
 def not_running(seen: DaemonSeen) -> Iterator[Finding]:
     """A daemon that stops cleanly removes its status file."""
+    folder = seen.path.parent
     if seen.status is None:
-        cause = f"there is no status file {seen.path}"
-        yield Finding("error", "agent", cause, f"{START}; if it runs, its log says why it cannot write there")
+        yield _no_status(seen.path)
     elif seen.running is None:
         when = "before this machine was restarted" if seen.age_ms is None else f"{span(seen.age_ms)} ago"
         cause = f"process {seen.status.pid} ended without a clean stop; it wrote its last status {when}"
-        yield Finding("error", "agent", cause, f"{WHY}; {START}")
+        step = f"{WHY}; {START}"
+        if is_of_demo(folder):
+            step = f"see why: {folder / 'agent.log'}; {another(folder)}"
+        yield Finding("error", "agent", cause, step)
+
+
+def _no_status(path: Path) -> Finding:
+    if is_of_demo(path.parent):
+        return Finding("error", "agent", *why_no_status(path.parent))
+    step = f"{START}; if it runs, its log says why it cannot write there"
+    return Finding("error", "agent", f"there is no status file {path}", step)

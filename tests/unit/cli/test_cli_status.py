@@ -19,6 +19,7 @@ from agent.adapters.system.process import is_running
 from agent.cli.status import command as status_module
 from agent.cli.status.command import command
 from agent.core.texts import count, size, span, unit_of
+from demo.folder import EARLIER_DEMO, own_folder
 
 CLOCK = SystemClock("system")
 CONFIG = """[box]
@@ -260,6 +261,49 @@ def test_a_configuration_with_mistakes_hides_no_daemon(
     assert "the daemon still uses the earlier configuration" in result.stdout
     config.unlink()
     assert CliRunner().invoke(command, ["--config", str(config)]).exit_code == 0
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Path:
+    """The folder that a demo leaves."""
+    folder = tmp_path / "shown"
+    with own_folder(folder):
+        for name in (EARLIER_DEMO, "agent.toml", "agent.log"):
+            (folder / name).touch()
+    return folder
+
+
+def run_without_status(folder: Path) -> str:
+    result = CliRunner().invoke(command, ["--file", str(folder / "status.json")])
+    assert result.exit_code == os.EX_UNAVAILABLE
+    assert "systemctl" not in result.stdout
+    return result.stdout
+
+
+def test_a_demo_that_has_ended(demo: Path) -> None:
+    step = f"start a demo: wattpost demo --dir {demo}"
+    assert run_without_status(demo) == f"not running  agent  the demo in {demo} has ended; {step}\n"
+
+
+def test_a_demo_that_is_starting(demo: Path) -> None:
+    with own_folder(demo):
+        for name in (EARLIER_DEMO, "agent.toml"):
+            (demo / name).touch()
+        assert f"the demo in {demo} is starting" in run_without_status(demo)
+
+
+def test_a_demo_whose_agent_was_killed(demo: Path, gone: int) -> None:
+    result = run(demo / "status.json", status(pid=gone))
+    assert result.exit_code == os.EX_UNAVAILABLE
+    assert f"see why: {demo / 'agent.log'}; start a demo: wattpost demo --dir {demo}" in result.stdout
+    assert "journalctl" not in result.stdout
+
+
+def test_the_usual_folder_of_the_demo_before_the_first_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_without_status(Path(".demo")).endswith(
+        "no demo has run in .demo; start a demo: make demo, or wattpost demo\n"
+    )
 
 
 def test_a_process_is_known_by_its_number_and_its_time(gone: int) -> None:
