@@ -3,17 +3,21 @@
 `python3 tools/bootstrap.py cloud|dev|infra|programs`: `cloud` is what the demo needs, `dev` adds the tests, `infra` is
 the environment of its own for cloud/infra, and `programs` are those that the tests need from apt. pip comes from
 ensurepip, or from a pip that is installed already; Debian's bare python3 has neither, and gets python3-venv from apt
-(as root), or names the command. Where packages come from is pip's own configuration.
+(as root), or names the command. Where packages come from is pip's own configuration. An environment on which Ctrl-C or
+a power cut ended the work is marked as unfinished, and is made again by the next run.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,6 +27,11 @@ INCLUDED_IN = {"cloud": "dev"}  # whoever has dev has cloud
 APT_PACKAGE_BY_PROGRAM = {"mosquitto": "mosquitto", "systemd-analyze": "systemd"}
 PROGRAM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin", "/opt/homebrew/bin", "/usr/local/bin")
 EX_UNAVAILABLE = 69
+EX_CANTCREAT = 73
+INTERRUPTED = 130  # as a shell says it of a program that Ctrl-C has ended
+UNFINISHED = ".unfinished"
+FREE_MIN_MB = 100
+TIDY_UP_S = 10
 APT_WAIT_S = 120
 APT_PAUSE_S = 2
 APT_IS_LOCKED = "Could not get lock"
@@ -59,23 +68,42 @@ def make_environment(environment: Path, python: Path) -> None:
     if is_usable(environment, python):
         return
     if environment.exists():
-        say(f"{environment.name} does not work here any more: making it anew")
-        shutil.rmtree(environment)
+        unfinished = (environment / UNFINISHED).exists()
+        why = "was not finished" if unfinished else "does not work here any more"
+        say(f"{environment.name} {why}: making it again")
+        remove(environment, python)
     say(f"making {environment.name} with Python {'.'.join(map(str, sys.version_info[:2]))}")
     if not has_module("ensurepip") and not has_module("pip"):
         install_venv()
     options = [] if has_module("ensurepip") else ["--without-pip"]
-    made = run([sys.executable, "-m", "venv", *options, environment])
-    if made and options:
-        made = run([sys.executable, "-m", "pip", "--python", python, "install", *PIP_OPTIONS, "pip"])
+    with unfinished_until_done(environment):
+        made = run([sys.executable, "-m", "venv", *options, environment])
+        if made and options:
+            made = run([sys.executable, "-m", "pip", "--python", python, "install", *PIP_OPTIONS, "pip"])
     if not made:
         shutil.rmtree(environment, ignore_errors=True)
-        stop("python3 could not make a virtual environment (its error is above): apt-get install python3-venv")
+        stop(f"python3 could not make {environment} (its error is above); {cause_or('apt-get install python3-venv')}")
+
+
+@contextmanager
+def unfinished_until_done(environment: Path) -> Iterator[None]:
+    """Marks it until the work has ended, well or with an error of its own; the mark of a killed one stays."""
+    environment.mkdir(exist_ok=True)
+    mark = environment / UNFINISHED
+    mark.touch()
+    yield
+    mark.unlink()
+
+
+def remove(environment: Path, python: Path) -> None:
+    """Without its Python first, so that what is left of it after a Ctrl-C is not taken for an environment."""
+    python.unlink(missing_ok=True)
+    shutil.rmtree(environment)
 
 
 def has_module(name: str) -> bool:
     """Whether this Python has it, asked of a new process: apt may just have brought it."""
-    return run([sys.executable, "-c", f"import {name}"], stderr=subprocess.DEVNULL)
+    return run([sys.executable, "-c", f"import {name}"], quiet=True)
 
 
 def install_venv() -> None:
@@ -85,20 +113,38 @@ def install_venv() -> None:
     install_from_apt(["python3-venv"])
 
 
-def run(command: list[str | Path], stderr: int | None = None) -> bool:
+def run(command: list[str | Path], *, quiet: bool = False) -> bool:
+    """Whether it succeeded. What it says is shown as it comes, unless `quiet`, and nothing of it after Ctrl-C."""
     environment = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore"}
-    stdin = subprocess.DEVNULL
-    return subprocess.run(command, check=False, env=environment, stdin=stdin, stderr=stderr).returncode == 0
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+    ) as process:
+        try:
+            for line in process.stderr or ():
+                if not quiet:
+                    sys.stderr.write(line)
+            return process.wait() == 0
+        except KeyboardInterrupt:
+            let_end(process, TIDY_UP_S)
+            raise
+
+
+def let_end(process: subprocess.Popen[str], patience_s: float | None) -> None:
+    """Ctrl-C has reached it too: it tidies up, and is ended only where that takes too long."""
+    try:
+        process.communicate(timeout=patience_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def is_usable(environment: Path, python: Path) -> bool:
     """Whether its Python starts and it stands where it was made: scripts in it begin with its path."""
-    if not python.exists():
+    if not python.exists() or (environment / UNFINISHED).exists():
         return False
     script = environment / "bin" / "wattpost"
     if script.exists() and f"{environment}/bin/" not in script.read_text():
         return False
-    return run([python, "-c", "import pip"], stderr=subprocess.DEVNULL)
+    return run([python, "-c", "import pip"], quiet=True)
 
 
 def install_requirements(wanted: str, environment: Path, python: Path) -> None:
@@ -108,7 +154,7 @@ def install_requirements(wanted: str, environment: Path, python: Path) -> None:
     say(f"installing requirements/{wanted}.txt (only the first time)")
     started = time.monotonic()
     # The file is the whole answer: a resolver could only find another (pip takes the newest for what an extra names).
-    pip(python, "--require-hashes", "--no-deps", "--requirement", str(requirements(wanted)))
+    pip(environment, python, "--require-hashes", "--no-deps", "--requirement", str(requirements(wanted)))
     stamp(environment, wanted).write(requirements(wanted))
     say(f"installed in {time.monotonic() - started:.0f} s")
 
@@ -117,7 +163,7 @@ def install_project(environment: Path, python: Path) -> None:
     sources = (ROOT / "pyproject.toml", ROOT / "agent" / "version.py")
     if stamp(environment, "project").is_current(*sources):
         return
-    pip(python, "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
+    pip(environment, python, "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
     stamp(environment, "project").write(*sources)
 
 
@@ -171,25 +217,34 @@ def apt_get(*arguments: str) -> str | None:
 
 def run_apt_get(arguments: tuple[str, ...]) -> str | None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
-    done = subprocess.run(
-        ["apt-get", *arguments],
-        check=False,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    return None if done.returncode == 0 else done.stderr
+    null = subprocess.DEVNULL
+    with subprocess.Popen(
+        ["apt-get", *arguments], env=environment, stdin=null, stdout=null, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            _, error = process.communicate()
+        except KeyboardInterrupt:
+            let_end(process, None)  # it must not be killed while dpkg works
+            raise
+    return None if process.returncode == 0 else error
 
 
 def find_program(name: str) -> str | None:
     return shutil.which(name) or shutil.which(name, path=os.pathsep.join(PROGRAM_FOLDERS))
 
 
-def pip(python: Path, *arguments: str) -> None:
-    if not run([python, "-m", "pip", "install", *PIP_OPTIONS, *arguments]):
-        stop("pip could not install what is needed (its error is above); with the network back, run the same again")
+def pip(environment: Path, python: Path, *arguments: str) -> None:
+    with unfinished_until_done(environment):
+        installed = run([python, "-m", "pip", "install", *PIP_OPTIONS, *arguments])
+    if not installed:
+        advice = cause_or("with the network back, run the same again")
+        stop(f"pip could not install what is needed (its error is above); {advice}")
+
+
+def cause_or(advice: str) -> str:
+    """`advice`, unless the disk is as good as full."""
+    free_mb = shutil.disk_usage(ROOT).free // 1_000_000
+    return advice if free_mb >= FREE_MIN_MB else f"the disk has {free_mb} MB left: free some, and run the same again"
 
 
 def requirements(name: str) -> Path:
@@ -217,10 +272,45 @@ def say(text: str) -> None:
     print(f"bootstrap: {text}", file=sys.stderr, flush=True)
 
 
-def stop(text: str) -> None:
+def stop(text: str, code: int = EX_UNAVAILABLE) -> None:
     say(text)
-    raise SystemExit(EX_UNAVAILABLE)
+    raise SystemExit(code)
+
+
+def stop_for(error: OSError) -> None:
+    """Something of the checkout cannot be read or written: why, and the next step."""
+    advice = {
+        errno.EROFS: "copy the sources to a disk that can be written",
+        errno.ENOSPC: "the disk is full: free some space, and run the same again",
+        errno.EDQUOT: "your share of the disk is used up: free some space, and run the same again",
+    }
+    if error.errno in (errno.EACCES, errno.EPERM):
+        step = allow_writing(Path(error.filename or ROOT))
+    else:
+        step = advice.get(error.errno or 0, "put that right, and run the same again")
+    stop(f"cannot use {error.filename or ROOT}: {error.strerror or error}; {step}", EX_CANTCREAT)
+
+
+def allow_writing(path: Path) -> str:
+    """What somebody can do who may not write there."""
+    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+    try:
+        owner = folder.owner()
+    except KeyError:
+        owner = f"user {folder.stat().st_uid}"
+    environment = next(
+        (ROOT / name for name in ENVIRONMENT_BY_SET.values() if (ROOT / name) in (folder, *folder.parents)), None
+    )
+    if environment is not None:
+        return f"{environment.name} belongs to {owner}: remove it (sudo rm -r {environment}), and run the same again"
+    return f"{folder} belongs to {owner}: run this as {owner}, or in a copy of the sources of your own"
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        say("interrupted; to go on, run the same command again")
+        raise SystemExit(INTERRUPTED) from None
+    except OSError as error:
+        stop_for(error)
