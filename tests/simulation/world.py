@@ -27,7 +27,7 @@ from agent.core.delivery.actions import (
     Sealed,
 )
 from agent.core.delivery.machine import DeliveryMachine
-from agent.core.delivery.reconnect import ReconnectDelays as ReconnectDelays
+from agent.core.delivery.reconnect import ReconnectDelays
 from agent.core.records import Group, Layout, NewEvent, NewReading
 from cloud.ingest.ingest import ingest
 from cloud.ingest.outcome import IngestStatus
@@ -217,7 +217,7 @@ class World:
         if connection != self._connection or self._connected:
             return
         if not self._online:
-            self._later(self._delays.delay_ms(self.random.random()) + 1, "connect", self._connection)
+            self._later(self._delays.delay_ms(self.now_ms, self.random.random()) + 1, "connect", self._connection)
             return
         self._connected = True
         self._delays.connected()
@@ -228,7 +228,7 @@ class World:
             self._connected = False
             self._connection += 1
             self._delivery.on_disconnected()
-        self._later(self._delays.delay_ms(self.random.random()) + 1, "connect", self._connection)
+        self._later(self._delays.delay_ms(self.now_ms, self.random.random()) + 1, "connect", self._connection)
 
     def _send(self, batch_id: int) -> None:
         body = self.buffer.outbox.body(batch_id)

@@ -18,8 +18,8 @@ from recording_rig import IDENTITY, Rig, batches_in, policies
 from virtual_time import run_virtual
 
 from agent.adapters.buffer.buffer import Buffer
+from agent.core.buffer import pending as pending_records
 from agent.core.records import Group, NewEvent
-from agent.tasks import recording
 from wire.batch import Batch
 from wire.receipt import Receipt
 
@@ -120,7 +120,7 @@ def survives_somebody_elses_file(folder: Path) -> None:
 def gives_up_the_oldest_at_last(folder: Path) -> None:
     """Full for hours: memory is bounded, and what it could not hold is stated as a gap."""
     path, other = folder / "buffer.db", Other(folder)
-    recording.PENDING_MAX = 1_000
+    pending_records.PENDING_MAX = 1_000
 
     async def scenario() -> int:
         rig = Rig(path, policies(durability_ms=30_000))
@@ -130,7 +130,7 @@ def gives_up_the_oldest_at_last(folder: Path) -> None:
             while rig.progress.dropped_records < 2_000:
                 other.fill()
                 await rig.pass_s(600)
-                assert rig.progress.pending_records <= recording.PENDING_MAX
+                assert rig.progress.pending_records <= pending_records.PENDING_MAX
             other.empty()
             await rig.pass_s(600)
         assert rig.flushed

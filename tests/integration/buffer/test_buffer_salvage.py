@@ -261,7 +261,7 @@ def test_as_much_is_saved_as_there_is_room_for(box: TestBuffer, monkeypatch: pyt
     box.kill()
     box.path.with_name("buffer.db.suspect").touch()
     box.path.with_name("buffer.db.ballast").touch()
-    monkeypatch.setattr(buffer_file, "_free_bytes", lambda _path: buffer_file.LEFT_BYTES + 100_000)
+    monkeypatch.setattr(buffer_file, "free_bytes", lambda _path: buffer_file.LEFT_BYTES + 100_000)
     aside = box.open().moved_aside
     box.kill()
     assert aside is not None

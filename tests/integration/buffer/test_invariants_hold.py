@@ -166,10 +166,10 @@ def test_a_batch_is_not_replaced_by_one_that_says_less_than_it_may(
 def test_a_broken_commit_is_named_in_log_and_troubles(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         rig = Rig(tmp_path / "buffer.db")
-        rig.recorder.add([NewEvent(1, "start")])
+        rig.journal.add([NewEvent(1, "start")])
         assert await rig.recorder.flush()
         rig.buffer.next_seq -= 1
-        rig.recorder.add([NewEvent(2, "config")])
+        rig.journal.add([NewEvent(2, "config")])
         with pytest.raises(BrokenInvariantError):
             await rig.recorder.flush()
         rig.buffer.file.close()
@@ -188,7 +188,7 @@ def test_slots_that_do_not_add_up_are_named_and_keep_no_reading_from_the_disk(
         async with rig.running():
             await rig.pass_s(60)
             assert "invariant" not in rig.progress.troubles
-            rig.recorder._slots_due["main"] = 3
+            rig.journal.pending._slots_due["main"] = 3
             await rig.pass_s(60)
             assert "slots due are readings or gaps (meter='main'" in rig.progress.troubles["invariant"]
         assert rig.flushed
