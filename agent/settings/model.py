@@ -1,7 +1,7 @@
-"""The configuration file as it is written: one struct per table, one field per key.
+"""The form of the configuration file: one struct per table, one field per key.
 
-The JSON schema, the checks of single keys and the documentation tests are all made from these structs. `description`
-says what a key is for; `extra["expected"]` completes "expected ..." in a mistake; `extra["range"]` bounds a quantity.
+The JSON schema, the checks of single keys and the documentation tests all use these structs. `description` says what a
+key is for; `extra["expected"]` completes "expected ..." in a mistake; `extra["range"]` limits a quantity.
 """
 
 from __future__ import annotations
@@ -66,13 +66,13 @@ class BoxTable(_Table, frozen=True, kw_only=True):
 
 
 class ClockTable(_Table, frozen=True, kw_only=True):
-    """When wall-clock time is believed."""
+    """When the box trusts the wall clock."""
 
     source: Annotated[
         Literal["ntp", "system"],
         _meta(
-            "`ntp`: the time is known once the kernel says that it is synchronised. `system`: trust the system clock "
-            "from the start, for containers and virtual machines whose clock is kept right from outside.",
+            "When the box trusts the wall clock. `ntp`: once the kernel reports that the clock is synchronised. "
+            "`system`: from the start, for containers and virtual machines whose host sets the clock.",
             '"ntp" or "system"',
         ),
     ] = "ntp"
@@ -81,36 +81,34 @@ class ClockTable(_Table, frozen=True, kw_only=True):
 class BusTable(_Table, frozen=True, kw_only=True):
     """A line with meters on it."""
 
-    name: Annotated[str, _name("Name of the line; meters refer to it.")]
+    name: Annotated[str, _name("Name of the line. Meters refer to it.")]
     port: Annotated[
         str,
         _text(
-            "Serial port, best by id so that it survives replugging, or a Modbus TCP server or gateway.",
+            "A serial port, best by its name in /dev/serial/by-id, or a Modbus TCP meter or gateway.",
             'a device path such as "/dev/serial/by-id/usb-FTDI-if00", or "tcp://host:port"',
         ),
     ]
     baudrate: Annotated[
         Literal[300, 600, 1200, 2400, 4800, 9600, 14400, 19200, 38400, 57600, 76800, 115200] | None,
-        _meta(
-            "Speed of a serial line. Default: what the profile of its first meter says.", "a usual speed such as 9600"
-        ),
+        _meta("Speed of a serial line. Default: that of the profile of its first meter.", "a usual speed such as 9600"),
     ] = None
     parity: Annotated[
         Literal["N", "E", "O"] | None,
         _meta(
-            "Parity of a serial line: none, even or odd. Default: what the profile of its first meter says.",
+            "Parity of a serial line: none, even or odd. Default: that of the profile of its first meter.",
             '"N", "E" or "O"',
         ),
     ] = None
     stopbits: Annotated[
         Literal[1, 2] | None,
-        _meta("Stop bits of a serial line. Default: what the profile of its first meter says.", "1 or 2"),
+        _meta("Stop bits of a serial line. Default: those of the profile of its first meter.", "1 or 2"),
     ] = None
     rs485: Annotated[
         Literal["auto", "off", "rts", "rts-inverted"],
         _meta(
-            "Who switches the direction of an RS485 transceiver. `auto`: the adapter, or the kernel where the device "
-            "tree says so. `rts`: the kernel, with RTS high while sending; `rts-inverted`: low. `off`: nobody.",
+            "What switches the direction of an RS485 transceiver. `auto`: the adapter, or the kernel if the device "
+            "tree says so. `rts`: the kernel, with RTS high while sending; `rts-inverted`: RTS low. `off`: nothing.",
             '"auto", "off", "rts" or "rts-inverted"',
         ),
     ] = "auto"
@@ -122,14 +120,12 @@ class MeterTable(_Table, frozen=True, kw_only=True):
     name: Annotated[str, _name("Name of the meter in batches, tables and logs.")]
     point: Annotated[
         Annotated[str, Meta(min_length=1, max_length=64)] | None,
-        _meta("Metering point id, carried along with the readings.", "1 to 64 characters"),
+        _meta("Metering point id, stored with the readings.", "1 to 64 characters"),
     ] = None
-    bus: Annotated[str, _text("Name of the line that the meter is on.", "the name of a [[bus]]")]
+    bus: Annotated[str, _text("Name of the [[bus]] that the meter is connected to.", "the name of a [[bus]]")]
     unit: Annotated[
         int,
-        _number(
-            "Modbus unit id (slave address) of the meter: 1 to 247; on a tcp:// line also 0 and 248 to 255.", 0, 255
-        ),
+        _number("Modbus unit id (slave address) of the meter, 1 to 247; over tcp:// also 0 and 248 to 255.", 0, 255),
     ] = 1
     model: Annotated[
         str,
@@ -139,13 +135,13 @@ class MeterTable(_Table, frozen=True, kw_only=True):
         ),
     ]
     interval: Annotated[
-        str, duration("How often it is read; readings are aligned to the clock (:00, :10, ...).", "100ms", "1d")
+        str, duration("How often the meter is read. Readings are aligned: 10s reads at :00, :10, :20.", "100ms", "1d")
     ] = "10s"
     ct_ratio: Annotated[
         float,
         Meta(
-            description="Current transformer factor, applied by the box and stated with the data. Leave it at 1 if "
-            "the meter applies the factor itself.",
+            description="Current transformer ratio. The box multiplies by it and states it with the data. Leave it at "
+            "1 if the meter applies the ratio itself.",
             gt=0,
             le=100_000,
             extra={"expected": "a number above 0, at most 100000, such as 40 for a 200 A / 5 A transformer"},
@@ -154,8 +150,8 @@ class MeterTable(_Table, frozen=True, kw_only=True):
     vt_ratio: Annotated[
         float,
         Meta(
-            description="Voltage transformer factor, applied by the box and stated with the data. Leave it at 1 if "
-            "the meter applies the factor itself.",
+            description="Voltage transformer ratio. The box multiplies by it and states it with the data. Leave it at "
+            "1 if the meter applies the ratio itself.",
             gt=0,
             le=100_000,
             extra={"expected": "a number above 0, at most 100000, such as 100 for a 10 kV / 100 V transformer"},
@@ -164,7 +160,7 @@ class MeterTable(_Table, frozen=True, kw_only=True):
     measurands: Annotated[
         list[str] | None,
         Meta(
-            description="What to read. Default: the profile's own choice.",
+            description="What to read. Default: the profile's default measurands.",
             extra={"expected": 'a list of names such as ["power_active_total", "energy_active_import_total"]'},
         ),
     ] = None
@@ -173,16 +169,18 @@ class MeterTable(_Table, frozen=True, kw_only=True):
 class BufferTable(_Table, frozen=True, kw_only=True):
     """Where readings wait until the cloud has confirmed them."""
 
-    path: Annotated[str, _text("The buffer, an SQLite file on a disk that survives power cuts.", "a file path")] = (
+    path: Annotated[str, _text("SQLite file, on a disk that keeps its data in a power cut.", "a file path")] = (
         "/var/lib/wattpost/buffer.db"
     )
     max_size: Annotated[
-        str, size("Size at which old readings are thinned, then dropped, each time with a record of it.", "1MB", "64GB")
+        str,
+        size("At this size the box thins old readings, then drops them; a record says so each time.", "1MB", "64GB"),
     ] = "512MB"
     durability: Annotated[
         str,
         duration(
-            "Age of the oldest reading that a power cut may take. Smaller wears the SD card more; 0s loses nothing.",
+            "A power cut loses at most the readings of this time. A shorter time wears the SD card more; 0s loses "
+            "nothing.",
             "0s",
             "10min",
         ),
@@ -192,72 +190,76 @@ class BufferTable(_Table, frozen=True, kw_only=True):
 class BatchTable(_Table, frozen=True, kw_only=True):
     """When readings are sealed into a batch."""
 
-    max_age: Annotated[str, duration("How long a reading may wait until its batch is sealed.", "1s", "1d")] = "5min"
+    max_age: Annotated[
+        str, duration("How long a reading waits at most until its batch is sealed and sent.", "1s", "1d")
+    ] = "5min"
     max_bytes: Annotated[
         int,
-        _number("Largest batch; 3600 is one 5 KB billing unit of AWS IoT with base64 included.", 512, 131_072),
+        _number("Largest batch. 3600 bytes, in base64, fit into one 5 KB billing unit of AWS IoT.", 512, 131_072),
     ] = 3600
 
 
 class UplinkTable(_Table, frozen=True, kw_only=True):
-    """The way to the cloud: MQTT 5 with a client certificate."""
+    """The connection to the cloud: MQTT 5 with a client certificate."""
 
     endpoint: Annotated[
         str,
         _text(
-            "Host name of the broker: what `aws iot describe-endpoint --endpoint-type iot:Data-ATS` prints.",
+            "Host name of the broker. For AWS: `aws iot describe-endpoint --endpoint-type iot:Data-ATS` prints it.",
             'a host name alone, such as "xxxx-ats.iot.eu-west-1.amazonaws.com"',
         ),
     ]
     port: Annotated[int, _number("Port of the broker. 443 works through most firewalls (uses ALPN).", 1, 65_535)] = 8883
-    ca: Annotated[str, _text("Certificate that the broker's is checked against.", "a path to a PEM file")] = (
-        "/etc/wattpost/certs/root-ca.pem"
-    )
+    ca: Annotated[
+        str, _text("Root certificate that must have signed the broker's certificate.", "a path to a PEM file")
+    ] = "/etc/wattpost/certs/root-ca.pem"
     cert: Annotated[str, _text("Certificate of this box.", "a path to a PEM file")] = "/etc/wattpost/certs/device.pem"
     key: Annotated[
         str,
         _text(
-            "Private key of this box: a systemd credential (`credential:NAME`) or a path.",
+            "Private key of this box: a systemd credential (`credential:NAME`), or the path of a file with mode 0600.",
             '"credential:NAME" or a path to a PEM file',
         ),
     ] = "credential:device.key"
     topic: Annotated[
         str,
         _text(
-            "Where batches are published; `{box}` stands for the id. The default is Basic Ingest, which costs less.",
+            "Topic of the batches; `{box}` stands for the id. The default is Basic Ingest, which costs less.",
             'a topic such as "$aws/rules/wattpost_batch/{box}"',
         ),
     ] = "$aws/rules/wattpost_batch/{box}"
-    receipts: Annotated[
-        str, _text("Where the cloud's receipts arrive.", 'a topic such as "wattpost/{box}/receipts"')
-    ] = "wattpost/{box}/receipts"
+    receipts: Annotated[str, _text("Topic of the cloud's receipts.", 'a topic such as "wattpost/{box}/receipts"')] = (
+        "wattpost/{box}/receipts"
+    )
     confirm: Annotated[
         Literal["receipt", "puback"],
         _meta(
-            "What allows the box to delete a batch: the receipt of the cloud, or (weaker) the broker's "
-            "acknowledgement, for a cloud without the receiver.",
+            "What allows the box to delete a batch. `receipt`: the cloud has stored it. `puback`, for a cloud without "
+            "the Wattpost receiver: the broker has accepted it, which promises less.",
             '"receipt" or "puback"',
         ),
     ] = "receipt"
     fleet_size: Annotated[
         int,
-        _number("How many boxes share the endpoint; sets how widely reconnects are spread.", 1, 10_000_000),
+        _number(
+            "How many boxes share the endpoint. They spread their reconnects over fleet_size / 200 s.", 1, 10_000_000
+        ),
     ] = 1
     keep_alive: Annotated[
-        str, duration("How long the line may be quiet until the broker is asked whether it is there.", "30s", "20min")
+        str, duration("After this time without traffic the box pings the broker.", "30s", "20min")
     ] = "60s"
     confirm_interval: Annotated[
-        str, duration("How often a batch asks for a receipt in quiet times; 0s asks with each one.", "0s", "1d")
+        str, duration("How often a batch asks for a receipt in normal operation; with 0s every batch asks.", "0s", "1d")
     ] = "1h"
 
 
 class StatusTable(_Table, frozen=True, kw_only=True):
-    """What `wattpost status` reads."""
+    """The status file, which `wattpost status` reads."""
 
-    path: Annotated[str, _text("File that the daemon keeps up to date with its state.", "a file path")] = (
+    path: Annotated[str, _text("The file that the daemon writes and `wattpost status` reads.", "a file path")] = (
         "/run/wattpost/status.json"
     )
-    interval: Annotated[str, duration("How often the daemon writes it.", "1s", "1min")] = "10s"
+    interval: Annotated[str, duration("About how often the daemon writes the file.", "1s", "1min")] = "10s"
 
 
 class AgentFile(_Table, frozen=True, kw_only=True):

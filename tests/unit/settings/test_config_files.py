@@ -75,5 +75,5 @@ def test_the_manual_says_of_every_key_whether_a_reload_takes_it(table: str, fiel
     row = re.search(rf"^\| `{field.name}` \| [^|]* \| ([^|]*) \|", section, re.MULTILINE)
     assert row is not None
     restart = {("box", "id"), ("clock", "source"), ("buffer", "path"), ("status", "path")}  # as agent.app says
-    anew = table == "uplink" and field.name not in {"fleet_size", "confirm_interval"}
-    assert row[1] == ("restart" if (table, field.name) in restart else "connects anew" if anew else "yes")
+    reconnects = table == "uplink" and field.name not in {"fleet_size", "confirm_interval"}
+    assert row[1] == ("restart" if (table, field.name) in restart else "reconnects" if reconnects else "yes")
