@@ -1,11 +1,11 @@
-# Everything a developer or a curious person runs; `make help` lists it. Set up by tools/bootstrap.py, which needs
-# nothing but python3 and is done in a moment when there is nothing to do.
+# The commands of a developer; `make help` lists them. tools/bootstrap.py sets up what they need. It needs only python3,
+# and takes a moment if all is set up.
 PYTHON ?= python3
 ARGS ?=
-# Tests wait more than they work: more of them at once than there are cores. JOBS=0 runs them in one process.
+# Tests wait more than they work, so run more of them at once than there are cores. JOBS=0 runs them in one process.
 JOBS ?= 4
 PY = .venv/bin/python
-# Debian 13 has Node 20, with which synthesis works; CDK's page of warning says nothing that `make check` could mend.
+# Synthesis works with the Node 20 of Debian 13. CDK prints a page of warning about it, which nobody here can act on.
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 18,20
 .DEFAULT_GOAL := help
 .PHONY: help demo test check sim torture bench lint fix generate lock cloud-venv dev-venv infra-venv programs template wheel clean
@@ -13,13 +13,13 @@ export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 18,20
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-demo: cloud-venv ## A meter, the agent and a cloud on this machine; ARGS="--for 60s --plain" runs unattended
+demo: cloud-venv ## Run a meter, the agent and a cloud on this machine; ARGS="--for 60s --plain" runs unattended
 	@.venv/bin/wattpost demo $(ARGS)
 
-test: dev-venv programs ## The tests; ARGS="tests/unit -k topics" picks some
+test: dev-venv programs ## Run the tests; ARGS="tests/unit -k topics" selects some
 	$(PY) -m pytest --numprocesses=$(JOBS) $(ARGS)
 
-check: dev-venv ## Lint, formatting, types, import arrows, generated files
+check: dev-venv ## Check lint, formatting, types, imports and generated files
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
@@ -32,39 +32,39 @@ template:
 	    $(PYTHON) tools/bootstrap.py infra && .venv-cdk/bin/python -m cloud.infra.synth --check && \
 	    .venv-cdk/bin/cfn-lint --ignore-checks W3005 -- cloud/infra/template.json && \
 	    echo "cloud/infra/template.json is current"; \
-	else echo "cloud/infra/template.json is not checked: that needs node"; fi
+	else echo "cloud/infra/template.json was not checked: install node to check it"; fi
 
-sim: dev-venv ## The seeded simulations of delivery and of serial lines, long
+sim: dev-venv ## Run the long seeded simulations of delivery and of serial lines
 	SIM_LONG=1 $(PY) -m pytest tests/simulation --timeout=0 $(ARGS)
 
-torture: dev-venv programs ## kill -9 under load, a million broken frames, hostile bytes; nothing lost, nothing wrong
+torture: dev-venv programs ## Test with kill -9 under load, a million broken frames and hostile bytes
 	$(PY) bench/torture.py $(ARGS)
 	$(PY) tests/property/fuzz_codec.py
 	$(PY) tests/property/fuzz_line.py
 	$(PY) tests/property/fuzz_telegrams.py
 
-bench: dev-venv programs ## Bytes, memory, CPU, writes: the tables of the documentation
+bench: dev-venv programs ## Measure bytes, memory, CPU and writes for the tables in the documentation
 	$(PY) bench/codec.py
 	$(PY) bench/rtu.py
 	$(PY) bench/system.py $(ARGS)
 
-lint: dev-venv ## Lint alone
+lint: dev-venv ## Check lint only
 	.venv/bin/ruff check
 
-fix: dev-venv ## Lint and format, repairing what can be repaired
+fix: dev-venv ## Format, and fix lint where ruff can
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
 
-generate: dev-venv ## Write the generated files anew
+generate: dev-venv ## Regenerate the generated files
 	$(PY) tools/generate.py
 
-lock: ## Resolve the dependencies anew into requirements/ (needs uv)
+lock: ## Resolve the dependencies again and pin them in requirements/ (needs uv)
 	$(PYTHON) tools/lock.py
 
 wheel: dev-venv ## Build the wheel into dist/
 	$(PY) -m hatchling build --target wheel
 
-clean: ## Remove what the other targets made
+clean: ## Remove the files that the other targets made
 	rm -rf .venv .venv-cdk .demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage*
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

@@ -1,10 +1,10 @@
-"""Set up a virtual environment from nothing but python3, and do nothing the second time.
+"""Set up a virtual environment with python3 alone; do nothing if it is set up already.
 
 `python3 tools/bootstrap.py cloud|dev|infra|programs`: `cloud` is what the demo needs, `dev` adds the tests, `infra` is
-the environment of its own for cloud/infra, and `programs` are those that the tests need from apt. pip comes from
-ensurepip, or from a pip that is installed already; Debian's bare python3 has neither, and gets python3-venv from apt
-(as root), or names the command. Where packages come from is pip's own configuration. An environment on which Ctrl-C or
-a power cut ended the work is marked as unfinished, and is made again by the next run.
+a separate environment for cloud/infra, and `programs` are the apt packages that the tests need. pip comes from
+ensurepip, or from an installed pip. Debian's bare python3 has neither: this script then installs python3-venv from apt
+(as root), or prints the command. pip's own configuration says where packages come from. If Ctrl-C or a power cut ends
+the installation, the environment stays marked as unfinished, and the next run makes a new one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON_MIN = (3, 11)
 ENVIRONMENT_BY_SET = {"cloud": ".venv", "dev": ".venv", "infra": ".venv-cdk"}
-INCLUDED_IN = {"cloud": "dev"}  # whoever has dev has cloud
+INCLUDED_IN = {"cloud": "dev"}  # the set dev includes the set cloud
 APT_PACKAGE_BY_PROGRAM = {"mosquitto": "mosquitto", "systemd-analyze": "systemd"}
 PROGRAM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin", "/opt/homebrew/bin", "/usr/local/bin")
 EX_UNAVAILABLE = 69
@@ -57,11 +57,11 @@ def main() -> None:
 def check_python() -> None:
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < PYTHON_MIN:
-        stop(f"Wattpost needs Python 3.11 or later, and this is {version}: make PYTHON=python3.11 ...")
+        stop(f"Wattpost needs Python 3.11 or later, this is {version}; install it and run make PYTHON=python3.11 ...")
     if sys.maxsize < 2**32:
-        stop("Wattpost needs a 64-bit system (the AWS client has no 32-bit packages): flash a 64-bit image")
+        stop("Wattpost needs a 64-bit system (the AWS client has no 32-bit packages); flash a 64-bit image")
     if sys.platform == "win32":
-        stop("Wattpost runs on Linux, on Windows inside WSL 2: wsl --install -d Debian")
+        stop("Wattpost runs on Linux; on Windows use WSL 2: wsl --install -d Debian")
 
 
 def make_environment(environment: Path, python: Path) -> None:
@@ -109,7 +109,7 @@ def has_module(name: str) -> bool:
 def install_venv() -> None:
     apt = shutil.which("apt-get")
     if apt is None or os.geteuid() != 0:
-        stop("this python3 has neither ensurepip nor pip: sudo apt-get install python3-venv")
+        stop("this python3 has neither ensurepip nor pip; run: sudo apt-get install python3-venv")
     install_from_apt(["python3-venv"])
 
 
@@ -168,17 +168,17 @@ def install_project(environment: Path, python: Path) -> None:
 
 
 def install_programs() -> None:
-    """What the tests need beside Python: from apt when root, otherwise named."""
+    """Install the programs that the tests need, from apt as root; otherwise print the command."""
     missing = [program for program in APT_PACKAGE_BY_PROGRAM if find_program(program) is None]
     if sys.platform != "linux" and "systemd-analyze" in missing:
-        missing.remove("systemd-analyze")  # its tests are skipped there
+        missing.remove("systemd-analyze")  # the tests that need it are skipped there
     if not missing:
         return
     packages = sorted({APT_PACKAGE_BY_PROGRAM[program] for program in missing})
     apt = shutil.which("apt-get")
     if apt is None or os.geteuid() != 0:
-        manager = "sudo apt-get install" if apt is not None else "install with your package manager:"
-        stop(f"the tests need {', '.join(missing)}: {manager} {' '.join(packages)}")
+        manager = "run: sudo apt-get install" if apt is not None else "install with your package manager:"
+        stop(f"the tests need {', '.join(missing)}; {manager} {' '.join(packages)}")
     install_from_apt(packages)
 
 
@@ -191,11 +191,11 @@ def install_from_apt(packages: list[str]) -> None:
     install_error = apt_get(*install)
     if install_error is not None:
         sys.stderr.write((update_error or "") + install_error)
-        stop(f"apt-get could not install {' '.join(packages)} (its error is above)")
+        stop(f"apt-get could not install {' '.join(packages)} (see its error above)")
 
 
 def apt_get(*arguments: str) -> str | None:
-    """Run it once nobody else holds apt's locks; its error, None where it succeeded.
+    """Run apt-get when no other program holds its locks. Returns its error, or None if it succeeded.
 
     apt's own option, DPkg::Lock::Timeout, waits for dpkg's lock only: `apt-get update` would still fail at once.
     """
@@ -208,7 +208,7 @@ def apt_get(*arguments: str) -> str | None:
             return error
         lock = lock.removeprefix("E: ")
         if time.monotonic() >= deadline_s:
-            stop(f"another program has used apt for {APT_WAIT_S} s: {lock}; once it has ended, run the same again")
+            stop(f"another program has used apt for {APT_WAIT_S} s: {lock}; wait until it ends, then try again")
         if not waiting:
             say(f"waiting up to {APT_WAIT_S} s for another program that uses apt: {lock}")
             waiting = True
@@ -252,7 +252,7 @@ def requirements(name: str) -> Path:
 
 
 class stamp:  # noqa: N801 - reads as a verb
-    """Remembers which content of files an environment was made from."""
+    """Remembers the digest of the files that an environment was made from."""
 
     def __init__(self, environment: Path, name: str) -> None:
         self.path = environment / f".stamp-{name}"

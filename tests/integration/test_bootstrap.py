@@ -86,7 +86,7 @@ def test_a_program_that_never_ends_is_named_with_the_next_step(
         bootstrap.install_from_apt(["mosquitto"])
     assert ended.value.code == 69
     last = capfd.readouterr().err.splitlines()[-1]
-    assert "It is held by process 812 (unattended-upgr); once it has ended, run the same again" in last
+    assert "It is held by process 812 (unattended-upgr); wait until it ends, then try again" in last
 
 
 def test_any_other_error_of_apt_is_shown(bootstrap: ModuleType, path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -97,7 +97,7 @@ def test_any_other_error_of_apt_is_shown(bootstrap: ModuleType, path: Path, capf
     assert capfd.readouterr().err.splitlines()[1:] == [
         "E: no network",
         "E: Unable to locate package mosquitto",
-        "bootstrap: apt-get could not install mosquitto (its error is above)",
+        "bootstrap: apt-get could not install mosquitto (see its error above)",
     ]
 
 
