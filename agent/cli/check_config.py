@@ -1,4 +1,4 @@
-"""`wattpost check-config`: everything that is wrong with a configuration, at once."""
+"""`wattpost check-config`: report every mistake in a configuration at once."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ if TYPE_CHECKING:
     from agent.settings.mistake import Named
 
 
-@click.command("check-config", short_help="Report everything that is wrong with a configuration.")
+@click.command("check-config", short_help="Report every mistake in a configuration.")
 @click.argument("file", type=A_FILE, required=False)
-@config_option("The configuration file; may be given as FILE, too.")
+@config_option("The configuration file; the same as FILE.")
 @json_option()
-@click.option("--no-files", is_flag=True, help="Skip certificates and key: for the configuration of another box.")
+@click.option("--no-files", is_flag=True, help="Skip certificates and key, for the configuration of another box.")
 @click.pass_context
 def command(context: click.Context, file: Path | None, config: Path, *, as_json: bool, no_files: bool) -> None:
     """Check a configuration file and report all its mistakes at once.
 
-    Each mistake is one line: FILE:LINE: key: what is wrong; what would be right. Certificates and key are checked, too:
-    missing, damaged or expired files, a key of another certificate, a key file that others have access to.
+    Each mistake is one line: FILE:LINE: key: what is wrong; what would be right. The command also checks certificates
+    and key: missing, damaged or expired files, a key that does not belong to the certificate, a key file that others
+    have access to. It cannot check a key that is a systemd credential, which only the daemon can read; it warns then.
 
     Exit code: 0 if the file can be used (there may be warnings), 78 if not.
 
@@ -103,7 +104,7 @@ def _summary(config: Path, settings: Settings | None, mistake_count: int) -> str
         lines.append(f"  meter {meter.name}: {meter.model}, unit {meter.unit} on {port}, every {every}")
     lines.append(
         f"  buffer {buffer.path}: at most {format_size(buffer.max_size_bytes)}, "
-        f"a power cut takes at most {format_duration(buffer.durability_ms)}"
+        f"a power cut loses at most {format_duration(buffer.durability_ms)}"
     )
     lines.append(f"  uplink {uplink.endpoint}:{uplink.port}, topic {uplink.topic}, deleted after {uplink.confirm}")
     return "\n".join(lines)

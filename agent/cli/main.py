@@ -1,7 +1,7 @@
-"""The `wattpost` command: finds the verb, imports nothing else.
+"""The `wattpost` command: finds the subcommand and imports nothing else.
 
-Own verbs come from a static table, so that the daemon starts without `importlib.metadata` (3 MB, 60 ms on a Pi);
-verbs of other packages are found by entry points.
+Our own subcommands are in a static table, so that the daemon starts without `importlib.metadata` (3 MB, 60 ms on a Pi).
+Those of other packages are found by entry points.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ EXTRA_BY_COMMAND = {"cloud": "local", "demo": "local", "receive": "cloud"}
 
 
 class CommandGroup(click.Group):
-    """Imports a command when it is asked for, and all of them for `--help` only."""
+    """Imports a command when it is used; imports all of them only for `--help`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return [*OWN_COMMANDS, *sorted(set(_entry_points()) - set(OWN_COMMANDS))]
@@ -77,7 +77,7 @@ def _entry_points() -> Mapping[str, str]:
 
 
 def _unavailable(name: str, missing: str) -> click.Command:
-    """Stands for a command whose optional dependencies are not installed."""
+    """Replaces a command whose optional dependencies are not installed."""
     extra = EXTRA_BY_COMMAND.get(name, "cloud")
     hint = f"needs the Python package {missing}: pip install 'wattpost[{extra}]'"
 
@@ -99,9 +99,9 @@ def _unknown(name: str, known: Sequence[str]) -> str:
 @click.group(
     cls=CommandGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="Each command explains itself: wattpost COMMAND --help. Exit codes follow sysexits: 0 all is well, "
-    "64 wrong usage, 65 input that says nothing valid, 66 no such input, 69 something needed is not there, 73 a file "
-    "cannot be written, 74 input/output failed, 78 wrong configuration.",
+    epilog="For help with a command: wattpost COMMAND --help. Exit codes follow sysexits: 0 success, 64 wrong usage, "
+    "65 invalid input, 66 the input cannot be read, 69 something needed is not available, 73 a file cannot be written, "
+    "74 input or output failed, 78 wrong configuration.",
 )
 @click.version_option(VERSION, prog_name="wattpost")
 def cli() -> None:
@@ -111,13 +111,13 @@ def cli() -> None:
 
     \b
     First steps on a box:
-      wattpost scan                which meters are there? (--write keeps them)
-      wattpost check-config        is /etc/wattpost/agent.toml right?
-      wattpost read                one reading of each meter, as a table
-      wattpost run                 the daemon, in the foreground
-      wattpost status              what the daemon is doing
+      wattpost scan                find meters (--write adds them to the configuration)
+      wattpost check-config        find every mistake in /etc/wattpost/agent.toml
+      wattpost read                read each meter once and print a table
+      wattpost run                 run the daemon in the foreground
+      wattpost status              show what the daemon is doing
 
-    Without a box, a meter or an AWS account: wattpost demo
+    To try it without a box, a meter or an AWS account: wattpost demo
     """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
 
 

@@ -1,4 +1,4 @@
-"""`wattpost run`: the daemon, in the foreground."""
+"""`wattpost run`: run the daemon in the foreground."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from agent.cli.shared.options import config_option
 from agent.settings import SettingsError, describe, load
 
 
-@click.command("run", short_help="The daemon: read, keep and deliver, until told to stop.")
+@click.command("run", short_help="Run the daemon: read meters, keep the readings, deliver them.")
 @config_option()
-@click.option("--verbose", "-v", is_flag=True, help="Also log details that are normally left out.")
+@click.option("--verbose", "-v", is_flag=True, help="Also log details for finding faults.")
 def command(config: Path, *, verbose: bool) -> None:
-    """Read the meters, keep the readings, deliver them; until told to stop.
+    """Read the meters, keep the readings and deliver them, until SIGTERM or Ctrl-C.
 
-    Logs to standard error, one line per change of state. SIGTERM or Ctrl-C writes what is pending and ends within
-    5 seconds; SIGHUP reads the configuration again. Works as an ordinary user, who needs the serial ports (group
-    dialout) and the files that the configuration names.
+    Logs to standard error, one line per change of state. On SIGTERM or Ctrl-C it writes pending readings and ends
+    within 5 seconds. On SIGHUP it reads the configuration again. An ordinary user can run it, with access to the serial
+    ports (group dialout) and to the files that the configuration names.
 
-    Exit code: 0 when told to stop, 78 for a configuration with mistakes, 74 when the buffer cannot be opened, 70 when
-    the agent stopped itself because of a bug: the log names the broken invariant.
+    Exit code: 0 after SIGTERM or Ctrl-C, 78 the configuration has mistakes, 74 the buffer cannot be opened, 70 a
+    bug: the agent stopped itself, and the log names the broken invariant.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""The readings of a batch document as CSV: one line per reading, one column per measurand."""
+"""Convert the readings of a batch document to and from CSV: one line per reading, one column per measurand."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def write_csv(document: Mapping[str, Any], out: TextIO) -> None:
 
 
 def read_csv(text: str, device: str, epoch: str) -> dict[str, Any]:
-    """A batch document of CSV such as `write_csv` makes. `meter` and `at` are needed; mono_ms is not looked at."""
+    """A batch document from CSV in the form of `write_csv`. `meter` and `at` are required; mono_ms is ignored."""
     rows = csv.DictReader(StringIO(text), strict=True)
     try:
         absent = [name for name in ("meter", "at") if name not in (rows.fieldnames or ())]

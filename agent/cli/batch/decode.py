@@ -1,4 +1,4 @@
-"""`wattpost decode`: the bytes of a batch as JSON or CSV."""
+"""`wattpost decode`: show a batch as JSON or CSV."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from wire.codec import decode
 from wire.document import safe_document, to_document
 from wire.errors import WireError
 
-NEXT_STEP = "take the whole payload of one message, as bytes, hexadecimal or base64"
+NEXT_STEP = "give the whole payload of one message, as bytes, hexadecimal or base64"
 
 
 @click.command("decode", short_help="Show a batch as JSON or CSV.")
-@click.option("--json", "as_json", is_flag=True, help="All of the batch as JSON (the default).")
-@click.option("--csv", "as_csv", is_flag=True, help="One line per reading, one column per measurand; no events.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole batch as JSON (the default).")
+@click.option("--csv", "as_csv", is_flag=True, help="Print one line per reading, one column per measurand; no events.")
 @click.argument("file", default=STDIN)
 def command(file: str, *, as_json: bool, as_csv: bool) -> None:
-    """Show what the batch in FILE says (- is standard input).
+    """Show the batch in FILE (- is standard input).
 
-    A batch is the payload of one message on the batch topic, or what `wattpost buffer` exports. Hexadecimal and base64
-    text of it are understood too. `wattpost encode` makes the same bytes again from the JSON.
+    A batch is the payload of one message on the batch topic, or a file that `wattpost buffer export` writes. It may
+    also be hexadecimal or base64 text. `wattpost encode` makes the same bytes from the JSON.
 
     \b
     Examples:

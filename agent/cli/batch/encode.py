@@ -1,4 +1,4 @@
-"""`wattpost encode`: a batch document as the bytes that travel."""
+"""`wattpost encode`: make the bytes of a batch from JSON or CSV."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from wire.errors import WireError
 from wire.limits import check_device
 from wire.node import Node
 
-NEXT_STEP = "correct it; docs/wire-format.md has an example of the document"
+NEXT_STEP = "correct it; docs/wire-format.md has an example"
 
 
 @click.command("encode", short_help="Make a batch from JSON or CSV.")
-@click.option("-o", "--output", metavar="FILE", help="Write the batch there instead of to standard output.")
-@click.option("--csv", "from_csv", is_flag=True, help="FILE is CSV as `decode --csv` writes it; needs the next two.")
-@click.option("--device", metavar="NAME", help="With --csv: the device that the batch is from.")
+@click.option("-o", "--output", metavar="FILE", help="Write the batch to FILE instead of standard output.")
+@click.option("--csv", "from_csv", is_flag=True, help="FILE is CSV as from `decode --csv`; needs the next two.")
+@click.option("--device", metavar="NAME", help="With --csv: the device that sends the batch.")
 @click.option("--epoch", metavar="HEX", help="With --csv: the epoch of its record numbers, 16 hexadecimal digits.")
 @click.argument("file", default=STDIN)
 def command(file: str, output: str | None, device: str | None, epoch: str | None, *, from_csv: bool) -> None:
     """Make the bytes of a batch from the JSON in FILE (- is standard input): the inverse of `wattpost decode`.
 
-    For test data and for senders other than the agent. Of the JSON only device, epoch and, per reading, meter, at and
-    values are needed; "resolution": {"frequency": 0.001} sets the step in which a measurand is counted. Of CSV the
-    column mono_ms is not used: it has no boot to belong to, and `at` dates the readings.
+    Use it for test data and for senders other than the agent. The JSON needs only device, epoch and, per reading,
+    meter, at and values; "resolution": {"frequency": 0.001} sets the step of a measurand. The CSV column mono_ms is
+    ignored, because CSV does not name the boot that it counts from; `at` dates the readings.
 
     \b
     Examples:
@@ -40,11 +40,11 @@ def command(file: str, output: str | None, device: str | None, epoch: str | None
       wattpost decode batch.wpb | jq '.rev = 1' | wattpost encode | wattpost decode
       wattpost encode --csv --device apt-0123 --epoch 00112233445566aa readings.csv -o batch.wpb
 
-    Exit codes: 65 the input says no batch, 66 it cannot be read, 73 the output cannot be written.
+    Exit codes: 65 the input is not a batch, 66 it cannot be read, 73 the output cannot be written.
     """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
     _check_options(device, epoch, from_csv=from_csv)
     if output is None and sys.stdout.isatty():
-        raise click.UsageError("a batch is bytes, not for a terminal: give -o FILE, or pipe it on")
+        raise click.UsageError("a batch is binary, not for a terminal; give -o FILE, or pipe it into a command")
     text = _text(file)
     try:
         document = _from_csv(text, device or "", epoch or "") if from_csv else _from_json(text)
@@ -55,14 +55,14 @@ def command(file: str, output: str | None, device: str | None, epoch: str | None
 
 
 def _check_options(device: str | None, epoch: str | None, *, from_csv: bool) -> None:
-    """Raises `click.UsageError`: what is wrong here is not the fault of the file."""
+    """Raises `click.UsageError`, because the mistake is in the options, not in the file."""
     if not from_csv:
         for option, value in (("--device", device), ("--epoch", epoch)):
             if value is not None:
-                raise click.UsageError(f"{option} goes with --csv; JSON says it itself")
+                raise click.UsageError(f"{option} needs --csv; JSON contains it")
         return
     if not (device and epoch):
-        raise click.UsageError("--csv needs --device and --epoch, which CSV cannot say")
+        raise click.UsageError("--csv needs --device and --epoch, which CSV does not contain")
     try:
         Node(device, "--device").checked(check_device)
         Node(epoch, "--epoch").octets(EPOCH_BYTES)
@@ -89,7 +89,7 @@ def _from_json(text: str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuses a key that is given twice: only the last one would be kept."""
+    """Refuse a key that is given twice: Python would keep only the last."""
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
@@ -99,7 +99,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> None:
-    """JSON has no NaN and no Infinity, which Python reads."""
+    """Refuse NaN and Infinity, which Python reads but JSON does not have."""
     raise WireError(f"not JSON: {name} is not a number")
 
 

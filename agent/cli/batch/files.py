@@ -1,4 +1,4 @@
-"""What `decode` and `encode` share: input from a file or standard input, and failures as one line."""
+"""Shared by `decode` and `encode`: input from a file or standard input, and errors as one line."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _BASE64_START = b"V1AB"
 
 
 def name_of(file: str) -> str:
-    """How messages call the input."""
+    """The name of the input in messages."""
     return "standard input" if file == STDIN else file
 
 
 def read_input(file: str) -> bytes:
-    """All bytes of a file or of standard input; exit 66 when it cannot be read."""
+    """All bytes of a file or of standard input; exit code 66 if it cannot be read."""
     try:
         if file == STDIN:
             data = sys.stdin.buffer.read(INPUT_BYTES_MAX + 1)
@@ -33,17 +33,17 @@ def read_input(file: str) -> bytes:
     except OSError as error:
         raise NoInput(f"cannot read {name_of(file)}: {error.strerror}; check the path") from error
     if len(data) > INPUT_BYTES_MAX:
-        raise DataError(f"{name_of(file)} is over {INPUT_BYTES_MAX >> 20} MiB: not one batch")
+        raise DataError(f"{name_of(file)} is over {INPUT_BYTES_MAX >> 20} MiB: too large for a batch")
     return data
 
 
 def data_error(file: str, error: WireError, next_step: str) -> DataError:
-    """The failure for input that says nothing valid; exit 65."""
+    """The error for invalid input; exit code 65."""
     return DataError(f"{name_of(file)}: {error}; {next_step}")
 
 
 def batch_bytes(data: bytes) -> bytes:
-    """The bytes of a batch that came as such, or as hexadecimal or base64 text (a log, an IoT rule)."""
+    """The bytes of a batch that is given as bytes, or as hexadecimal or base64 text (from a log or an IoT rule)."""
     if data.startswith(_HEX_START):
         return _from_text(data, binascii.unhexlify, "hexadecimal")
     if data.startswith(_BASE64_START):
@@ -55,4 +55,4 @@ def _from_text(data: bytes, convert: Callable[[bytes], bytes], what: str) -> byt
     try:
         return convert(b"".join(data.split()))
     except binascii.Error as error:
-        raise WireError(f"starts like a batch in {what} digits and goes on as none: {error}") from error
+        raise WireError(f"starts like a batch in {what}, but the rest is not {what}: {error}") from error

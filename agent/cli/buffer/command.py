@@ -1,4 +1,4 @@
-"""`wattpost buffer`: what waits on the box, and how to carry it away."""
+"""`wattpost buffer`: show and export the batches that wait on the box."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ LISTED = 50
 
 
 def source_options(function: F) -> F:
-    """--config and --file, which may stand before or after the subcommand."""
-    text = f"The configuration file, which says where the buffer is.  [default: {DEFAULT_PATH}]"
+    """--config and --file, before or after the subcommand."""
+    text = f"The configuration file, which has the path of the buffer.  [default: {DEFAULT_PATH}]"
     config = click.option("--config", "-c", type=A_FILE, help=text)
     return config(file_option("The buffer's file")(function))
 
 
-@click.group("buffer", invoke_without_command=True, short_help="What waits on the box, and carrying it away.")
+@click.group("buffer", invoke_without_command=True, short_help="Show and export what waits on the box.")
 @source_options
 @json_option()
 @click.pass_context
 def command(context: click.Context, config: Path | None, file: Path | None, *, as_json: bool) -> None:
-    """Look at the readings that wait on this box until the cloud confirms them, and carry them away.
+    """Show and export the records that wait on this box until the cloud confirms them.
 
-    Works beside the running daemon, without disturbing it: a copy of the file is looked at, nothing is ever deleted.
-    Without a subcommand it shows a summary. Reading the file takes the rights of the daemon's user or of root.
+    It does not disturb a running daemon: it reads a copy of the file and never deletes anything. Without a subcommand
+    it shows a summary. It needs the rights of the daemon's user or of root.
 
-    Exit codes: 65 the file is no buffer of this version, 66 it cannot be read, 73 a file cannot be written, 78 wrong
+    Exit codes: 65 the file is not a buffer of this version, 66 it cannot be read, 73 a file cannot be written, 78 wrong
     configuration.
 
     \b
@@ -50,7 +50,7 @@ def command(context: click.Context, config: Path | None, file: Path | None, *, a
       sudo wattpost buffer list
       sudo wattpost buffer export /media/usb
       sudo wattpost buffer get 17 | wattpost decode --csv -
-      wattpost buffer --file /mnt/card/var/lib/wattpost/buffer.db     another box's card
+      wattpost buffer --file /mnt/card/var/lib/wattpost/buffer.db     another box's SD card
     """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
     if context.invoked_subcommand is None:
         _show(context, config, file, as_json=as_json)
@@ -58,12 +58,12 @@ def command(context: click.Context, config: Path | None, file: Path | None, *, a
         raise click.UsageError(f"write --json after {context.invoked_subcommand}")
 
 
-@command.command("show", short_help="A summary: what waits, since when, whose it is (the default).")
+@command.command("show", short_help="Show a summary: what waits, since when, for which box (the default).")
 @source_options
 @json_option()
 @click.pass_context
 def show_command(context: click.Context, config: Path | None, file: Path | None, *, as_json: bool) -> None:
-    """Sum up what waits, since when, what the cloud holds in quarantine, and whose buffer it is.
+    """Show how many records wait, since when, what the cloud holds in quarantine, and which box the buffer belongs to.
 
     \b
     Examples:
@@ -73,7 +73,7 @@ def show_command(context: click.Context, config: Path | None, file: Path | None,
     _show(context, config, file, as_json=as_json)
 
 
-@command.command("list", short_help="The sealed batches, one line each.")
+@command.command("list", short_help="List the sealed batches, one line each.")
 @source_options
 @click.option(
     "--limit", "-n", type=click.IntRange(0), help=f"Only the newest N, 0 for all.  [default: {LISTED}; JSON: 0]"
@@ -83,7 +83,7 @@ def show_command(context: click.Context, config: Path | None, file: Path | None,
 def list_command(
     context: click.Context, config: Path | None, file: Path | None, limit: int | None, *, as_json: bool
 ) -> None:
-    """List the sealed batches, the oldest first: id, record numbers, size, from when to when, and whether it was sent.
+    """List the sealed batches, oldest first: id, record numbers, size, first and last time, and whether it was sent.
 
     Readings of the last minutes are not in a batch yet.
 
@@ -124,11 +124,11 @@ def export_command(
     tables: Path | None,
     as_json: bool,
 ) -> None:
-    """Copy all sealed batches into DIR, one file each, for carrying them away.
+    """Copy all sealed batches into DIR, one file each.
 
-    The files are what would have been sent, named DEVICE-EPOCH-FIRST-LAST-REV.wpb. Each is whole and on the disk, or
-    not there; those that are there already are skipped, so an export that broke off is taken up by doing it again.
-    Nothing is deleted from the buffer: the box goes on sending these batches, and the cloud stores each record once.
+    Each file, DEVICE-EPOCH-FIRST-LAST-REV.wpb, holds exactly the bytes that the box would have sent. It is either whole
+    and on the disk, or absent. Existing files are skipped, so an interrupted export can be repeated. Nothing is deleted
+    from the buffer: the box goes on sending these batches, and the cloud stores each record once.
 
     With --sqlite, FILE becomes a SQLite database with the tables `reading` (one column per measurand) and `event`.
 
@@ -158,9 +158,9 @@ def _export_batches(
     try:
         is_folder = folder.is_dir()
     except OSError as error:
-        raise CannotCreate(f"cannot look into {folder}: {error.strerror}; take a folder of this user's") from error
+        raise CannotCreate(f"cannot open {folder}: {error.strerror}; use a folder that this user can read") from error
     if not is_folder:
-        raise CannotCreate(f"there is no folder {folder}; mount the stick, or create the folder: mkdir {folder}")
+        raise CannotCreate(f"there is no folder {folder}; mount the USB stick, or run: mkdir {folder}")
     with _opened(context, config, file, scratch=folder) as (reader, _settings):
         export(reader, folder, as_json=as_json)
 
@@ -173,9 +173,9 @@ def _export_batches(
 def get_command(
     context: click.Context, batch_id: int | None, first: int | None, config: Path | None, file: Path | None
 ) -> None:
-    """Write the bytes of one batch to standard output: the one with ID in `wattpost buffer list`.
+    """Write the bytes of one batch to standard output. ID is its id in `wattpost buffer list`.
 
-    With --first, of the newest epoch that has such a batch.
+    --first takes the batch whose first record is N, from the newest epoch that has one.
 
     \b
     Examples:
@@ -185,28 +185,28 @@ def get_command(
     if (batch_id is None) == (first is None):
         raise click.UsageError("name one batch: its ID, or --first N")
     if sys.stdout.isatty():
-        raise click.UsageError("a batch is bytes, not for a terminal: pipe it on, as in | wattpost decode -")
+        raise click.UsageError("a batch is binary, not for a terminal; pipe it into a command: | wattpost decode -")
     with _opened(context, config, file) as (reader, _settings):
         found = [row for row in reader.batches() if batch_id in (None, row.id) and first in (None, row.first)]
         if not found:
             name = f"the id {batch_id}" if first is None else f"the first record {first}"
-            raise NoInput(f"no batch has {name}; it may have been confirmed meanwhile; see: wattpost buffer list")
+            raise NoInput(f"no batch has {name}; it may have been confirmed since; see: wattpost buffer list")
         sys.stdout.buffer.write(reader.body(found[-1].id))
         sys.stdout.buffer.flush()
 
 
-@command.command("renumber", short_help="Send what conflicts in the cloud under new numbers.")
+@command.command("renumber", short_help="Give new numbers to batches that conflict in the cloud.")
 @source_options
 @json_option()
 @click.pass_context
 def renumber_command(context: click.Context, config: Path | None, file: Path | None, *, as_json: bool) -> None:
-    """Give new record numbers to batches that the cloud holds because their numbers are taken there.
+    """Give new record numbers to batches that the cloud holds because their numbers are already used.
 
-    That happens after a backup of the buffer was put back: the box gives the same numbers a second time, to other
-    readings. Only batches of which the cloud has said that nothing of them is stored are taken, so nothing is stored
-    twice, also where this is done again. Each gets an event that says which numbers it had, and is sent like a new one.
+    This happens after a backup of the buffer was restored: the box then uses the same numbers again, for other
+    readings. Only batches of which, as the cloud says, nothing is stored get new numbers, so nothing is stored twice,
+    even if you repeat the command. Each batch gets an event with its old numbers, and is sent like a new one.
 
-    The agent must not be running.
+    Stop the agent first.
 
     \b
     Examples:
@@ -236,21 +236,19 @@ def _show(context: click.Context, config: Path | None, file: Path | None, *, as_
 def _opened(
     context: click.Context, config: Path | None, file: Path | None, scratch: Path | None = None
 ) -> Iterator[tuple[BufferReader, Settings | None]]:
-    """The buffer that the options name, here or before the subcommand; failures as one line."""
+    """The buffer that the options name, here or before the subcommand; an error is one line."""
     from agent.adapters.buffer.buffer_reader import BufferReader, BufferReadError  # noqa: PLC0415 - keeps `--help` fast
 
     path, settings = _source(context, config, file)
-    if os.path.isdir(path):  # noqa: PTH112 - says no where it may not look, and leaves that to who opens it
+    if os.path.isdir(path):  # noqa: PTH112 - False without permission; opening the file then gives the error
         raise NoInput(f"cannot read the buffer {path}: Is a directory; name the file in it")
     try:
         opened = BufferReader.open(path, scratch)
     except FileNotFoundError as error:
-        step = "the agent creates it when it starts; see [buffer] path, or name another one with --file"
+        step = "the agent creates it when it starts; check [buffer] path, or name another file with --file"
         raise NoInput(f"there is no buffer {path}; {step}") from error
     except PermissionError as error:
-        raise NoInput(
-            f"cannot read the buffer {path}: {error.strerror}; run it as root: sudo wattpost buffer"
-        ) from error
+        raise NoInput(f"cannot read the buffer {path}: {error.strerror}; run as root: sudo wattpost buffer") from error
     except OSError as error:
         raise NoInput(f"cannot read the buffer {path}: {error.strerror or error}; see `dmesg`") from error
     except BufferReadError as error:
@@ -263,18 +261,18 @@ def _opened(
 
 
 def _source(context: click.Context, config: Path | None, file: Path | None) -> tuple[Path, Settings | None]:
-    """The file, and the configuration unless the file itself was named, here or before the subcommand."""
+    """The file, and the configuration unless --file is given, here or before the subcommand."""
     outer = context.parent.params if context.parent is not None else {}
     path = file or (outer.get("file") if config is None else None)
     if path is not None:
         return path, None
     named = config or outer.get("config") or DEFAULT_PATH
-    settings = settings_or_exit(named, "To look at a buffer without a configuration: wattpost buffer --file BUFFER.DB")
+    settings = settings_or_exit(named, "to read a buffer without a configuration: wattpost buffer --file BUFFER.DB")
     return _in_use(settings, named) or settings.buffer.path, settings
 
 
 def _in_use(settings: Settings, config: Path) -> Path | None:
-    """The file that a daemon with this configuration has open, where that is not the one that the file names by now."""
+    """The file that a daemon with this configuration has open, if the configuration now names another one."""
     from agent.adapters.system.status_file import running_status  # noqa: PLC0415 - keeps `--help` fast
 
     for place in dict.fromkeys((settings.status_path, DEFAULT_STATUS_PATH)):
@@ -284,7 +282,7 @@ def _in_use(settings: Settings, config: Path) -> Path | None:
         path = Path(status.settings.buffer_path)
         if path == settings.buffer.path:
             return None
-        text = f"the daemon still has {path} open, which this shows; after a restart it is {settings.buffer.path}"
+        text = f"this shows {path}, which the daemon still has open; after a restart it opens {settings.buffer.path}"
         click.echo(f"note: [buffer] path has changed: {text}", err=True)
         return path
     return None

@@ -1,4 +1,4 @@
-"""`wattpost buffer renumber`: does it, and says what became of each."""
+"""`wattpost buffer renumber`: renumber the held batches and print the result for each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agent.core.texts import count
 
 
 def renumber_at(path: Path, *, as_json: bool) -> None:
-    """Print what was done; ends the command where it could not be."""
+    """Print what was done; on failure end the command."""
     try:
         done = renumber(path)
     except BufferFileError as error:
@@ -26,8 +26,8 @@ def renumber_at(path: Path, *, as_json: bool) -> None:
         click.echo(json.dumps({"renumbered": done.batches, "left": left}, indent=2))
         return
     if done.batches:
-        click.echo(f"{count(done.batches, 'batch', 'batches')} renumbered, to be sent when the agent runs")
+        click.echo(f"{count(done.batches, 'batch', 'batches')} renumbered; the agent sends them when it runs again")
     elif not done.left:
-        click.echo("nothing is held by the cloud")
+        click.echo("the cloud holds nothing")
     for first, last, why in done.left:
         click.echo(f"records {first}..{last} stay held: {why}")

@@ -1,4 +1,4 @@
-"""The buffer for people: a summary, and a table of its batches."""
+"""Show the buffer to people: a summary, and a table of its batches."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DAY = len("2026-01-31 ")
 
 
 def show_summary(summary: Summary, path: Path) -> None:
-    """What waits, since when, what the cloud holds, and whose buffer it is."""
+    """How much waits, since when, what the cloud holds, and which box the buffer belongs to."""
     made = grid("l", "L")
     for title, lines in (
         ("waiting", _waiting(summary)),
@@ -49,7 +49,7 @@ def _waiting(summary: Summary) -> Iterator[str | Text]:
     if about.open_records:
         yield f"{count(about.open_records, 'record')} not yet in a batch"
     if not summary.batches and not about.open_records:
-        yield Text("nothing: all that was committed is confirmed" if about.box_id else "nothing was ever written")
+        yield Text("nothing: all committed records are confirmed" if about.box_id else "nothing was ever written")
 
 
 def _when(when: When) -> str:
@@ -59,7 +59,7 @@ def _when(when: When) -> str:
     if when.utc_ms is not None:
         return f"{when_text(when.utc_ms)}{age}"
     boot = when.boot.hex()[:BOOT_DIGITS]
-    return f"{span(when.mono_ms)} after the machine's start {boot}{age}; the cloud dates it once the clock is known"
+    return f"{span(when.mono_ms)} after boot {boot}{age}; the cloud dates it once the time is known"
 
 
 def when_text(utc_ms: int) -> str:
@@ -69,7 +69,7 @@ def when_text(utc_ms: int) -> str:
 
 def _held(summary: Summary) -> Iterator[str | Text]:
     if not summary.held:
-        yield "nothing lies in the cloud's quarantine"
+        yield "nothing is in the cloud's quarantine"
         return
     batches = count(len(summary.held), "batch", "batches")
     yield Text(f"{batches} in the cloud's quarantine; kept here until space is needed", "yellow")
@@ -77,8 +77,8 @@ def _held(summary: Summary) -> Iterator[str | Text]:
         yield f"{row.id}  records {row.first:,}..{row.last:,}: {row.held}"
     if any(APART in (row.held or "") for row in summary.held):
         way = "systemctl stop wattpost; wattpost buffer renumber; systemctl start wattpost"
-        yield Text(f"new numbers for what is stored nowhere: {way}", "dim")
-    yield Text(f"look inside: wattpost buffer get {summary.held[0].id} | wattpost decode -", "dim")
+        yield Text(f"to give new numbers to batches that are not stored: {way}", "dim")
+    yield Text(f"to look inside: wattpost buffer get {summary.held[0].id} | wattpost decode -", "dim")
 
 
 def _size(summary: Summary) -> Iterator[str]:
@@ -91,16 +91,16 @@ def _owner(summary: Summary) -> Iterator[str | Text]:
     about = summary.about
     if about.box_id is None:
         return
-    yield f"box {about.box_id}, epoch {about.epoch.hex()}, numbers given up to {about.last_number:,}"
+    yield f"box {about.box_id}, epoch {about.epoch.hex()}, numbers used up to {about.last_number:,}"
     if summary.strange is not None:
         yield Text(summary.strange, "yellow")
     for device, batches in summary.of_others.items():
-        text = f"{count(batches, 'batch', 'batches')} of box {device}, kept and not sent: wattpost buffer export DIR"
+        text = f"{count(batches, 'batch', 'batches')} of box {device}, kept but not sent; see: wattpost buffer export"
         yield Text(text, "yellow")
 
 
 def show_list(rows: Sequence[tuple[BatchRow, Times]], *, older: int, epochs: int) -> None:
-    """One line per batch; `older` is how many are left out, `epochs` how many there are in all."""
+    """One line per batch; `older` is how many batches are not shown, `epochs` how many epochs there are in all."""
     thinned = any(row.rev for row, _ in rows)
     made = listing(
         ("r", "id"),
@@ -124,7 +124,7 @@ def show_list(rows: Sequence[tuple[BatchRow, Times]], *, older: int, epochs: int
 
 
 def _from_to(oldest: When, newest: When) -> tuple[str, str]:
-    """The end without its date, so that a line keeps to 80 columns; with it where the time of day says too little."""
+    """First and last time; the last without its date, so that a line fits 80 columns, unless it is a day later."""
     if oldest.damage is not None:
         return "damaged", ""
     if oldest.utc_ms is None or newest.utc_ms is None:
@@ -134,7 +134,7 @@ def _from_to(oldest: When, newest: When) -> tuple[str, str]:
 
 
 def _state(row: BatchRow) -> Text:
-    """Marked before it is published: nobody knows how far it came until a receipt says so."""
+    """Under way from before the publish on: only a receipt says that the batch has arrived."""
     if row.held is not None:
         return Text(f"held: {row.held}", "yellow")
     return Text("under way") if row.sent else Text("waits", "cyan")

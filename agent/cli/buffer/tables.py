@@ -1,4 +1,4 @@
-"""The readings and events of a buffer as tables of a new SQLite file, for SQL, notebooks and spreadsheets."""
+"""Write the readings and events of a buffer as tables of a new SQLite file, for SQL, notebooks and spreadsheets."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ WHO_AND_WHEN = {"device": str, "epoch": str, "seq": int, "meter": str, "at": str
 
 
 def export_tables(reader: BufferReader, target: Path, *, as_json: bool) -> None:
-    """Write the tables `reading` and `event`; `target` is there when all of it is, and is never overwritten."""
+    """Write the tables `reading` and `event`. `target` appears only when complete, and is never overwritten."""
     if os.path.lexists(target):
-        raise CannotCreate(f"cannot write {target}: it is there already; name a new file")
+        raise CannotCreate(f"cannot write {target}: it exists already; name a new file")
     unfinished = target.with_name(f"{target.name}.part")
     try:
         unfinished.unlink(missing_ok=True)
@@ -38,7 +38,7 @@ def export_tables(reader: BufferReader, target: Path, *, as_json: bool) -> None:
     except (OSError, sqlite3.Error) as error:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
-        raise CannotCreate(f"cannot write {target}: {error}; make room, or name a file elsewhere") from error
+        raise CannotCreate(f"cannot write {target}: {error}; free space, or name a file elsewhere") from error
     still_open = reader.about().open_records
     if as_json:
         document = {"file": str(target), **counts, "open_records": still_open, "complaints": complaints}
@@ -52,7 +52,7 @@ def export_tables(reader: BufferReader, target: Path, *, as_json: bool) -> None:
 
 
 def _write(reader: BufferReader, path: Path) -> tuple[dict[str, int], list[str]]:
-    """The rows in each table, and which batches could not be read."""
+    """The number of rows in each table, and the batches that could not be read."""
     complaints = []
     db = Database(path, execute_plugins=False)
     try:
@@ -63,7 +63,7 @@ def _write(reader: BufferReader, path: Path) -> tuple[dict[str, int], list[str]]
                 try:
                     document = to_document(decode(reader.body(row.id)))
                 except WireError as error:
-                    complaints.append(f"batch {row.id} is damaged in the buffer and left out: {error}")
+                    complaints.append(f"skipped batch {row.id}, which is damaged in the buffer: {error}")
                     continue
                 _insert(document, readings, events)
         return {table.name: table.count for table in (readings, events)}, complaints

@@ -1,4 +1,4 @@
-"""What a buffer holds, summed up: for `wattpost buffer` as a screen and as JSON."""
+"""Sum up the contents of a buffer, for the screen and the JSON of `wattpost buffer`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from wire.utc import format_utc
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """When a record of a batch was made: UTC if it is dated, else the clock of `boot`; `age_ms` if that is known.
+    """When a record of a batch was made: UTC if it is dated, otherwise the clock of `boot`; `age_ms` if known.
 
-    `damage` says why its bytes are no batch; then nothing else is known.
+    `damage` says why the bytes are not a batch; then nothing else is known.
     """
 
     utc_ms: int | None = None
@@ -40,7 +40,7 @@ Times = tuple[When, When]  # of the oldest and of the newest record
 
 
 def when(body: bytes) -> Times:
-    """Of the first record and of the last. Decodes the batch, which takes a millisecond or more."""
+    """The times of the first and the last record. Decodes the batch, which takes a millisecond or more."""
     try:
         batch = decode(body)
     except WireError as error:
@@ -60,7 +60,7 @@ def _when(batch: Batch, mono_ms: int) -> When:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """`strange` says why this buffer is not this box's, or None. `settings` None: only the file was named."""
+    """`strange` says why the buffer does not belong to this box, or is None. `settings` None: only --file was given."""
 
     about: About
     batches: Sequence[BatchRow]
@@ -87,13 +87,13 @@ class Summary:
 
     @property
     def of_others(self) -> Mapping[str, int]:
-        """Batches by device, of other boxes than the one whose buffer this is: kept, and not sent."""
+        """Number of batches of each other device: they are kept but not sent."""
         devices = [row.device for row in self.batches if row.device != self.about.box_id]
         return {device: devices.count(device) for device in dict.fromkeys(devices)}
 
 
 def sum_up(reader: BufferReader, settings: Settings | None) -> Summary:
-    """All that `show` says; decodes two batches."""
+    """The summary for `show`; decodes two batches."""
     about, batches = reader.about(), reader.batches()
     oldest = when(reader.body(batches[0].id))[0] if batches else None
     newest = when(reader.body(batches[-1].id))[1] if batches else None
@@ -104,14 +104,16 @@ def _strange(about: About, settings: Settings | None) -> str | None:
     if about.box_id is None:
         return None
     if settings is not None and settings.box.id != about.box_id:
-        return f"the configuration is of box {settings.box.id}: its agent begins a new epoch and keeps these batches"
+        return (
+            f"the configuration is for box {settings.box.id}; its agent will start a new epoch and keep these batches"
+        )
     if about.machine_id != machine_id():
         return "it was written on another machine"
     return None
 
 
 def summary_document(summary: Summary, reader: BufferReader) -> dict[str, Any]:
-    """For `--json`; decodes the batches that are held."""
+    """For `--json`; decodes the held batches."""
     about, settings = summary.about, summary.settings
     return {
         "file": str(reader.path),

@@ -1,4 +1,4 @@
-"""`wattpost check-profile`: what is wrong with a profile, what it reads, and whether a meter agrees."""
+"""`wattpost check-profile`: find mistakes in a profile, show what it reads, and compare it with a meter."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from drivers.profile.model import Profile
 
 
-@click.command("check-profile", short_help="Say what is wrong with a meter profile, and try it on a meter.")
+@click.command("check-profile", short_help="Check a meter profile, and compare it with a meter.")
 @click.argument("profile", metavar="[FILE|MODEL]", required=False)
-@click.option("--against", metavar="PORT", help="Read it from the meter at /dev/... or tcp://host:port, and judge.")
+@click.option("--against", metavar="PORT", help="Read the meter at /dev/... or tcp://host:port and check its values.")
 @meter_options("--against")
 @json_option()
-@config_option("The configuration file; profiles/ beside it has your own models.")
+@config_option("The configuration file; your own profiles are in profiles/ beside it.")
 def command(
     *,
     profile: str | None,
@@ -38,17 +38,17 @@ def command(
     as_json: bool,
     config: Path,
 ) -> None:
-    """Check a meter profile: FILE, or by the name of its MODEL, your own or a shipped one. Without it, list the models.
+    """Check a meter profile, given as FILE or by its MODEL (your own or a shipped one). Without one, list all models.
 
-    Every mistake comes as FILE:LINE: key: what is wrong; what would be right. Of a profile that can be used, this
-    shows what it reads, and warns of what is doubtful. Examples in a .test.json file beside it are tried.
+    Each mistake is one line: FILE:LINE: key: what is wrong; what would be right. If the profile can be used, the
+    command shows what it reads and warns of what is doubtful. Examples in a .test.json file beside it are tested.
 
-    With --against everything that it knows is read from a meter, which may be the simulator, and each value is judged:
-    refused by the meter, not available, implausible for the grid or for what other values say. A running daemon is
-    asked for the line. Nothing is stored, sent, or written to the meter.
+    --against reads all measurands of the profile from a meter, or from the simulator, and checks each value: refused by
+    the meter, not available, implausible for the grid, or in contradiction to other values. A running daemon lends the
+    line. Nothing is stored, sent, or written to the meter.
 
-    Exit code: 0 all is well (there may be warnings), 1 a value is to be looked at, 64 wrong usage, 65 the profile has
-    mistakes, 66 there is no such file or model, 69 the meter does not answer.
+    Exit code: 0 success (there may be warnings), 1 a value needs a look, 64 wrong usage, 65 the profile has mistakes,
+    66 there is no such file or model, 69 the meter does not answer.
 
     \b
     Examples:
@@ -66,7 +66,7 @@ def command(
     if against is None:
         for name, value in {"unit": unit, "baudrate": baudrate, "parity": parity, "stopbits": stopbits}.items():
             if value is not None:
-                raise click.UsageError(f"--{name} needs --against, the port of a meter")
+                raise click.UsageError(f"--{name} needs --against, which names the port of the meter")
     source = _source(profile, config)
     good = source.profile
     remarks = [] if good is None else _remarks(good, source)
@@ -96,7 +96,7 @@ def _source(given: str, config: Path) -> Source:
         click.echo(f"Error: {error}", err=True)
     except (OSError, UnicodeDecodeError) as error:
         step = "give a file, or a model such as eastron-sdm630"
-        click.echo(f"Error: read profile {given}: {cause_of(error)}; {step}", err=True)
+        click.echo(f"Error: cannot read profile {given}: {cause_of(error)}; {step}", err=True)
     raise click.exceptions.Exit(os.EX_NOINPUT)
 
 

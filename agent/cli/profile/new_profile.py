@@ -1,4 +1,4 @@
-"""`wattpost new-profile`: a profile with its test, made from a register table."""
+"""`wattpost new-profile`: make a profile and its test from a register table."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ MODEL = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 @click.command("new-profile", short_help="Make a meter profile from a register table in CSV.")
 @click.argument("table", metavar="CSV", type=A_FILE)
 @click.option("--model", metavar="NAME", help="The model, such as acme-one (default: the file's name).")
-@click.option("--vendor", metavar="NAME", help="Who makes the meter.")
-@click.option("--description", metavar="TEXT", help="What it is: phases, mounting, largest current.")
-@click.option("--source", "sources", multiple=True, metavar="TEXT", help="Where the table is from; may be repeated.")
+@click.option("--vendor", metavar="NAME", help="Manufacturer of the meter.")
+@click.option("--description", metavar="TEXT", help="Kind of meter: phases, mounting, largest current.")
+@click.option("--source", "sources", multiple=True, metavar="TEXT", help="Source of the table; may be repeated.")
 @click.option(
     "--addresses",
     type=click.Choice(["wire", "one", "modicon"]),
     default="wire",
     show_default=True,
-    help="How the table counts: from 0 as on the wire, from 1, or 30001 (function 4) and 40001 (function 3).",
+    help="Addresses in the table start at 0 (as on the wire), 1, or 30001 (function 4) and 40001 (function 3).",
 )
-@click.option("--function", type=click.Choice(["3", "4"]), help="For lines that do not say it: 3 holding, 4 input.")
-@click.option("--baudrate", type=A_BAUDRATE, default=9600, show_default=True, help="From the factory.")
-@click.option("--parity", type=A_PARITY, default="N", show_default=True, help="From the factory.")
-@click.option("--stopbits", type=STOP_BITS, default="1", show_default=True, help="From the factory.")
+@click.option("--function", type=click.Choice(["3", "4"]), help="For rows without a function: 3 holding, 4 input.")
+@click.option("--baudrate", type=A_BAUDRATE, default=9600, show_default=True, help="Factory setting.")
+@click.option("--parity", type=A_PARITY, default="N", show_default=True, help="Factory setting.")
+@click.option("--stopbits", type=STOP_BITS, default="1", show_default=True, help="Factory setting.")
 @click.option(
     "--unit",
     type=click.IntRange(1, SERIAL_UNIT_MAX),
     default=1,
     show_default=True,
-    help="Modbus unit id from the factory.",
+    help="Factory setting: Modbus unit id.",
 )
 @click.option(
     "--output",
@@ -55,7 +55,7 @@ MODEL = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
     show_default=True,
     help="The folder to write into.",
 )
-@click.option("--force", is_flag=True, help="Write over files that are there.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 def command(
     *,
     table: Path,
@@ -74,11 +74,12 @@ def command(
 ) -> None:
     """Make MODEL.toml, a meter profile, and MODEL.test.json, its test, from a register table.
 
-    The table is CSV (comma, semicolon or tab) whose first line names the columns: measurand, address and type must be
-    there; function, word_order, byte_order, scale, unit, resolution and not_available may be. Other columns are passed
-    over. All that is wrong with it is said at once, with line and column.
+    The table is CSV (comma, semicolon or tab), and its first line names the columns. Required: measurand, address and
+    type. Optional: function, word_order, byte_order, scale, unit, resolution and not_available. Other columns are
+    ignored. All mistakes in the table are reported at once, with line and column.
 
-    Exit code: 0 made, 64 wrong usage, 65 the table has mistakes, 66 there is no such table, 73 cannot write.
+    Exit code: 0 success, 64 wrong usage, 65 the table has mistakes, 66 the table cannot be read, 73 the files cannot be
+    written.
 
     \b
     Examples:
@@ -88,7 +89,7 @@ def command(
     """  # noqa: D301 - \b is click's mark for a paragraph that is not to be rewrapped
     name = model if model is not None else re.sub(r"[^a-z0-9]+", "-", table.stem.lower()).strip("-")
     if not MODEL.fullmatch(name):
-        raise click.UsageError(f"--model {name!r}: small letters, digits and dashes, such as acme-one")
+        raise click.UsageError(f"--model is {name!r}; give lower-case letters, digits and dashes, such as acme-one")
     found = _read(table, addresses, function)
     registers = found.registers
     from drivers.profile.model import SerialDefaults  # noqa: PLC0415 - keeps `--help` fast
@@ -111,11 +112,11 @@ def _read(table: Path, addresses: Literal["wire", "one", "modicon"], function: s
     try:
         text = table.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        click.echo(f"Error: read register table {table}: {cause_of(error)}; give a CSV file in UTF-8", err=True)
+        click.echo(f"Error: cannot read register table {table}: {cause_of(error)}; give a CSV file in UTF-8", err=True)
         raise click.exceptions.Exit(os.EX_NOINPUT) from error
     found = read_csv(text, addresses, None if function is None else int(function))
     if found.ignored:
-        click.echo(f"columns that are passed over: {', '.join(found.ignored)}", err=True)
+        click.echo(f"ignored columns: {', '.join(found.ignored)}", err=True)
     if found.mistakes:
         _refuse(table, found)
     for doubt, row in found.doubts.items():
@@ -131,7 +132,7 @@ def _refuse(table: Path, found: TableRead) -> None:
 
 
 def _check(text: str) -> None:
-    """Registers that are right one by one may still lie inside each other."""
+    """Each register may be right, and still overlap with another."""
     from drivers.profile.model import ProfileError  # noqa: PLC0415
     from drivers.profile.parse import parse_profile  # noqa: PLC0415 - keeps `--help` fast
 
@@ -146,14 +147,14 @@ def _check(text: str) -> None:
 def _write(folder: Path, files: dict[str, str], *, force: bool) -> None:
     there = [str(folder / name) for name in files if (folder / name).exists()]
     if there and not force:
-        click.echo(f"Error: write {', '.join(there)}: it is there already; move it, or --force", err=True)
+        click.echo(f"Error: cannot write {', '.join(there)}: it exists already; move it, or use --force", err=True)
         raise click.exceptions.Exit(os.EX_CANTCREAT)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
-        click.echo(f"Error: write into {folder}: {cause_of(error)}; choose another folder with --output", err=True)
+        click.echo(f"Error: cannot write into {folder}: {cause_of(error)}; choose another one with --output", err=True)
         raise click.exceptions.Exit(os.EX_CANTCREAT) from error
 
 
@@ -161,11 +162,11 @@ def _next_steps(file: Path, registers: Sequence[Register], **said: object) -> No
     to_fill = ", ".join(key for key, value in said.items() if not value)
     click.echo(f"{file}: {count(len(registers), 'measurand')}; its test is {file.stem}.test.json")
     steps = [
-        *([f"say in it what the options did not: {to_fill}"] if to_fill else []),
-        f"what does it read, and is it plausible?   wattpost check-profile {_shown(file)}",
-        f"does the meter agree?                     wattpost check-profile {_shown(file)} --against /dev/ttyUSB0",
-        f"use it on this box:                       sudo cp {quote(str(file))} /etc/wattpost/profiles/",
-        f'and in agent.toml, under [[meter]]:       model = "{file.stem}"',
+        *([f"edit it and fill in: {to_fill}"] if to_fill else []),
+        f"check what it reads:                  wattpost check-profile {_shown(file)}",
+        f"compare it with a meter:              wattpost check-profile {_shown(file)} --against /dev/ttyUSB0",
+        f"use it on this box:                   sudo cp {quote(str(file))} /etc/wattpost/profiles/",
+        f'and in agent.toml, under [[meter]]:   model = "{file.stem}"',
     ]
     for number, step in enumerate(steps, 1):
         click.echo(f"  {number}. {step}")

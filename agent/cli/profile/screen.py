@@ -1,4 +1,4 @@
-"""A profile and its trial as tables for people."""
+"""Show a profile, and its comparison with a meter, as tables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MARKS = {True: "yes", False: ""}
 
 
 def show_profile(profile: Profile, remarks: Sequence[ProfileFinding], source: Source) -> None:
-    """What the profile reads, how, and what is doubtful about it."""
+    """What the profile reads, how, and what is doubtful."""
     title = Text.assemble((profile.model, "bold"), f"  {profile.vendor}: {profile.description}")
     show(title, "", *_facts(profile, source), "", measurands(profile), *_doubtful(remarks, source))
 
@@ -80,9 +80,9 @@ def _scale(register: Register) -> str:
 def _facts(profile: Profile, source: Source) -> Iterable[str]:
     serial = profile.serial
     line = f"{serial.baudrate} {serial.databits}{serial.parity}{serial.stopbits}"
-    yield f"file       {source.file}" + (f" (comes before the shipped {source.hides.name})" if source.hides else "")
+    yield f"file       {source.file}" + (f" (overrides the shipped {source.hides.name})" if source.hides else "")
     if profile.protocol == "modbus":
-        yield f"line       {line}, unit {serial.unit}, from the factory"
+        yield f"line       {line}, unit {serial.unit} (factory settings)"
         cost = WireCost.serial(serial.baudrate, serial.parity, serial.stopbits, profile.timing.answer_typical_ms)
         for name, chosen in (("default", profile.default), ("all", profile.measurands)):
             blocks = plan_reads(profile.select(chosen), profile.limits, cost)
@@ -97,7 +97,7 @@ def _facts(profile: Profile, source: Source) -> Iterable[str]:
     for text in profile.sources:
         yield f"source     {text}"
     if source.examples:
-        yield f"test       {count(source.examples, 'example')} tried"
+        yield f"test       {count(source.examples, 'example')} tested"
 
 
 def _doubtful(remarks: Sequence[ProfileFinding], source: Source) -> Iterable[str | Text]:

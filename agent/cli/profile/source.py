@@ -1,4 +1,4 @@
-"""A profile as `wattpost check-profile` finds it: by file or model, with its mistakes, and its examples tried."""
+"""Find a profile for `wattpost check-profile`, by file or model, with its mistakes and tested examples."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOT_TOML = re.compile(r"at line (\d+), column \d+")
 
 @dataclass(frozen=True, slots=True)
 class ProfileFinding:
-    """One mistake or remark, with the line of the file that it is about."""
+    """One mistake or remark, with its line in the file."""
 
     path: str
     line: int | None
@@ -38,13 +38,13 @@ class ProfileFinding:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What was found: `profile` is None where the mistakes make it unusable."""
+    """A profile file. `profile` is None if mistakes make it unusable."""
 
     file: Path
     text: str
     profile: Profile | None
     mistakes: tuple[ProfileFinding, ...]
-    examples: int = 0  # that were tried
+    examples: int = 0  # number of tested examples
     hides: Path | None = None  # a shipped profile of the same model
 
     def line(self, path: str) -> int | None:
@@ -53,12 +53,12 @@ class Source:
 
 
 def is_file(given: str) -> bool:
-    """Whether `given` is meant as a file, and not as the name of a model."""
+    """Whether `given` is a file rather than the name of a model."""
     return given.endswith(".toml") or "/" in given or Path(given).is_file()
 
 
 def locate(given: str, folder: Path) -> Path:
-    """The file of a profile that is given by file or by model; `ProfileError` for a model that is not there."""
+    """The file of a profile that is given by file or by model; `ProfileError` for an unknown model."""
     if is_file(given):
         return Path(given)
     own = folder / f"{given}.toml"
@@ -72,7 +72,7 @@ def locate(given: str, folder: Path) -> Path:
 
 
 def read_source(file: Path) -> Source:
-    """The profile in `file` with everything that is wrong with it; `OSError` and `UnicodeDecodeError` as they come."""
+    """The profile in `file` with all its mistakes. Raises `OSError` and `UnicodeDecodeError`."""
     text = file.read_text(encoding="utf-8")
     try:
         profile = parse_profile(text, file.name)
@@ -89,7 +89,7 @@ def read_source(file: Path) -> Source:
 
 
 def all_models(folder: Path) -> dict[str, Source]:
-    """Every model that a configuration can name, those of `folder` before the shipped ones of the same name."""
+    """Every model that a configuration can name; those in `folder` override shipped ones of the same name."""
     files = {**shipped_profiles(), **{path.stem: path for path in folder.glob("*.toml")}}
     return {model: _try_source(files[model]) for model in sorted(files)}
 
@@ -116,7 +116,7 @@ def _line(text: str, path: str, problem: str = "") -> int | None:
 
 
 def _try_examples(profile: Profile, file: Path) -> tuple[list[ProfileFinding], int]:
-    """What the examples beside the profile say that it does not do, and how many were tried."""
+    """Test the examples beside the profile: those that fail, and how many were tested."""
     if not file.is_file():
         return [], 0
     registers = {register.measurand: register for register in profile.registers}
@@ -138,7 +138,7 @@ def _try_examples(profile: Profile, file: Path) -> tuple[list[ProfileFinding], i
 
 
 def _is_same(got: str, value: str) -> bool:
-    """Whether both are the same number, or the same words."""
+    """Whether both are the same number, or the same text."""
     try:
         return Decimal(got) == Decimal(value)
     except InvalidOperation:

@@ -1,4 +1,4 @@
-"""A profile tried on a real meter, or on the simulator: each value with a verdict."""
+"""Compare a profile with a meter, or with the simulator: each value gets a verdict."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from drivers.profile.review import are_all_zero, doubts
 from wire.document import flag_names
 
 GOOD = "good"
-ALL_ZERO = "all values are 0, which some meters answer to any register: is it the right model, and is the meter live?"
-OTHER_MODEL = "it does not say that it is this model where identity.marks look: another model, or other marks?"
-READINGS_MAX = 10  # a meter that refuses registers needs several until it is known which
+ALL_ZERO = "all values are 0, which some meters answer to any register; check the model, and that the meter is live"
+OTHER_MODEL = "the meter does not identify itself as this model at identity.marks; check the model and the marks"
+READINGS_MAX = 10  # a meter that refuses registers needs several until we know which ones
 REFUSED = "register_refused"
 
 
 @dataclass(frozen=True, slots=True)
 class ValueVerdict:
-    """What became of one measurand. `verdict` is `good`, or says what is not."""
+    """The result for one measurand. `verdict` is `good`, or says what is wrong."""
 
     measurand: str
     value: str | None
@@ -39,13 +39,13 @@ class ValueVerdict:
 
 @dataclass(slots=True)
 class Trial:
-    """What a meter answered to a profile."""
+    """The answers of a meter to a profile."""
 
     meter: BuiltMeter
     took_ms: int = 0
     verdicts: list[ValueVerdict] = field(default_factory=list)
     says: Mapping[str, str] = field(default_factory=dict)
-    marks: list[str] = field(default_factory=list)  # what lies where the model should be said
+    marks: list[str] = field(default_factory=list)  # contents of the registers that identify the model
     remarks: list[str] = field(default_factory=list)
     error: MeterError | None = None  # it could not be read at all
 
@@ -55,7 +55,7 @@ class Trial:
 
 
 def try_profile(profile: Profile, line: targets.LineOptions, unit: int | None, status_path: Path) -> Trial:
-    """Everything that the profile knows, read from the meter at `line`."""
+    """Read all measurands of the profile from the meter at `line`."""
     meter = targets.of_profile(profile, line, unit, profile.measurands)
     what = f"reading {count(len(profile.measurands), 'measurand')}"
     with borrowed([line.port], status_path) as refused, waiting(what):
@@ -112,7 +112,7 @@ def _judge(taken: Taken) -> list[ValueVerdict]:
 
 
 async def _look_at_marks(trial: Trial) -> None:
-    """Whether the meter says that it is this model: one mark that matches is enough."""
+    """Whether the meter identifies itself as this model: one matching mark is enough."""
     profile = trial.meter.profile
     matched = False
     for mark in profile.identity.marks:

@@ -1,4 +1,4 @@
-"""`wattpost read`: one reading of each meter, now, or one after another."""
+"""`wattpost read`: read each meter once, or repeatedly."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WATCH_S, WATCH_MIN_S, WATCH_MAX_S = 2.0, 0.1, 86_400.0
 
 
 class Period(click.ParamType[float]):
-    """Seconds between readings; a meter's name that click took for them is named."""
+    """Seconds between readings. The error also explains a meter's name that click took for them."""
 
     name = "seconds"
 
@@ -34,16 +34,16 @@ class Period(click.ParamType[float]):
         try:
             seconds = float(value)
         except ValueError:
-            self.fail(f"{value!r} is no number of seconds; write --watch last, or --watch=2", param, ctx)
+            self.fail(f"{value!r} is not a number of seconds; write --watch last, or --watch=2", param, ctx)
         if not WATCH_MIN_S <= seconds <= WATCH_MAX_S:
-            self.fail(f"{seconds:g} s is not from {WATCH_MIN_S:g} to {WATCH_MAX_S:g}", param, ctx)
+            self.fail(f"{seconds:g} s is out of range; give {WATCH_MIN_S:g} to {WATCH_MAX_S:g}", param, ctx)
         return seconds
 
 
 @click.command("read", short_help="Take one reading of each meter and print it as a table.")
 @config_option()
 @json_option("Print a JSON list with one object per meter, for scripts.")
-@click.option("--raw", is_flag=True, help="Show the registers that each value was made of, too.")
+@click.option("--raw", is_flag=True, help="Also show the registers behind each value.")
 @click.option(
     "--watch",
     "-w",
@@ -55,9 +55,9 @@ class Period(click.ParamType[float]):
     help=f"Read again every SECONDS ({WATCH_S:g}) until Ctrl-C, and show what changes.",
 )
 @click.option(
-    "--measurand", "-m", "measurands", multiple=True, metavar="NAME", help="Read this one only; may be repeated."
+    "--measurand", "-m", "measurands", multiple=True, metavar="NAME", help="Read only this measurand; may be repeated."
 )
-@click.option("--all", "everything", is_flag=True, help="Read all that the meter's profile knows.")
+@click.option("--all", "everything", is_flag=True, help="Read all measurands of the meter's profile.")
 @click.option("--port", "-p", metavar="PORT", help="Read without a configuration: /dev/... or tcp://host:port.")
 @click.option("--model", metavar="MODEL", help="With --port: the meter's profile, such as eastron-sdm630.")
 @meter_options("--port")
@@ -78,20 +78,20 @@ def command(
     watch_s: float | None,
     everything: bool,
 ) -> None:
-    """Take one reading of the METERs of the configuration, or of all of them, and print it as a table.
+    """Read the METERs of the configuration once, or all of them, and print a table.
 
-    Nothing is stored or sent. A meter that does not answer stops no other; what failed, why, and the next step go to
-    standard error. With --port, --model and --unit no configuration is needed: for trying out a meter, a cable, or
-    settings of the line.
+    Nothing is stored or sent. A meter that does not answer does not stop the others; the error, its cause and the next
+    step go to standard error. With --port, --model and --unit you need no configuration, to try out a meter, a cable or
+    line settings.
 
-    A line belongs to one program. A running daemon is asked for it: it finishes its request, lends the line, and reads
-    on afterwards; what it misses meanwhile is recorded as lent. Of any other program this says which one it is.
+    Only one program can use a line. A running daemon finishes its request, lends the line, and reads on afterwards; the
+    slots that it misses are recorded with the reason `lent`. If another program has the line, the error names it.
 
-    With --watch a terminal shows one table that changes; a pipe gets a line per meter and reading, or with --json one
-    object per line. The daemon then lends the line for the moment of each reading.
+    With --watch a terminal shows one table with the changes; a pipe gets a line per meter and reading, or with --json
+    one object per line. The daemon then lends the line only for the duration of each reading.
 
-    Exit code: 0 all meters answered, or Ctrl-C ended --watch; 1 some did, 69 none did, 64 wrong usage, 78 wrong
-    configuration.
+    Exit code: 0 all meters answered, or Ctrl-C ended --watch; 1 some answered, 69 none answered, 64 wrong usage, 78
+    wrong configuration.
 
     \b
     Examples:
@@ -116,9 +116,9 @@ def command(
         drivers, status_path = targets.configured(settings, meters, wanted), settings.status_path
     else:
         if meters:
-            raise click.UsageError("METER names one of the configuration; with --port none is read")
+            raise click.UsageError("give METER, a meter of the configuration, or --port, not both")
         if model is None:
-            raise click.UsageError("--port needs --model, which names the meter's profile")
+            raise click.UsageError("--port needs --model, the meter's profile")
         line = targets.LineOptions(port, baudrate, parity, STOPBITS.get(stopbits or ""))
         drivers = [targets.described(line, model, unit, wanted, config.parent / "profiles")]
         status_path = status_path_of(config)
@@ -145,11 +145,11 @@ def _take(drivers: Sequence[BuiltMeter], status_path: Path) -> Sequence[Taken]:
 def _without_port(**options: object) -> None:
     for name, value in options.items():
         if value is not None:
-            raise click.UsageError(f"--{name} needs --port; else the configuration says it")
+            raise click.UsageError(f"--{name} needs --port; without --port it comes from the configuration")
 
 
 def _settings(config: Path) -> Settings:
-    without = "To read without a configuration: wattpost read --port PORT --model MODEL --unit N"
+    without = "to read without a configuration: wattpost read --port PORT --model MODEL --unit N"
     settings = settings_or_exit(config, without)
     if not settings.meters:
         click.echo(f"{config}: no [[meter]] is configured; add a [[bus]] and a [[meter]]", err=True)

@@ -27,9 +27,9 @@ def show_readings(taken: Sequence[Taken], *, raw: bool) -> None:
 
 
 def table(taken: Taken, sample: Sample, *, raw: bool, before: Taken | None = None) -> RenderableType:
-    """Measurand, value, unit, quality; `raw`: function code and address, or code, and what was sent there.
+    """Measurand, value, unit, quality; with `raw` also function code and address, or code, and what was sent there.
 
-    `before` is the reading that values are compared with.
+    `before` is the reading to compare the values with.
     """
     columns = [("l", "measurand"), ("r", "value"), ("l", "unit"), ("l", "quality")]
     columns[2:2] = [("r", "change")] if before is not None else []
@@ -48,7 +48,7 @@ def table(taken: Taken, sample: Sample, *, raw: bool, before: Taken | None = Non
 
 
 def _change(column: Column, before: int | None, steps: int | None) -> Text:
-    """What the value grew by since `before`; nothing where it did not change."""
+    """The difference to `before`; empty if the value did not change."""
     if before is None or steps is None or before == steps:
         return Text("")
     return Text(f"{(steps - before) * column.resolution.step:+f}", "bold cyan")

@@ -1,4 +1,4 @@
-"""`wattpost read --watch`: reading after reading until Ctrl-C, as a table that changes, as lines, or as JSON lines."""
+"""`wattpost read --watch`: read repeatedly until Ctrl-C and print a changing table, lines, or JSON lines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Show = Callable[[Sequence[Taken]], None]
 
 
 def follow(drivers: Sequence[BuiltMeter], status_path: Path, period_s: float, *, as_json: bool, raw: bool) -> None:
-    """Read every `period_s` until Ctrl-C. A daemon that has a line lends it for the moment of each reading."""
+    """Read every `period_s` until Ctrl-C. A daemon that has a line lends it for the duration of each reading."""
     out = console()
     with suppress(KeyboardInterrupt):
         if as_json:
@@ -40,7 +40,7 @@ def follow(drivers: Sequence[BuiltMeter], status_path: Path, period_s: float, *,
 
 
 async def _readings(drivers: Sequence[BuiltMeter], status_path: Path, period_s: float, show: Show) -> None:
-    """Begins each round a whole number of periods after the first; rounds that a slow one took are left out."""
+    """Begin each round a whole number of periods after the first. Skip rounds that should begin during a slow one."""
     loop = asyncio.get_running_loop()
     first_s, told = loop.time(), False
     ports = [driver.line.port for driver in drivers]
@@ -73,7 +73,7 @@ def _shown(value: float | None) -> str:
 
 
 class WatchScreen:
-    """The last reading of each meter, and what it changed since the one before."""
+    """The last reading of each meter, and the change since the one before."""
 
     def __init__(self, live: Live, status_path: Path, period_s: float, *, raw: bool) -> None:
         self._live = live
@@ -96,5 +96,5 @@ class WatchScreen:
         out = self._live.console
         hidden = len(out.render_lines(Group(rule, *errors, *blocks[:-1]))) - out.height
         more = f" and shows {count(hidden, 'line')} more" if hidden > 0 else ""
-        # What must not be cut off where the terminal is too low comes first.
+        # The first lines are those that must not be cut off if the terminal is too low.
         self._live.update(Group(Text(rule + more, "dim"), *errors, *blocks[:-1]), refresh=True)

@@ -1,4 +1,4 @@
-"""`wattpost scan`: finds meters, their settings and their models."""
+"""`wattpost scan`: find meters, their line settings and their models."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class SettingType(click.ParamType[object]):
         words = str(value).upper().replace(",", " ").split()
         frame = words[1].removeprefix("8") + "".join(words[2:]) if len(words) > 1 else ""
         if len(frame) != 2 or not words[0].isdecimal() or frame[0] not in "NEO" or frame[1] not in "12":  # noqa: PLR2004
-            self.fail(f"{value!r} is no setting such as 9600,N,1", param, ctx)
+            self.fail(f"{value!r} is not a line setting; give one such as 9600,N,1", param, ctx)
         return Setting(int(words[0]), PARITIES[frame[0]], STOPBITS[frame[1]])
 
 
@@ -53,17 +53,21 @@ class SettingType(click.ParamType[object]):
 @click.option(
     "--units",
     metavar="LIST",
-    help=f"Unit ids to ask, such as 1-10,126 (default: {ALL_UNITS}, of hosts also {GATEWAY_UNITS}).",
+    help=f"Unit ids to ask, such as 1-10,126 (default: {ALL_UNITS}, for hosts also {GATEWAY_UNITS}).",
 )
 @click.option(
-    "--setting", "settings", multiple=True, type=SettingType(), help="Try only this, such as 9600,N,1; may be repeated."
+    "--setting",
+    "settings",
+    multiple=True,
+    type=SettingType(),
+    help="Try only these settings, such as 9600,N,1; may be repeated.",
 )
-@click.option("--quick", is_flag=True, help=f"Factory settings and units {QUICK_UNITS} only: some ten seconds.")
-@click.option("--full", is_flag=True, help="Every usual setting and unit, also after a meter answered.")
-@click.option("--no-listen", is_flag=True, help="Do not listen for meters that send by themselves.")
-@click.option("--write", is_flag=True, help="Add what was found to the configuration.")
+@click.option("--quick", is_flag=True, help=f"Try factory settings and units {QUICK_UNITS} only: about ten seconds.")
+@click.option("--full", is_flag=True, help="Try every usual setting and unit, also after a meter has answered.")
+@click.option("--no-listen", is_flag=True, help="Do not listen for meters that send unasked.")
+@click.option("--write", is_flag=True, help="Add the meters that were found to the configuration.")
 @json_option()
-@config_option("The configuration: for --write, own profiles, and the daemon's status.")
+@config_option("The configuration: --write adds to it; it also gives your own profiles and the daemon's status.")
 def command(
     *,
     ports: tuple[str, ...],
@@ -77,25 +81,26 @@ def command(
     as_json: bool,
     config: Path,
 ) -> None:
-    """Find out which meters are on a line, how it is set, and which models they are.
+    """Find the meters on a line, their settings, unit ids and models.
 
-    Without options all serial ports of this machine are scanned. Settings that meters have from the factory are tried
-    first, unit 1 before all others, so that the usual meter is found within three seconds; once one has answered, the
-    other unit ids are asked at its settings only, since a line has but one. Only reading functions are used.
+    Without options, all serial ports of this machine are scanned. Factory settings are tried first, with unit 1 before
+    all others, so a meter with factory settings is found within three seconds. All meters of a line have the same
+    settings, so once one has answered, the other unit ids are asked at its settings only. Only Modbus functions that
+    read are used.
 
-    The model is what the meter says of itself (identification registers, function 43, SunSpec), else the profile whose
-    voltages and frequency make sense there; how sure that is, and what decided, is shown. Where registers of several
-    models are the same, all of them are named.
+    The model comes from what the meter says about itself (identification registers, function 43, SunSpec). If it says
+    nothing, it is the profile that gives plausible voltages and frequency. The command shows how sure that is and why.
+    If several models have the same registers, all are named.
 
-    Meters that send by themselves (DSMR P1, SML, HAN, IEC 62056-21 mode D) are heard at any speed: first, in between,
-    and at the end for as long as they may be silent. Then the settings of each kind are tried, until a whole telegram
-    comes.
+    Meters that send unasked (DSMR P1, SML, HAN, IEC 62056-21 mode D) are heard at any speed. The scan listens at the
+    start, between questions, and at the end for as long as such meters may be silent. After noise it tries the settings
+    of each kind until a whole telegram arrives.
 
-    How long it takes is said beforehand. Ctrl-C ends it and shows what was found so far. A running daemon is
-    asked for its lines, and reads on afterwards.
+    The scan first prints how long it takes. Ctrl-C ends it and shows what was found so far. A running daemon lends its
+    lines, and reads on afterwards.
 
-    Exit code: 0 meters were found, 69 none was, 130 it was interrupted, 64 wrong usage, 73 or 78 the configuration
-    could not be written.
+    Exit code: 0 meters were found, 69 none was found, 130 interrupted, 64 wrong usage, 73 or 78 the configuration could
+    not be written.
 
     \b
     Examples:
@@ -151,12 +156,12 @@ def _end(
     if write and found:
         _write(config, found, as_json=as_json)
     elif found and not as_json and complete:
-        click.echo("to add this to the configuration: the same command with --write", err=True)
+        click.echo("to add these to the configuration, repeat the command with --write", err=True)
     if not complete:
         raise click.exceptions.Exit(INTERRUPTED)
     if not found:
         if any(line.error is None for line in lines):
-            step = "check wiring (swap A and B), power and termination; then: wattpost scan --full"
+            step = "check wiring (swap A and B), power and termination, then run: wattpost scan --full"
             click.echo(f"Error: no meter answered; {step}", err=True)
         raise click.exceptions.Exit(os.EX_UNAVAILABLE)
 
@@ -171,7 +176,7 @@ def _write(config: Path, found: Sequence[FoundMeter], *, as_json: bool) -> None:
 
 @contextmanager
 def _writing() -> Iterator[None]:
-    """Ends the command with what the configuration lacks."""
+    """Ends the command with the reason why the configuration cannot be written."""
     from agent.cli.scan.write import WriteError  # noqa: PLC0415 - only with --write
 
     try:
@@ -183,7 +188,7 @@ def _writing() -> Iterator[None]:
 
 
 def _profiles(config: Path) -> list[Profile]:
-    """All that are known; one with mistakes is left out and named."""
+    """All known profiles; one with mistakes is skipped and named."""
     from drivers.profile.files import load_profile, shipped_profiles  # noqa: PLC0415
     from drivers.profile.parse import ProfileError  # noqa: PLC0415
 
@@ -195,7 +200,7 @@ def _profiles(config: Path) -> list[Profile]:
         try:
             profiles.append(load_profile(path))
         except ProfileError as error:
-            click.echo(f"left out: {error}", err=True)
+            click.echo(f"skipped: {error}", err=True)
     return profiles
 
 
@@ -244,7 +249,7 @@ def _lines(
         check_device(port)
     serial = named or ([] if found else list(serial_ports()))
     if not serial and not found:
-        step = "plug an adapter in and see: ls /dev/serial/by-id; or name one with --port, a gateway with --host"
+        step = "plug in an adapter and run `ls /dev/serial/by-id`, or name a port with --port, a gateway with --host"
         click.echo(f"Error: this machine has no serial port; {step}", err=True)
         raise click.exceptions.Exit(os.EX_UNAVAILABLE)
     steps = serial_steps(factory, likely, serial_units, others)
@@ -266,7 +271,7 @@ def _url(host: str) -> str:
 
 
 def serial_ports() -> Iterator[str]:
-    """Serial ports of this machine, by the names that survive replugging where they have one."""
+    """Serial ports of this machine, by their names in /dev/serial/by-id if they have one."""
     from serial.tools.list_ports import comports  # type: ignore[import-untyped]  # noqa: PLC0415
 
     seen = set()

@@ -1,4 +1,4 @@
-"""Recognises meters that send by themselves: each profile that does is read for as long as its telegrams may take."""
+"""Recognise meters that send unasked: listen with each such profile for as long as its telegrams may take."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from drivers.profile.model import Profile
 from drivers.telegrams.push import PushLine
 
 RECOGNISED = 0.9
-BRIEF_MS = 2_500  # most send every second or two; only then those are tried that do it every ten
-USUAL = ("dsmr-p1", "sml", "dlms-hdlc")  # what is likelier is tried first
+BRIEF_MS = 2_500  # most send every second or two; those that send every ten seconds are tried after them
+USUAL = ("dsmr-p1", "sml", "dlms-hdlc")  # the likelier ones first
 HeardMeter = tuple[Setting, Identified]
 
 
 def talkers(profiles: Iterable[Profile]) -> list[list[Profile]]:
-    """The profiles whose meters send by themselves, those together that one listening serves."""
+    """The profiles of meters that send unasked, grouped by the line settings to listen at."""
     groups: dict[tuple[object, ...], list[Profile]] = {}
     for profile in profiles:
         if profile.protocol != "modbus" and isinstance(build_line(profile, "scan", "/dev/null"), PushLine):
@@ -31,21 +31,21 @@ def talkers(profiles: Iterable[Profile]) -> list[list[Profile]]:
 
 
 def _how_unusual(group: Sequence[Profile]) -> tuple[int, int]:
-    """Seven data bits are those of old meters."""
+    """Seven data bits are for old meters."""
     protocol = group[0].protocol
     return 8 - group[0].serial.databits, USUAL.index(protocol) if protocol in USUAL else len(USUAL)
 
 
 def setting_of(profile: Profile) -> Setting:
-    """How the line of its meters talks."""
+    """The line settings of its meters."""
     serial = profile.serial
     return Setting(serial.baudrate, serial.parity, 2 if serial.stopbits > 1 else 1, serial.databits)
 
 
 async def recognise(port: str, group: Sequence[Profile], *, briefly: bool = False) -> Identified | None:
-    """Listen at the settings of the group for one telegram, for as long as it may take, or `briefly`.
+    """Listen for one telegram at the settings of the group, for as long as it may take, or `briefly`.
 
-    None without one. Raises `MeterError` without the port.
+    Returns None if none arrives. Raises `MeterError` if the port cannot be opened.
     """
     line = build_line(group[0], "scan", port)
     meters = [build_meter(line, profile.serial.unit, profile, profile.model) for profile in group]

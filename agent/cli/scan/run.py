@@ -1,4 +1,4 @@
-"""Runs a scan: one line after its plan, what answers identified at once; several lines at the same time."""
+"""Run a scan: several lines at the same time, each by its plan; a meter that answers is identified at once."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ from drivers.profile.model import Profile
 PRESENCE = b"\x03\x00\x00\x00\x02"  # every meter knows function 3; a refusal is as good as registers
 IDENTIFY_WAIT_MS = 600
 TRIES_IN_NOISE = 4  # of a meter that is there; two where nothing at all is heard
-AGAIN_MAX = 3  # second passes at one setting: somebody who never stops talking must not hold up the scan
+AGAIN_MAX = 3  # second passes at one setting: a device that never stops sending must not hold up the scan
 GATEWAY_SILENT = (10, 11)
 REFUSED = 0x80
 LEASE_S = 100.0  # the daemon takes its line back after 120 s
-PAUSE_MIN_S, PAUSE_MAX_S = 5.0, 65.0  # in between it has the line for one interval
-CANARIES = (231, 142)  # whoever answers to these as well answers to any unit id
+PAUSE_MIN_S, PAUSE_MAX_S = 5.0, 65.0  # between two leases the daemon has the line for one interval
+CANARIES = (231, 142)  # a device that answers to these, too, answers to any unit id
 ODDITIES_MAX = 3
 CHECK_GATEWAY = (
     "check that the gateway speaks Modbus TCP by the standard: its mode (not RTU over TCP), and its firmware"
 )
 LISTEN_S = 0.5
-LISTEN_LAST_S = 11.0  # the slowest of those who send by themselves do it every 10 s
+LISTEN_LAST_S = 11.0  # the slowest meters that send unasked do so every 10 s
 
 
 @dataclass(frozen=True, slots=True)
 class FoundMeter:
-    """A meter: where, and who it is. `setting` None is Modbus TCP."""
+    """A meter: where it is, and what it is. `setting` None is Modbus TCP."""
 
     port: str
     setting: Setting | None
     unit: int
     identified: Identified
     any_unit: bool = False
-    sends: bool = False  # by itself, without being asked
+    sends: bool = False  # unasked
 
 
 class ScanReport(Protocol):
-    """Who shows how far a line is."""
+    """Shows the progress of a line."""
 
     def planned(self, port: str, left_ms: float) -> None: ...
     def advanced(self, port: str, step: ScanStep, unit: int, left_ms: float) -> None: ...
@@ -58,19 +58,19 @@ class ScanReport(Protocol):
 
 @dataclass(slots=True)
 class ScannedLine:
-    """A port to scan, and how. `steps` is what is left."""
+    """A port to scan, and how. `steps` are those that are left."""
 
     port: str
     steps: Sequence[ScanStep]
     whole: bool = False  # go on at other settings after a meter answered
     listen_first_s: float = 0
-    listen_last_s: float = 0  # if nobody answered
+    listen_last_s: float = 0  # if no meter answered
     found: list[FoundMeter] = field(default_factory=list)
     error: MeterError | None = None
 
 
 class LineScan:
-    """One line. What it found is in `line.found`, also when it is cut short."""
+    """Scans one line. The meters are in `line.found`, also if the scan is interrupted."""
 
     def __init__(self, line: ScannedLine, profiles: Sequence[Profile], report: ScanReport, status_path: Path) -> None:
         self._line = line
@@ -88,7 +88,7 @@ class LineScan:
         self._oddities = 0
 
     async def run(self) -> None:
-        """Until all steps are done; what stops it goes to `line.error`."""
+        """Take all steps; an error that stops the scan goes to `line.error`."""
         try:
             await self._borrow()
             async with self._closing():
@@ -107,11 +107,11 @@ class LineScan:
             self._line.error = _refused(self._line.port, error)
 
     def _cannot(self, step: ScanStep, error: MeterError) -> None:
-        """A port that cannot be set so can be set otherwise; anything else ends the line."""
+        """Skip a setting that the port refuses, if others work; any other error ends the line."""
         known = {setting for setting in self._opened if setting != step.setting}
         if step.setting is None or not known or error.reason != "line_missing" or not Path(self._line.port).exists():
             raise error
-        self._report.said(self._line.port, f"left out {step.setting}: {error.cause}")
+        self._report.said(self._line.port, f"skipped {step.setting}: {error.cause}")
         self._line.steps = [each for each in self._line.steps if each.setting != step.setting]
 
     @asynccontextmanager
@@ -129,22 +129,24 @@ class LineScan:
             self._probe = None
 
     async def _borrow(self) -> None:
-        """From the daemon, if it has this line."""
+        """Borrow the line from the daemon, if the daemon has it."""
         self._lender = await asyncio.to_thread(find_lender, self._status_path, self._line.port)
         if self._lender is not None:
             await asyncio.to_thread(self._lender.borrow, BORROW_S)
             self._lent_s = asyncio.get_running_loop().time()
-            text = f"the daemon (pid {self._lender.pid}) lends line {self._lender.line}, and reads on afterwards"
+            text = f"the daemon (pid {self._lender.pid}) lends line {self._lender.line} and reads on afterwards"
             self._report.said(self._line.port, text)
 
     async def _ready(self, setting: Setting | None) -> SerialProbe | TcpProbe:
-        """The open port at `setting`. A borrowed line is returned for a while before its time is over."""
+        """The open port at `setting`. A borrowed line is given back for a while before its lease ends."""
         loop = asyncio.get_running_loop()
         if self._lender is not None and loop.time() - self._lent_s > LEASE_S:
             self._close()
             self._lender.give_back()
             pause_s = min(max(self._lender.interval_s + 2, PAUSE_MIN_S), PAUSE_MAX_S)
-            self._report.said(self._line.port, f"the daemon has the line for {pause_s:.0f} s in between")
+            self._report.said(
+                self._line.port, f"the daemon reads its meters for {pause_s:.0f} s, then the scan goes on"
+            )
             await asyncio.sleep(pause_s)
             await asyncio.to_thread(self._lender.borrow, BORROW_S)
             self._lent_s = loop.time()
@@ -162,18 +164,18 @@ class LineScan:
         return SerialProbe(self._line.port, setting.baudrate, setting.parity, setting.stopbits)
 
     async def _listen(self, seconds: float) -> None:
-        """Whether somebody talks without having been asked, and who."""
+        """Listen for a meter that sends unasked, and recognise it."""
         if self._first is None or not seconds or self._recognised:
             return
         probe = await self._ready(self._first)
         heard = await probe.listen(seconds)
         if heard:
-            text = f"somebody talks on this line without being asked ({len(heard)} bytes in {seconds:g} s)"
+            text = f"a device on this line sends unasked ({len(heard)} bytes in {seconds:g} s)"
             self._report.said(self._line.port, text)
             await self._recognise()
 
     async def _recognise(self) -> None:
-        """Try the settings of meters that send by themselves, once."""
+        """Try the settings of meters that send unasked, once."""
         self._recognised = True
         self._close()
         groups = talkers(self._profiles)
@@ -193,14 +195,14 @@ class LineScan:
         try:
             return await recognise(self._line.port, group, briefly=briefly)
         except MeterError:
-            # A pseudo-terminal refuses a change of nothing but the parity; where that is not it, this says so again.
+            # A pseudo-terminal refuses to change the parity alone; any other error is raised again here.
             probe = SerialProbe(self._line.port, 300, "N", 1)
             await probe.open()
             probe.close()
             return await recognise(self._line.port, group, briefly=briefly)
 
     async def _step(self, step: ScanStep) -> None:
-        """Ask each unit of the step; who answers narrows down what is left."""
+        """Ask each unit of the step; a meter that answers narrows down the steps that are left."""
         if not self._line.whole and self._line.found and step.setting != self._line.found[0].setting:
             return
         for at, unit in enumerate(step.units):
@@ -216,7 +218,7 @@ class LineScan:
                 return
 
     def _note_oddity(self, oddity: str) -> None:
-        """Something answers as no meter may: said once, and the other units are not asked where it is always so."""
+        """Report once that something answers as no meter does; if it always does, do not ask the other units."""
         if not oddity or self._line.found:
             return
         if not self._oddities:
@@ -231,7 +233,7 @@ class LineScan:
         return await probe.ask(unit, PRESENCE, step.wait_ms)
 
     async def _second_pass(self, step: ScanStep, unit: int) -> Heard:
-        """Something was heard and not understood: wait longer for those who may have said it."""
+        """Noise was heard: ask the units that may have sent it again, and wait longer."""
         assert step.setting is not None  # noqa: S101 - only a serial line has noise
         tried = self._again.get(step.setting, 0)
         if tried >= AGAIN_MAX:
@@ -244,7 +246,7 @@ class LineScan:
                 return heard
         self._line.steps = promoted(self._line.steps, step.setting)
         if self._line.listen_first_s and not self._recognised and not self._line.found:
-            self._report.said(self._line.port, f"something was heard at {step.setting} that is no answer")
+            self._report.said(self._line.port, f"heard noise at {step.setting} that is not an answer")
             await self._recognise()
         return Heard()
 
@@ -268,7 +270,7 @@ class LineScan:
         )
         twin = next((found for found in self._line.found if _same(found, unit, identified)), None)
         if twin is not None:
-            self._report.said(self._line.port, f"unit {unit} answers at {step.setting} as well as at {twin.setting}")
+            self._report.said(self._line.port, f"unit {unit} answers at {step.setting} and at {twin.setting}")
             return
         any_unit = step.setting is None and await self._answers_to_any(probe, unit, body)
         found = FoundMeter(self._line.port, step.setting, unit, identified, any_unit)
@@ -278,7 +280,7 @@ class LineScan:
             self._line.steps = narrowed(self._line.steps, step.setting)
 
     async def _answers_to_any(self, probe: SerialProbe | TcpProbe, unit: int, body: bytes) -> bool:
-        """A meter of its own on a network may not look at the unit id."""
+        """Whether it answers to any unit id, as a single meter on a network may."""
         for canary in CANARIES:
             heard = await probe.ask(canary, PRESENCE, IDENTIFY_WAIT_MS)
             answer = heard.answers.get(canary)
@@ -296,19 +298,19 @@ class LineScan:
 
 
 def _is_lost(heard: Heard, unit: int) -> bool:
-    """Whether a gateway says that the meter did not answer, which is silence."""
+    """Whether a gateway says that the meter did not answer: that counts as silence."""
     body = heard.answers.get(unit, b"")
     return len(body) > 1 and body[0] & REFUSED != 0 and body[1] in GATEWAY_SILENT
 
 
 def _is_usual(profile: Profile, setting: Setting | None) -> bool:
-    """Whether this model leaves the factory with `setting`."""
+    """Whether `setting` is the factory setting of this model."""
     serial = profile.serial
     return setting is not None and (serial.baudrate, serial.parity) == (setting.baudrate, setting.parity)
 
 
 def _same(found: FoundMeter, unit: int, identified: Identified) -> bool:
-    """Some meters do not look at parity or stop bits: the first setting that they answered at is theirs."""
+    """Whether it is the same meter. Some ignore parity or stop bits: the first setting they answered at counts."""
     return (
         found.unit == unit
         and found.identified.serial_number == identified.serial_number

@@ -1,4 +1,4 @@
-"""How far a scan is, and what it found, for people and as JSON."""
+"""The progress of a scan and the meters that it found, for people and as JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SURE, RATHER_SURE = 0.9, 0.6
 
 
 def outlook(line: ScannedLine) -> str:
-    """What is ahead, before it begins."""
+    """How many questions the scan asks and how long they take; printed before it starts."""
     steps, probes = line.steps, sum(len(step.units) for step in line.steps)
     low, high = (span(round(each)) for each in naive_ms(steps))
     settings = list(dict.fromkeys(step.setting for step in steps))
@@ -48,7 +48,7 @@ def where(setting: Setting | None) -> str:
 
 
 class ScanScreen:
-    """A bar per line on standard error, where somebody sees it; lines of text elsewhere, unless `quiet`."""
+    """A bar per line on standard error if it is a terminal; otherwise lines of text, unless `quiet`."""
 
     def __init__(self, *, quiet: bool) -> None:
         out = console(stderr=True)
@@ -96,7 +96,7 @@ class ScanScreen:
 
     def found(self, found: FoundMeter) -> None:
         best = " or ".join(_models(found)) or "an unknown model"
-        who = "a meter that sends by itself" if found.sends else f"unit {found.unit}"
+        who = "a meter that sends unasked" if found.sends else f"unit {found.unit}"
         self.say(f"found: {who} on {found.port} ({where(found.setting)}): {best}")
 
     def said(self, port: str, text: str) -> None:
@@ -104,7 +104,7 @@ class ScanScreen:
 
 
 def show_found(found: Sequence[FoundMeter]) -> None:
-    """For each port its meters, and what decided."""
+    """The meters of each port, and how each was recognised."""
     blocks: list[RenderableType] = []
     for port in dict.fromkeys(one.port for one in found):
         mine = [one for one in found if one.port == port]
@@ -130,12 +130,12 @@ def _table(found: Sequence[FoundMeter]) -> Table:
 
 
 def _models(found: FoundMeter) -> tuple[str, ...]:
-    """The likeliest, or those in front that cannot be told apart."""
+    """The likeliest model, or all of the likeliest if they cannot be told apart."""
     return found.identified.tied or tuple(each.model for each in found.identified.candidates[:1])
 
 
 def _unit(found: FoundMeter) -> str:
-    return "any unit" if found.any_unit else "sends by itself" if found.sends else f"unit {found.unit}"
+    return "any unit" if found.any_unit else "sends unasked" if found.sends else f"unit {found.unit}"
 
 
 def _decided(found: FoundMeter) -> str:
@@ -146,7 +146,7 @@ def _decided(found: FoundMeter) -> str:
 
 
 def _sure(found: FoundMeter) -> Text:
-    """Of the model, or of its being one of those that look alike."""
+    """The certainty of the model, or of the group of models that look alike."""
     candidates = found.identified.candidates
     if not candidates:
         return Text("-")

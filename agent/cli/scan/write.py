@@ -1,4 +1,4 @@
-"""What a scan found, as `[[bus]]` and `[[meter]]` tables at the end of a configuration; the rest is left alone."""
+"""Append the meters of a scan to a configuration, as `[[bus]]` and `[[meter]]` tables; keep the rest as it is."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from agent.core.metering.addresses import SERIAL_UNIT_MAX, TCP
 from agent.settings import BusSettings, ConfigMistake, Settings, SettingsError
 from agent.settings.load import parse, unreadable_step
 
-SURE_MIN = 0.3  # what is less sure is written as a comment
-UNITS = range(1, SERIAL_UNIT_MAX + 1)  # of meters; on a network the others, too, where the device has no such one
+SURE_MIN = 0.3  # below half of this, a meter is not written
+UNITS = range(1, SERIAL_UNIT_MAX + 1)  # of meters; on a network also others, if the device has none of these
 DEFAULT_LINE, CUSTOMER_PORT = "rs485", "customer-port"
 BY_ID = Path("/dev/serial/by-id")
 WRITE_STEP = "run this with sudo, or name a file of your own with --config"
 
 
 class WriteError(Exception):
-    """Nothing was written; `str()` says why, and what to do."""
+    """Nothing was written; `str()` says why and what to do."""
 
 
 @dataclass(slots=True)
 class Addition:
-    """Text to append, and what to tell of it."""
+    """Text to append, and the messages about it."""
 
     text: str = ""
     said: list[str] = field(default_factory=list)
@@ -39,7 +39,7 @@ class Addition:
 def tables(
     found: Sequence[FoundMeter], buses: Sequence[BusSettings], meters: Iterable[tuple[str, int, str]]
 ) -> Addition:
-    """Tables for what is not there yet. `meters` are those that are: bus, unit and name."""
+    """Tables for meters that are not configured yet. `meters` are the configured ones: bus, unit and name."""
     there = {(bus, unit): name for bus, unit, name in meters}
     names = {bus.name for bus in buses}
     meter_names = set(there.values())
@@ -48,14 +48,14 @@ def tables(
     for one in found:
         port = same_port(one.port)
         if port in known and not _fits(known[port], one):
-            text = f"{_where(one)}: bus {known[port].name} has other settings in the configuration; change them there"
-            made.said.append(f"{text} to {one.setting}")
+            text = f"{_where(one)}: not written: bus {known[port].name} of the configuration has other settings"
+            made.said.append(f"{text}; change them to {one.setting}")
             continue
         if not one.identified.candidates or one.identified.candidates[0].confidence < SURE_MIN / 2:
-            made.said.append(f"{_where(one)}: not written, since its model is not known; see: wattpost new-profile")
+            made.said.append(f"{_where(one)}: not written: its model is unknown; make one: wattpost new-profile")
             continue
         if one.unit not in UNITS and (why := _beside(one, found)):
-            made.said.append(f"{_where(one)}: not written; {why}")
+            made.said.append(f"{_where(one)}: not written: {why}")
             continue
         if port not in known:
             known[port] = _bus(one, names)
@@ -64,7 +64,7 @@ def tables(
             made.said.append(f"added bus {known[port].name} ({known[port].port})")
         bus = known[port].name
         if (bus, one.unit) in there:
-            made.said.append(f"{_where(one)}: there already, as meter {there[bus, one.unit]}")
+            made.said.append(f"{_where(one)}: already configured as meter {there[bus, one.unit]}")
             continue
         model = one.identified.candidates[0].model
         rest = model.partition("-")[2]
@@ -77,12 +77,12 @@ def tables(
 
 
 def _beside(one: FoundMeter, found: Sequence[FoundMeter]) -> str:
-    """Why a unit id that is none on a serial line is not used; on a network it is, unless it is another's once more."""
+    """Why a unit id outside 1 to 247 is not written. On a network it is, unless it may be another meter's second id."""
     if one.setting is not None:
-        return "set a unit id of 1 to 247 on the meter first"
+        return "its unit id is not valid on a serial line; set one from 1 to 247 on the meter"
     same = [each for each in found if each.port == one.port and _may_be_one(each, one)]
-    same.sort(key=lambda each: (each.unit not in UNITS, -each.unit))  # 0 is for all, where it is forwarded
-    return "" if same[0] is one else f"it may be unit {same[0].unit} once more"
+    same.sort(key=lambda each: (each.unit not in UNITS, -each.unit))  # if 0 is forwarded, all meters answer to it
+    return "" if same[0] is one else f"it may be the same meter as unit {same[0].unit}"
 
 
 def _may_be_one(one: FoundMeter, other: FoundMeter) -> bool:
@@ -106,7 +106,7 @@ def _where(found: FoundMeter) -> str:
 
 def _bus(found: FoundMeter, names: set[str]) -> BusSettings:
     setting, port = found.setting, lasting_name(found.port)
-    if found.sends:  # its profile says how such a line talks
+    if found.sends:  # its profile has the line settings
         return BusSettings(_free(CUSTOMER_PORT, names), port, None, None, None)
     if setting is None:
         return BusSettings(_free("tcp-" + port.removeprefix(TCP).rpartition(":")[0], names), port, None, None, None)
@@ -114,7 +114,7 @@ def _bus(found: FoundMeter, names: set[str]) -> BusSettings:
 
 
 def lasting_name(port: str) -> str:
-    """The name under which an adapter is found again after replugging, where it has one; else its whole path."""
+    """The adapter's name in /dev/serial/by-id, which survives replugging; its absolute path if it has none."""
     if port.startswith(TCP):
         return port
     with suppress(OSError):
@@ -150,12 +150,12 @@ def _meter_table(found: FoundMeter, bus: str, name: str, model: str) -> str:
     lines = ["", _printable(comment), "[[meter]]", f"name = {_text(name)}", f"bus = {_text(bus)}"]
     others = [other for other in found.identified.tied if other != model]
     if others:
-        lines.insert(2, f"# It may as well be {' or '.join(others)}: look at its face.")
+        lines.insert(2, f"# It may also be {' or '.join(others)}: look at the type on the meter.")
     return "\n".join([*lines, f"unit = {found.unit}", f"model = {_text(model)}"]) + "\n"
 
 
 def _text(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False)  # TOML's basic strings are escaped alike
+    return json.dumps(value, ensure_ascii=False)  # TOML's basic strings have the same escapes
 
 
 def _printable(text: str) -> str:
@@ -163,7 +163,7 @@ def _printable(text: str) -> str:
 
 
 def check(config: Path) -> None:
-    """Raises `WriteError` where `add_to` could write nothing, before a scan has taken its minutes."""
+    """Raises `WriteError` if `add_to` could not write. Called first, so that no scan runs for minutes in vain."""
     path = config.resolve()
     _current(path)
     if not os.access(path.parent, os.W_OK):
@@ -171,7 +171,7 @@ def check(config: Path) -> None:
 
 
 def add_to(config: Path, found: Sequence[FoundMeter]) -> list[str]:
-    """Append the tables to the file, checked and all at once; returns what was done. Raises `WriteError`."""
+    """Append the tables to the file, checked and in one step; returns what was done. Raises `WriteError`."""
     path = config.resolve()
     settings, data = _current(path)
     meters = [(meter.bus, meter.unit, meter.name) for meter in settings.meters]
@@ -185,7 +185,7 @@ def add_to(config: Path, found: Sequence[FoundMeter]) -> list[str]:
         backup = _replace(path, (text + addition.text).encode())
     except OSError as error:
         raise WriteError(f"cannot write {error.filename or path}: {error.strerror}; {WRITE_STEP}") from error
-    said = [*addition.said, f"written to {config}; as it was before: {backup}"]
+    said = [*addition.said, f"written to {config}; the old file is {backup}"]
     return [*said, f"next: wattpost check-config --config {quote(str(config))}, then systemctl reload wattpost"]
 
 
@@ -196,18 +196,18 @@ def _current(path: Path) -> tuple[Settings, bytes]:
     except OSError as error:
         raise WriteError(f"cannot read {path}: {error.strerror}; {unreadable_step(path, error)}") from error
     except SettingsError as error:
-        raise WriteError(f"{_mistakes(path, error.mistakes)}\ncorrect this first; nothing was written") from error
+        raise WriteError(f"{_mistakes(path, error.mistakes)}\nnothing was written; correct this first") from error
 
 
 def _check(path: Path, before: Settings, data: bytes, added: str) -> None:
-    """The file would be good, and says all that it said before."""
+    """Raises `WriteError` unless the new file is valid and still has all buses and meters of the old one."""
     try:
         after = parse(data, path)
     except SettingsError as error:
         text = f"{_mistakes(path, error.mistakes)}\nnothing was written; add these tables by hand:\n{added}"
         raise WriteError(text) from error
     if after.buses[: len(before.buses)] != before.buses or after.meters[: len(before.meters)] != before.meters:
-        raise WriteError(f"{path}: its tables cannot be appended to; nothing was written; add these by hand:\n{added}")
+        raise WriteError(f"cannot append tables to {path}; nothing was written; add these by hand:\n{added}")
 
 
 def _mistakes(path: Path, mistakes: Iterable[ConfigMistake]) -> str:
@@ -217,7 +217,7 @@ def _mistakes(path: Path, mistakes: Iterable[ConfigMistake]) -> str:
 
 
 def _replace(path: Path, data: bytes) -> Path:
-    """Keep the old file beside it, and put the new one in its place, with its mode and owner."""
+    """Keep the old file under another name, and replace it by the new one, with the same mode and owner."""
     number = 1
     while (backup := path.with_name(f"{path.name}.bak{number if number > 1 else ''}")).exists():
         number += 1

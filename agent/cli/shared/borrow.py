@@ -1,4 +1,4 @@
-"""Lines that a running daemon has, borrowed for as long as a command needs them."""
+"""Borrow lines from a running daemon for as long as a command needs them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BORROW_S = 15.0  # the daemon finishes the reading under way first
 
 @contextmanager
 def borrowed(ports: Iterable[str], status_path: Path, *, quiet: bool = False) -> Iterator[Mapping[str, MeterError]]:
-    """Borrows what a daemon has of `ports` until the block ends, however it ends; gives what is refused, by port."""
+    """Borrow those of `ports` that a daemon has, until the block ends, however it ends; yields refusals by port."""
     lenders: list[Lender] = []
     refused: dict[str, MeterError] = {}
     try:
@@ -35,7 +35,7 @@ def borrowed(ports: Iterable[str], status_path: Path, *, quiet: bool = False) ->
                 lenders.append(lender)
                 if not quiet:
                     click.echo(
-                        f"the daemon (pid {lender.pid}) lends line {lender.line}, and reads on afterwards", err=True
+                        f"the daemon (pid {lender.pid}) lends line {lender.line} and reads on afterwards", err=True
                     )
         yield refused
     finally:
@@ -50,7 +50,7 @@ def _refused(lender: Lender, port: str, error: LendError) -> MeterError:
 
 
 def status_path(config: Path) -> Path:
-    """Where the daemon of `config` writes its status; the usual place where that file says nothing usable."""
+    """Where the daemon of `config` writes its status; the default path if that file cannot be used."""
     try:
         return load(config).status_path
     except SettingsError:

@@ -1,4 +1,4 @@
-"""The configuration of a command that cannot do without one."""
+"""Load the configuration for a command that needs one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agent.settings import Settings, SettingsError, describe, load
 
 
 def settings_or_exit(config: Path, without: str) -> Settings:
-    """The settings of `config`; with mistakes all are said, `without` says what works without them, and it ends."""
+    """The settings of `config`. On mistakes: print them all and `without` (how to go on without), end the command."""
     try:
         return load(config)
     except SettingsError as error:

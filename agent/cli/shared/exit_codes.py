@@ -1,4 +1,4 @@
-"""How commands end where sysexits (`os.EX_...`) have no code, and the errors that carry one."""
+"""Exit codes that sysexits (`os.EX_...`) do not have, and errors with an exit code."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import os
 
 import click
 
-ATTENTION = 1  # it works, and somebody should look: a finding, a silent meter, a doubtful value
-INTERRUPTED = 130  # by Ctrl-C, as a shell says it
+ATTENTION = 1  # it works, but needs attention: a finding, a silent meter, a doubtful value
+INTERRUPTED = 130  # by Ctrl-C, as in a shell
 
 
 class DataError(click.ClickException):
-    """What was read says nothing valid."""
+    """The input is not valid."""
 
     exit_code = os.EX_DATAERR
 
 
 class NoInput(click.ClickException):
-    """What should be read cannot be."""
+    """The input cannot be read."""
 
     exit_code = os.EX_NOINPUT
 
 
 class CannotCreate(click.ClickException):
-    """What should be written cannot be."""
+    """The output cannot be written."""
 
     exit_code = os.EX_CANTCREAT

@@ -1,4 +1,4 @@
-"""What the daemon's judge says of readings that are taken by hand: `agent.core.truth.plausibility` for each meter."""
+"""Check the plausibility of readings in commands, as the daemon does with `agent.core.truth.plausibility`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from drivers.meter import Sample
 
 
 class Judges:
-    """Kept from reading to reading, it finds counters that go back; at the first one, only what no meter can say."""
+    """One check per meter. Kept between readings it finds counters that go back; the first reading shows less."""
 
     def __init__(self) -> None:
         self._truths: dict[int, MeterTruth] = {}
@@ -24,7 +24,7 @@ class Judges:
 
     def _truth(self, meter: BuiltMeter) -> MeterTruth:
         if id(meter) not in self._truths:
-            # Its ratios are the ones in force: 1 where the meter applies them itself.
+            # The ratios in effect: 1 if the meter applies them itself.
             rated = ratings(meter.profile, getattr(meter, "ct_ratio", 1), getattr(meter, "vt_ratio", 1))
             self._truths[id(meter)] = MeterTruth(meter.name, meter.columns, rated, DriverOrigins(meter))
         return self._truths[id(meter)]

@@ -13,7 +13,7 @@ from agent.settings import DEFAULT_PATH
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Not click's own look at whether it may be read: whoever reads it says what to do then, too.
+# Without click's own check of read access: the code that reads the file also gives the next step.
 A_FILE = click.Path(path_type=Path, readable=False)
 PARITIES: Mapping[str, Literal["N", "E", "O"]] = {"N": "N", "E": "E", "O": "O"}
 STOPBITS: Mapping[str, Literal[1, 2]] = {"1": 1, "2": 2}
@@ -23,12 +23,12 @@ STOP_BITS = click.Choice(list(STOPBITS))
 
 
 def config_option(text: str = "The configuration file.") -> Callable[[F], F]:
-    """--config, which every command has that needs the configuration."""
+    """--config, for every command that needs the configuration."""
     return click.option("--config", "-c", type=A_FILE, default=DEFAULT_PATH, show_default=True, help=text)
 
 
 def file_option(what: str) -> Callable[[F], F]:
-    """--file, for looking at a file of the daemon without its configuration."""
+    """--file, to read a file of the daemon without its configuration."""
     return click.option("--file", "-f", type=A_FILE, help=f"{what} itself; no configuration is read.")
 
 
@@ -39,7 +39,7 @@ def json_option(text: str = "Print one JSON object, for scripts.") -> Callable[[
 
 def meter_options(with_option: str) -> Callable[[F], F]:
     """--unit, --baudrate, --parity and --stopbits of a meter whose port `with_option` names."""
-    text = f"With {with_option}: instead of the profile's."
+    text = f"With {with_option}: overrides the profile."
     unit = f"With {with_option}: the Modbus unit id or M-Bus address (default: the profile's)."
 
     def decorated(function: F) -> F:

@@ -1,4 +1,4 @@
-"""One reading of several meters: lines at the same time, the meters of a line one after another."""
+"""Read several meters once: lines at the same time, the meters of one line one after another."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BUDGET_MS = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of asking a meter at `utc_ms`: a sample, or the error instead."""
+    """The result of reading a meter at `utc_ms`: a sample or an error."""
 
     meter: BuiltMeter
     utc_ms: int
@@ -32,7 +32,7 @@ class Taken:
     error: MeterError | None = None
 
     def origins(self) -> Iterator[tuple[str, str]]:
-        """For each value where it came from and what the meter sent: registers, or codes of a telegram."""
+        """The source of each value and what the meter sent there: registers, or codes of a telegram."""
         names = tuple(column.measurand for column in self.meter.columns)
         if isinstance(self.meter, HasOrigin):
             yield from (self.meter.origin(name) for name in names)
@@ -42,7 +42,7 @@ class Taken:
             yield f"FC{register.function_code} {register.address}", words
 
     def words(self, register: Register) -> tuple[int, ...]:
-        """The registers as they came that a value was made of."""
+        """The registers behind a value, as received."""
         for block in self.sample.words if self.sample is not None else ():
             if block.function_code == register.function_code and _holds(block, register):
                 start = register.address - block.address
@@ -57,9 +57,9 @@ def _holds(block: RawBlock, register: Register) -> bool:
 async def take_all(
     meters: Sequence[BuiltMeter], refused: Mapping[str, MeterError], judges: Judges | None = None
 ) -> list[Taken]:
-    """One reading of each, in their order; no failure stops the others. `refused` are the ports that are not ours.
+    """One reading of each, in their order; a failure does not stop the others. `refused`: ports that cannot be used.
 
-    `judges` are those of the reading before, if there was one.
+    `judges` are those of the previous reading, if there was one.
     """
     judges = judges or Judges()
     lines = list(dict.fromkeys(meter.line for meter in meters))
@@ -80,7 +80,7 @@ async def _take_line(meters: Sequence[BuiltMeter], refused: MeterError | None, j
 
 
 async def _take(meter: BuiltMeter, missing: MeterError | None, judges: Judges) -> Taken:
-    """`missing` says that the line is known not to be there: waiting for that once is enough."""
+    """`missing`: the line is known to be missing, so do not wait for it a second time."""
     clock = SystemClock("system")
     began = clock.look()
     try:
@@ -91,14 +91,14 @@ async def _take(meter: BuiltMeter, missing: MeterError | None, judges: Judges) -
         return Taken(meter, began.utc_ms, clock.mono_ms() - began.mono_ms, error=error)
     took_ms = clock.mono_ms() - began.mono_ms
     judged = judges.judged(meter, began.mono_ms, sample)
-    # A telegram is of the moment when it came, and not of the one in which the waiting for it began.
+    # The time of a telegram is when it arrived, not when we began to wait for it.
     age_s = took_ms / 1000 if sample.taken_s is None else asyncio.get_running_loop().time() - sample.taken_s
     waited_ms = took_ms - round(age_s * 1000)
     return Taken(meter, began.utc_ms + waited_ms, took_ms, judged)
 
 
 def as_document(taken: Taken, *, raw: bool) -> dict[str, Any]:
-    """For `--json`; `words` only where asked for, `error` only where there is one."""
+    """For `--json`; `words` only if asked for, `error` only if there is one."""
     meter = taken.meter
     document: dict[str, Any] = {
         "meter": meter.name,
@@ -139,29 +139,29 @@ def as_document(taken: Taken, *, raw: bool) -> dict[str, Any]:
 
 
 def notes(taken: Sequence[Taken]) -> Iterator[str]:
-    """What is to be said of readings that were taken: why a value is missing, which of several sources it is of."""
+    """Notes on readings: why a value is missing, which of several sources was read."""
     for one in taken:
         for notice in one.sample.notices if one.sample is not None else ():
             yield f"{one.meter.name}: {notice.text}"
 
 
 def failures(taken: Sequence[Taken], status_path: Path) -> Iterator[str]:
-    """One line for each thing that failed; what several meters have in common is said once."""
+    """One line per failure; one that several meters share is given once."""
     errors = {str(one.error): one.error for one in taken if one.error is not None}
     for text, error in errors.items():
         yield _held_by_daemon(error, status_path) or text
 
 
 def _held_by_daemon(error: MeterError, status_path: Path) -> str | None:
-    """Whoever may not look into other users' processes learns from its status that it is the daemon."""
+    """Find out from its status that the daemon has the line: an ordinary user cannot see other users' processes."""
     if error.reason != "line_busy" or not error.cause.startswith("held by"):
         return None
     status = running_status(status_path)
     pid = None if status is None else status.pid
     if pid is None and error.cause.startswith("held by wattpost"):
-        return f"{error}; if it is a daemon with a configuration of its own, name that with --config to borrow the line"
+        return f"{error}; if it is a daemon with another configuration, name that with --config to borrow the line"
     if pid is None or ("(pid " in error.cause and f"(pid {pid})" not in error.cause):
         return None
     cause = f"held by the running agent (pid {pid})"
-    step = "see its last readings: wattpost status --values; or stop it meanwhile: sudo systemctl stop wattpost"
+    step = "see its last readings: wattpost status --values; or stop it first: sudo systemctl stop wattpost"
     return f"{error.operation} {error.subject}: {cause}; {step}"

@@ -1,4 +1,4 @@
-"""Which meters `wattpost read` asks: those of the configuration, or one that the options describe."""
+"""The meters that `wattpost read` reads: those of the configuration, or one given by options."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from drivers.profile.parse import ProfileError
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to read of each meter: `measurands` if there are any, else its usual set, or `everything` it knows."""
+    """What to read of each meter: `everything` in its profile, or `measurands`, or else its usual set."""
 
     measurands: tuple[str, ...] = ()
     everything: bool = False
 
     def of(self, profile: Profile, usual: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        """The measurands to read, None for the profile's default; `click.UsageError` for one that it has not."""
+        """The measurands to read, None for the profile's default; `click.UsageError` for one that it does not have."""
         known = profile.measurands
         for name in self.measurands:
             if name not in known:
@@ -41,7 +41,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class LineOptions:
-    """The options of a line; None means what the profile says."""
+    """The options of a line; None takes the profile's value."""
 
     port: str
     baudrate: int | None = None
@@ -51,21 +51,21 @@ class LineOptions:
 
 
 def check_unit(line: LineOptions, profile: Profile, unit: int | None) -> None:
-    """Raises `click.UsageError` for a unit id or address that no meter of the profile on such a line can have."""
+    """Raises `click.UsageError` for a unit id or address that no meter of this profile can have on such a line."""
     expected = None if unit is None else expected_unit(profile.protocol, line.port, unit)
     if expected is not None:
         where = "an M-Bus" if profile.protocol == "mbus" else "a serial line"
-        raise click.UsageError(f"--unit {unit} is no meter's on {where}; give {expected}")
+        raise click.UsageError(f"--unit {unit}: no meter on {where} can have it; give {expected}")
 
 
 def configured(settings: Settings, names: Sequence[str], wanted: Wanted) -> list[BuiltMeter]:
-    """The meters of the configuration that are named, or all of them, in its order."""
+    """The named meters of the configuration, or all of them, in its order."""
     known = [meter.name for meter in settings.meters]
     for name in names:
         if name not in known:
             raise click.UsageError(f"there is no meter {name!r} in the configuration{_suggest(name, known)}")
     chosen = set(names or known)
-    # All meters are built, since a line's settings may be those of a meter that is not asked.
+    # Build all meters: a line may take its settings from a meter that is not read.
     meters = [
         dataclasses.replace(
             meter, measurands=wanted.of(find_profile(meter.model, settings.profile_folders), meter.measurands)
@@ -80,7 +80,7 @@ def configured(settings: Settings, names: Sequence[str], wanted: Wanted) -> list
 
 
 def described(line: LineOptions, model: str, unit: int | None, wanted: Wanted, folder: Path) -> BuiltMeter:
-    """The meter that the options describe; profiles are looked for in `folder` and among the shipped ones."""
+    """The meter that the options describe; its profile is in `folder` or among the shipped ones."""
     try:
         profile = find_profile(model, (folder,))
     except ProfileError as error:
@@ -90,7 +90,7 @@ def described(line: LineOptions, model: str, unit: int | None, wanted: Wanted, f
 
 
 def of_profile(profile: Profile, line: LineOptions, unit: int | None, measurands: tuple[str, ...] | None) -> BuiltMeter:
-    """The meter of a profile that is at hand, on the line of the options."""
+    """The meter of a loaded profile, on the line of the options."""
     _check_port(line.port, line.option)
     settings = {"--baudrate": line.baudrate, "--parity": line.parity, "--stopbits": line.stopbits}
     useless = [name for name, value in settings.items() if value is not None]
@@ -108,7 +108,7 @@ def _of_model(model: str, mistake: ProfileMistake) -> str:
 
 
 def check_device(port: str, option: str = "--port") -> None:
-    """Raises `click.UsageError` for what is neither a path nor a file that is there, as `check-config` says it."""
+    """Raises `click.UsageError`, in the words of `check-config`, unless it is a path or an existing file."""
     if "://" in port or not (port.startswith(("/", ".")) or Path(port).exists()):
         raise click.UsageError(f'{option} is "{port}"; {port_expected(port)}')
 
@@ -128,4 +128,4 @@ def _check_port(port: str, option: str) -> None:
 def _suggest(name: str, known: Iterable[str]) -> str:
     ordered = list(known)
     near = near_name(name, ordered)
-    return f"; there is: {', '.join(ordered)}" if near is None else f"; did you mean {near!r}?"
+    return f"; it has: {', '.join(ordered)}" if near is None else f"; did you mean {near!r}?"

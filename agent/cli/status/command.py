@@ -1,4 +1,4 @@
-"""`wattpost status`: whether the daemon is well, and what it is doing."""
+"""`wattpost status`: show whether the daemon works, and what it is doing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command("status", short_help="Show whether the daemon works, and what it is doing.")
-@config_option("The configuration file, which says where the status is.")
+@config_option("The configuration file, which has the path of the status file.")
 @file_option("The status file")
 @click.option("--values", is_flag=True, help="Also show every value of each meter's last reading.")
 @json_option()
@@ -60,9 +60,9 @@ def command(config: Path, file: Path | None, *, values: bool, as_json: bool) -> 
 
 
 def _path(config: Path) -> tuple[Path, Sequence[str]]:
-    """Where the status is. A configuration with mistakes hides no daemon that runs with the one before.
+    """The status file, and the mistakes of the configuration. With mistakes, it is the default path if a file is there.
 
-    One that this user may not read, or that is elsewhere, says nothing of the daemon.
+    The daemon then runs with the earlier configuration. Mistakes of a file that this user cannot read are left out.
     """
     try:
         return load(config).status_path, []

@@ -1,4 +1,4 @@
-"""The status for people: the verdict first, then meters, buffer, uplink and the program itself."""
+"""Show the status to people: the verdict first, then meters, buffer, uplink and the program."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agent.core.texts import count, size, span, unit_of
 
 VERDICT_STYLE = {"good": "bold green", "attention": "bold yellow", "not running": "bold red"}
 HEADLINE = ("power_active_total", "power_active_l1", "energy_active_import_total")
-WEAKER = 'weaker promise: confirm = "puback" deletes a batch once the broker has it, not once it is stored'
+WEAKER = 'weaker promise: with confirm = "puback" a batch is deleted once the broker has it, not once it is stored'
 
 
 def show_status(view: View, *, values: bool) -> None:
@@ -73,7 +73,7 @@ def _losses(meter: MeterStatus) -> Iterator[str]:
 
 
 def _headline(values: Mapping[str, float | int | None]) -> tuple[str, str]:
-    """The value that says most, and its unit."""
+    """The most useful value, and its unit."""
     for name in (*HEADLINE, *values):
         value = values.get(name)
         if value is not None:
@@ -106,7 +106,7 @@ def _buffer(status: Status) -> Iterator[str | Text]:
 
 
 def _share(used_bytes: int, limit_bytes: int) -> str:
-    if not limit_bytes:  # the daemon is of a version that does not say it
+    if not limit_bytes:  # a daemon of another version may not report it
         return ""
     share = 100 * used_bytes / limit_bytes
     shown = "under 0.1 %" if share < 0.1 else f"{share:.1f} %"  # noqa: PLR2004 - a tenth, as it is shown

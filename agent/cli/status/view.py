@@ -1,4 +1,4 @@
-"""What `wattpost status` shows: the daemon as its status file tells, and what needs attention."""
+"""Collect what `wattpost status` shows: the status file of the daemon, and what needs attention."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from agent.core.system.status import Status
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What there is to show. `status` None: there is no file. `age_ms` None: it was written in an earlier boot."""
+    """`status` None: there is no status file. `age_ms` None: it was written in an earlier boot."""
 
     path: Path
     status: Status | None
@@ -33,14 +33,14 @@ class View:
 
 
 def look(path: Path, config_mistakes: Sequence[str] = ()) -> View:
-    """Read the status at `path`; raises `NoInput` where it cannot be read and `DataError` for a file of something else.
+    """Read the status at `path`. Raises `NoInput` if it cannot be read, and `DataError` if it is not a status.
 
-    `config_mistakes` are those of the configuration file as it is now.
+    `config_mistakes` are those of the current configuration file.
     """
     try:
         seen = look_for_daemon(path)
     except OSError as error:
-        step = "run it with sudo, or name the right file with --file"
+        step = "run the command with sudo, or name the right file with --file"
         raise NoInput(f"cannot read the status {path}: {error.strerror}; {step}") from error
     except StatusFileError as error:
         step = "after an update run: sudo systemctl restart wattpost; otherwise name the right file with --file"

@@ -176,7 +176,7 @@ def test_the_command(parted: TestBuffer, tmp_path: Path) -> None:
     parted.kill()
     code, output = run("--file", parted.path)
     assert code == 0
-    assert f"{count} batches renumbered, to be sent when the agent runs\n" in output
+    assert f"{count} batches renumbered; the agent sends them when it runs again\n" in output
     assert "records 11..14 stay held: conflict: other content is stored under these record numbers" in output
     code, output = run("--file", parted.path, "--json")
     assert (code, json.loads(output)["renumbered"]) == (0, 0)

@@ -112,7 +112,7 @@ def test_a_meter_that_says_that_it_is_another_model(
         main(["check-profile", str(tmp_path / "acme-one.toml"), "--against", meter, "--json"])
     (remark,) = json.loads(capsys.readouterr().out)["against"]["remarks"]
     assert ended.value.code == 1
-    assert "another model" in remark
+    assert "does not identify itself as this model" in remark
 
 
 def test_people_see_a_table(tmp_path: Path, meter: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -196,7 +196,7 @@ def test_read_borrows_the_line_and_returns_it_after_ctrl_c(daemon: AgentProcess)
         assert process.wait(10) == 0
         assert daemon.process is not None
         assert process.stderr.read() == (
-            f"the daemon (pid {daemon.process.pid}) lends line lan, and reads on afterwards\n"
+            f"the daemon (pid {daemon.process.pid}) lends line lan and reads on afterwards\n"
         )
     until(lambda: loan(daemon) is None, "the line's return")
     daemon.works()

@@ -281,16 +281,16 @@ def test_a_terminal_that_another_program_has_locked(read: Any, tmp_path: Path) -
         (["--baudrate", "9600"], "--baudrate needs --port"),
         (["--port", "/dev/null"], "--port needs --model"),
         (["--port", "/dev/null", "--model", "eastron-sdm631"], "did you mean 'eastron-sdm630'?"),
-        (["--port", "/dev/null", "--model", "eastron-sdm630", "main"], "METER names one of the configuration"),
+        (["--port", "/dev/null", "--model", "eastron-sdm630", "main"], "or --port, not both"),
         (["--port", "tcp://:x", "--model", "eastron-sdm630"], "is not tcp://host:port"),
         (["--port", "tcp://", "--model", "eastron-sdm630"], "is not tcp://host:port"),
         (["--port", "/dev/null", "--model", "eastron-sdm630", "-m", "frequenci"], "did you mean 'frequency'?"),
         (["--port", "/dev/null", "--model", "eastron-sdm630", "-m", "x", "--all"], "exclude each other"),
-        (["--watch", "main"], "'main' is no number of seconds; write --watch last, or --watch=2"),
-        (["--watch=0"], "0 s is not from 0.1 to 86400"),
+        (["--watch", "main"], "'main' is not a number of seconds; write --watch last, or --watch=2"),
+        (["--watch=0"], "0 s is out of range; give 0.1 to 86400"),
         (
             ["--port", "/dev/null", "--model", "eastron-sdm630", "--unit", "248"],
-            "--unit 248 is no meter's on a serial line",
+            "--unit 248: no meter on a serial line can have it",
         ),
     ],
     ids=str,
@@ -307,7 +307,7 @@ def test_what_is_not_in_the_configuration(read: Any, tmp_path: Path) -> None:
     assert code == 64
     assert "there is no meter 'mian' in the configuration; did you mean 'main'?" in err
     code, _, err = read("--config", config, "zzz")
-    assert "there is: main, heatpump, lift" in err
+    assert "it has: main, heatpump, lift" in err
 
 
 def test_a_configuration_with_mistakes_or_without_meters(read: Any, tmp_path: Path) -> None:

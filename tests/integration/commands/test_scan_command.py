@@ -183,9 +183,9 @@ def test_what_was_found_is_written_once(tmp_path: Path) -> None:
     ]
     assert "added meter sdm630-2 (eastron-sdm630, unit 2 on rs485-2)" in result.stdout
     assert again.returncode == 0
-    assert "there already, as meter sdm630-2" in again.stdout
+    assert "already configured as meter sdm630-2" in again.stdout
     assert f"{config} is unchanged" in again.stdout
-    assert "bus rs485-2 has other settings in the configuration" in other.stdout
+    assert "bus rs485-2 of the configuration has other settings" in other.stdout
     assert load(config).revision == settings.revision
 
 
@@ -196,7 +196,7 @@ def test_a_configuration_with_mistakes_is_left_alone(tmp_path: Path) -> None:
         result = scan("--port", port, "--units", "1", "--config", config, "--write")
     assert result.returncode == 78
     assert f"{config}:2: box.id: is 5" in result.stderr
-    assert "correct this first; nothing was written" in result.stderr
+    assert "nothing was written; correct this first" in result.stderr
     assert config.read_text() == "[box]\nid = 5\n"
 
 
@@ -226,7 +226,7 @@ def test_the_daemon_lends_its_line_and_reads_on(tmp_path: Path) -> None:
     [
         (["--quick", "--full"], "exclude each other"),
         (["--units", "300"], "--units: '300' is not within 0-255"),
-        (["--setting", "9600"], "'9600' is no setting such as 9600,N,1"),
+        (["--setting", "9600"], "'9600' is not a line setting; give one such as 9600,N,1"),
         (["--host", "a/b"], "'a/b' is not a host"),
     ],
     ids=str,

@@ -131,7 +131,7 @@ def test_csv_with_a_mistake_names_the_line(text: str, problem: str) -> None:
             ("--csv", "--device", "apt 1", "--epoch", "0011223344556677"),
             "--device: device name 'apt 1' is not 1 to 128",
         ),
-        (("--epoch", "0011223344556677"), "--epoch goes with --csv; JSON says it itself"),
+        (("--epoch", "0011223344556677"), "--epoch needs --csv; JSON contains it"),
     ],
 )
 def test_a_wrong_option_is_wrong_usage_and_not_the_fault_of_the_file(
@@ -157,8 +157,8 @@ def test_input_that_is_not_there_exits_66(command: click.Command, tmp_path: Path
     ("command", "data", "problem"),
     [
         (decode_command, b"junk", "Error: standard input: not a batch: starts with 6a75"),
-        (decode_command, b"575001xx", "starts like a batch in hexadecimal digits and goes on as none"),
-        (decode_command, b"V1AB*", "starts like a batch in base64 digits and goes on as none"),
+        (decode_command, b"575001xx", "starts like a batch in hexadecimal, but the rest is not hexadecimal"),
+        (decode_command, b"V1AB*", "starts like a batch in base64, but the rest is not base64"),
         (encode_command, b"{", "Error: standard input: not JSON"),
         (encode_command, b"[" * 100_000, "Error: standard input: nested too deeply"),
         (encode_command, b"\xff", "Error: standard input: not UTF-8 text"),
@@ -181,7 +181,7 @@ def test_input_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batchfile, "INPUT_BYTES_MAX", 1 << 20)
     result = run(decode_command, stdin=bytes(2 << 20))
     assert result.exit_code == os.EX_DATAERR
-    assert "standard input is over 1 MiB: not one batch" in result.stderr
+    assert "standard input is over 1 MiB: too large for a batch" in result.stderr
 
 
 def test_output_that_cannot_be_written_exits_73(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_bytes_are_kept_off_the_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
             return True
 
     monkeypatch.setattr(sys, "stdout", Terminal())
-    with pytest.raises(click.UsageError, match="give -o FILE, or pipe it on"):
+    with pytest.raises(click.UsageError, match="give -o FILE, or pipe it into a command"):
         encode_command.main(["x"], standalone_mode=False)
 
 

@@ -60,7 +60,7 @@ def test_the_summary(writer: Writer) -> None:
     assert "1 of them never sent" in result.stdout
     assert "4 records not yet in a batch" in result.stdout
     assert re.search(r"UTC, (2 h 59|3 h [0-9]+) min ago", result.stdout), "three hours before the tests began"
-    assert f"box {BOX}, epoch {writer.buffer.epoch.hex()}, numbers given up to 9" in result.stdout
+    assert f"box {BOX}, epoch {writer.buffer.epoch.hex()}, numbers used up to 9" in result.stdout
 
 
 def test_held_batches_are_shown_with_their_reason(writer: Writer) -> None:
@@ -85,7 +85,7 @@ def test_a_batch_without_a_date_says_what_is_known(writer: Writer) -> None:
     writer.commit(1)
     writer.seal(anchor=None)
     result = run("--file", writer.path)
-    assert "oldest from 1.0 s after the machine's start 01020304; the cloud dates it" in result.stdout
+    assert "oldest from 1.0 s after boot 01020304; the cloud dates it" in result.stdout
     document = json.loads(run("--file", writer.path, "--json").stdout)
     assert document["oldest"] == {"at": None, "boot": BOOT.hex(), "mono_ms": 1000}
 
@@ -178,7 +178,7 @@ def test_export_can_be_done_again_and_deletes_nothing(writer: Writer, stick: Pat
     writer.commit(1)
     first = run("export", stick, "--file", writer.path)
     assert first.exit_code == 0, first.output
-    assert "all 2 batches with 5 records are there" in first.stdout
+    assert "has all 2 batches with 5 records" in first.stdout
     assert "not in a batch yet: 1 record of the last minutes" in first.stdout
     writer.batch(1)
     again = json.loads(run("export", stick, "--file", writer.path, "--json").stdout)
@@ -192,7 +192,7 @@ def test_export_can_be_done_again_and_deletes_nothing(writer: Writer, stick: Pat
 def test_export_into_a_folder_that_is_not_there_creates_none(writer: Writer, tmp_path: Path) -> None:
     result = run("export", tmp_path / "usb", "--file", writer.path)
     assert result.exit_code == 73
-    assert "mount the stick, or create the folder" in result.stderr
+    assert "mount the USB stick, or run: mkdir" in result.stderr
     assert not (tmp_path / "usb").exists()
 
 
@@ -212,7 +212,7 @@ def test_export_to_a_full_stick_says_how_far_it_came(
     monkeypatch.setattr(os, "fsync", fsync)
     result = run("export", stick, "--file", writer.path)
     assert result.exit_code == 73
-    assert "No space left on device; 1 of 2 batches are there; make room" in result.stderr
+    assert "No space left on device; 1 of 2 batches are written; free space" in result.stderr
 
 
 @pytest.mark.parametrize("which", [("2",), ("--first", "4")])
@@ -227,7 +227,7 @@ def test_get_writes_the_bytes_of_one_batch(writer: Writer, which: tuple[str, ...
 def test_get_of_what_is_not_there(writer: Writer) -> None:
     result = run("get", "17", "--file", writer.path)
     assert result.exit_code == 66
-    assert "no batch has the id 17; it may have been confirmed meanwhile" in result.stderr
+    assert "no batch has the id 17; it may have been confirmed since" in result.stderr
     assert run("get", "--file", writer.path).exit_code == 2
     assert run("get", "1", "--first", "1", "--file", writer.path).exit_code == 2
 
@@ -243,7 +243,7 @@ def test_the_configuration_names_the_buffer_and_its_limit(writer: Writer, tmp_pa
     config.write_text(CONFIG.format(box=BOX))
     assert "of 1 MB in use" in run("--config", config).stdout
     config.write_text(CONFIG.format(box="apt-2"))
-    assert "the configuration is of box apt-2" in run("--config", config).stdout
+    assert "the configuration is for box apt-2" in run("--config", config).stdout
     config.write_text("[box]\n")
     result = run("--config", config)
     assert result.exit_code == 78
@@ -255,7 +255,7 @@ def test_batches_of_another_box_are_pointed_out(writer: Writer) -> None:
     writer.batch(1)
     writer.execute("INSERT INTO epoch VALUES (x'0102030405060708', 'apt-9', 5)")
     writer.execute("UPDATE batch SET epoch = x'0102030405060708'")
-    assert "1 batch of box apt-9, kept and not sent" in run("--file", writer.path).stdout
+    assert "1 batch of box apt-9, kept but not sent" in run("--file", writer.path).stdout
 
 
 def test_a_buffer_of_another_machine_is_pointed_out(tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_a_file_that_this_user_may_not_read(writer: Writer, monkeypatch: pytest.
     monkeypatch.setattr(shutil, "copyfile", denied)
     result = run("--file", writer.path)
     assert result.exit_code == 66
-    assert "Permission denied; run it as root: sudo wattpost buffer" in result.stderr
+    assert "Permission denied; run as root: sudo wattpost buffer" in result.stderr
 
 
 def test_json_before_a_subcommand_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
@@ -306,4 +306,4 @@ def test_an_export_to_where_this_user_may_not_look(writer: Writer, monkeypatch: 
     monkeypatch.setattr(Path, "is_dir", denied)
     result = run("export", "closed/folder", "--file", writer.path)
     assert result.exit_code == 73
-    assert "cannot look into closed/folder: Permission denied; take a folder of this user's" in result.stderr
+    assert "cannot open closed/folder: Permission denied; use a folder that this user can read" in result.stderr

@@ -82,7 +82,7 @@ def test_a_damaged_batch_is_left_out_and_named(writer: Writer, tmp_path: Path) -
     target = tmp_path / "readings.db"
     result = export(writer, target)
     assert result.exit_code == 65
-    assert "batch 1 is damaged in the buffer and left out" in result.stderr
+    assert "skipped batch 1, which is damaged in the buffer" in result.stderr
     assert rows(target, "SELECT min(seq) AS first FROM (SELECT seq FROM reading UNION ALL SELECT seq FROM event)") == [
         {"first": 4}
     ]
@@ -94,10 +94,10 @@ def test_what_is_there_is_never_overwritten_and_nothing_half_done_is_left(writer
     there.write_bytes(b"mine")
     result = export(writer, there)
     assert (result.exit_code, there.read_bytes()) == (73, b"mine")
-    assert "it is there already; name a new file" in result.stderr
+    assert "it exists already; name a new file" in result.stderr
     result = export(writer, tmp_path / "nowhere" / "readings.db")
     assert result.exit_code == 73
-    assert "unable to open database file; make room, or name a file elsewhere" in result.stderr
+    assert "unable to open database file; free space, or name a file elsewhere" in result.stderr
 
 
 def test_a_failure_in_the_middle_leaves_no_file(

@@ -33,7 +33,7 @@ def made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     assert run("new-profile", tmp_path / "acme-one.csv", *words) == 0
     said = capsys.readouterr().out
     assert "2 measurands; its test is acme-one.test.json" in said
-    assert "say in it what the options did not: description, sources" in said
+    assert "edit it and fill in: description, sources" in said
     assert "--against /dev/ttyUSB0" in said
     return tmp_path / "acme-one.toml"
 
@@ -41,7 +41,7 @@ def made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
 def test_a_profile_is_made_with_its_test(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert find_profile("acme-one", [made.parent]).vendor == "Acme"
     assert run("check-profile", made) == 0
-    assert "4 examples tried" in capsys.readouterr().out
+    assert "4 examples tested" in capsys.readouterr().out
 
 
 def test_the_next_steps_can_be_pasted_into_a_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,7 +56,7 @@ def test_files_are_not_written_over_unless_asked(made: Path, capsys: pytest.Capt
     table = made.with_suffix(".csv")
     words = ("new-profile", table, "--addresses", "modicon", "--output", made.parent)
     assert run(*words) == os.EX_CANTCREAT
-    assert "it is there already" in capsys.readouterr().err
+    assert "it exists already" in capsys.readouterr().err
     assert run(*words, "--force") == 0
 
 
@@ -66,7 +66,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureF
     assert (
         run("new-profile", tmp_path / "t.csv", "--addresses", "modicon", "-o", tmp_path / "file/x") == os.EX_CANTCREAT
     )
-    assert "choose another folder" in capsys.readouterr().err
+    assert "choose another one" in capsys.readouterr().err
 
 
 def test_mistakes_of_a_table_with_file_and_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,7 +170,7 @@ def test_own_profiles_are_found_beside_the_configuration(made: Path, capsys: pyt
     (folder / "eastron-sdm120.toml").write_text(shipped)
     assert run("check-profile", "acme-one", "--config", made.parent / "agent.toml") == 0
     assert run("check-profile", "eastron-sdm120", "--config", made.parent / "agent.toml") == 0
-    assert "comes before the shipped eastron-sdm120.toml" in capsys.readouterr().out
+    assert "overrides the shipped eastron-sdm120.toml" in capsys.readouterr().out
 
 
 def test_all_models_are_listed(made: Path, capsys: pytest.CaptureFixture[str]) -> None:

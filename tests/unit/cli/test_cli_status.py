@@ -131,7 +131,7 @@ def test_nothing_waits(file: Path) -> None:
 def test_the_weaker_promise_is_named(file: Path) -> None:
     result = run(file, status(settings={"confirm": "puback"}))
     assert result.exit_code == 0
-    assert 'weaker promise: confirm = "puback" deletes a batch once the broker has it' in result.stdout
+    assert 'weaker promise: with confirm = "puback" a batch is deleted once the broker has it' in result.stdout
 
 
 def test_no_receipt_yet_and_no_connection(file: Path) -> None:

@@ -199,7 +199,7 @@ def test_a_line_with_somebody_who_never_stops_talking_is_scanned_nevertheless(ru
     line = line_of(listen=True)
     notes, took_s = run(scripted, line)
     assert [found.unit for found in line.found] == [100]
-    assert "somebody talks on this line without being asked (2 bytes in 0.5 s)" in notes.texts
+    assert "a device on this line sends unasked (2 bytes in 0.5 s)" in notes.texts
     assert took_s < 150
 
 
@@ -215,7 +215,7 @@ def test_settings_that_the_port_does_not_know_are_left_out(run: Run) -> None:
     line = line_of()
     notes, _ = run(scripted, line)
     assert [found.setting for found in line.found] == [COMMON[2]]
-    assert notes.texts[0] == "left out 9600 8E1: cannot be set so"
+    assert notes.texts[0] == "skipped 9600 8E1: cannot be set so"
     assert line.error is None
 
 
@@ -275,7 +275,7 @@ def test_a_meter_that_does_not_look_at_the_parity_is_listed_once(run: Run, monke
     scripted.who = Identified((ModelCandidate("some-meter", "Some", 0.9, "its mark"),), "123")
     notes, _ = run(scripted, line)
     assert [str(found.setting) for found in line.found] == ["9600 8N1"]
-    assert "unit 1 answers at 9600 8E1 as well as at 9600 8N1" in notes.texts
+    assert "unit 1 answers at 9600 8E1 and at 9600 8N1" in notes.texts
 
 
 def test_the_time_that_is_left_falls(run: Run) -> None:

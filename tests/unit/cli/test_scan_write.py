@@ -57,7 +57,7 @@ def test_a_second_backup_does_not_take_the_place_of_the_first(config: Path) -> N
 
 def test_models_that_look_alike_are_named_in_a_comment(config: Path) -> None:
     add_to(config, [found("/dev/ttyUSB0", 1, "eastron-sdm220", "eastron-sdm230", sure=0.4)])
-    assert "# It may as well be eastron-sdm230: look at its face.\n[[meter]]" in config.read_text()
+    assert "# It may also be eastron-sdm230: look at the type on the meter.\n[[meter]]" in config.read_text()
     assert load(config).meters[0].model == "eastron-sdm220"
 
 
@@ -66,8 +66,11 @@ def test_what_cannot_be_written_is_said() -> None:
     made = tables([unknown, found("/dev/ttyUSB1", 255)], [], [])
     assert made.text == ""
     assert made.said == [
-        "unit 5 on /dev/ttyUSB0: not written, since its model is not known; see: wattpost new-profile",
-        "unit 255 on /dev/ttyUSB1: not written; set a unit id of 1 to 247 on the meter first",
+        "unit 5 on /dev/ttyUSB0: not written: its model is unknown; make one: wattpost new-profile",
+        (
+            "unit 255 on /dev/ttyUSB1: not written: its unit id is not valid on a serial line; "
+            "set one from 1 to 247 on the meter"
+        ),
     ]
 
 
@@ -82,8 +85,8 @@ def test_the_unit_ids_of_devices_on_a_network_are_written_once(config: Path) -> 
         (3, "eastron-sdm630"),
         (255, "abb-b23"),
     ]
-    assert "unit 0 on tcp://10.0.0.7:502: not written; it may be unit 255 once more" in said
-    assert "unit 0 on tcp://10.0.0.8:502: not written; it may be unit 3 once more" in said
+    assert "unit 0 on tcp://10.0.0.7:502: not written: it may be the same meter as unit 255" in said
+    assert "unit 0 on tcp://10.0.0.8:502: not written: it may be the same meter as unit 3" in said
 
 
 def test_a_bus_that_is_there_takes_the_meter_if_its_settings_allow() -> None:
@@ -94,7 +97,7 @@ def test_a_bus_that_is_there_takes_the_meter_if_its_settings_allow() -> None:
     other = BusSettings("mine", "/dev/ttyUSB0", 19200, None, None)
     made = tables([found(unit=4)], [other], [])
     assert made.text == ""
-    assert "bus mine has other settings in the configuration; change them there to 9600 8N1" in made.said[0]
+    assert "not written: bus mine of the configuration has other settings; change them to 9600 8N1" in made.said[0]
 
 
 def test_a_port_is_written_by_the_name_that_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
