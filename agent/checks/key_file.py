@@ -1,4 +1,4 @@
-"""Who has access to the private key's file. The rule and its words are `agent.core.system.key_file`'s."""
+"""Who has access to the private key's file. The rule and its words are `agent.core.system.key_access_rule`'s."""
 
 from __future__ import annotations
 

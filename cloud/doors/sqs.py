@@ -21,7 +21,7 @@ from botocore.config import Config
 from cloud.doors.take import TakeResult, is_done, take
 from cloud.ingest.outcome import IngestOutcome
 from cloud.ports import InboundMessage, ReceiptSender, Stores
-from cloud.stores.aws.receipts import IotReceiptSender
+from cloud.stores.aws.receipt_sender import IotReceiptSender
 from cloud.stores.aws.stores import aws_stores
 
 DOOR = "iot"

@@ -15,7 +15,7 @@ from cloud.stores.aws.archive import S3Archive
 from cloud.stores.aws.batches import DynamoBatches
 from cloud.stores.aws.ledgers import KEYS_PER_GET, READ_ATTEMPTS, DynamoLedgers
 from cloud.stores.aws.quarantine import S3Quarantine
-from cloud.stores.aws.receipts import IotReceiptSender
+from cloud.stores.aws.receipt_sender import IotReceiptSender
 from wire.batch import Anchor
 from wire.codec import encode
 

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from agent.core.system.finding import Finding
-from agent.core.system.key_file import judge_key_file
+from agent.core.system.key_access_rule import judge_key_file
 from agent.settings.keys import KeyReferenceError, key_file
 
 
@@ -17,7 +17,7 @@ def credentials_directory() -> str | None:
 
 
 def look_at_key_file(path: Path, daemon_uid: int | None = None) -> Finding | None:
-    """What `agent.core.system.key_file` says of the file at `path`; raises OSError.
+    """What `agent.core.system.key_access_rule` says of the file at `path`; raises OSError.
 
     Credentials are not judged: systemd alone sets who has access to them. `daemon_uid` is None where a command asks.
     """

@@ -27,11 +27,19 @@ class SealPolicy:
 
     def due(self, now_ms: int, open_records: int, oldest_ms: int | None) -> bool:
         """`oldest_ms` is when the oldest unsealed record, or gap not yet recorded, began."""
-        if oldest_ms is not None and now_ms - oldest_ms >= self.max_age_ms:
+        if self.is_old(now_ms, oldest_ms):
             return True
         if open_records >= RECORDS_MAX:
             return True
         return HEADER_BYTES + open_records * self.bytes_per_record >= self.max_bytes * FILL
+
+    def is_old(self, now_ms: int, oldest_ms: int | None) -> bool:
+        """Whether the age alone is a reason to seal, then all open records."""
+        return oldest_ms is not None and now_ms >= self.old_from_ms(oldest_ms)
+
+    def old_from_ms(self, oldest_ms: int) -> int:
+        """When open records whose oldest began at `oldest_ms` are old enough."""
+        return oldest_ms + self.max_age_ms
 
     def sealed(self, records: int, size_bytes: int) -> None:
         if records >= LEARN_FROM:

@@ -66,7 +66,7 @@ class Sealer:
             return self._not_before_ms
         oldest_ms = self.oldest_ms()
         # While nothing is open a gap may begin now, without a record.
-        return (now_ms if oldest_ms is None else oldest_ms) + self.policies.seal.max_age_ms
+        return self.policies.seal.old_from_ms(now_ms if oldest_ms is None else oldest_ms)
 
     def is_due(self) -> bool:
         now_ms, seal = self.clock.mono_ms(), self.policies.seal
@@ -74,8 +74,7 @@ class Sealer:
 
     async def seal_what_is_due(self) -> None:
         """All open records where the oldest is old enough, else as many batches as they fill."""
-        oldest_ms = self.oldest_ms()
-        is_old = oldest_ms is not None and self.clock.mono_ms() - oldest_ms >= self.policies.seal.max_age_ms
+        is_old = self.policies.seal.is_old(self.clock.mono_ms(), self.oldest_ms())
         done = await self.seal(everything=is_old)
         while done and self.progress.open_records and self.is_due():
             done = await self.seal(everything=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.adapters.system.key_access import look_at_key_file, look_at_own_key
-from agent.core.system.key_file import judge_key_file
+from agent.core.system.key_access_rule import judge_key_file
 
 OWNER_UID = 990
 
