@@ -11,17 +11,17 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from agent.core.delivery.actions import (
     Action,
     Confirmed,
-    DeliveryLimits,
     Load,
     Publish,
     PublishOutcome,
     Reconnect,
     Sealed,
+    SendLimits,
 )
 from agent.core.delivery.machine import DeliveryMachine
 
 EPOCH = b"epoch--1"
-LIMITS = DeliveryLimits(in_flight_max=3, tracked_max=24, awaiting_max=12, load_count=4, backlog_per_s=200)
+LIMITS = SendLimits(in_flight_max=3, tracked_max=24, awaiting_max=12, load_count=4, backlog_per_s=200)
 HOUR_MS = 3_600_000
 
 

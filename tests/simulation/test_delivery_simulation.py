@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from world import HOUR_MS, Faults, World, stored_records
 
-from agent.core.delivery.actions import DeliveryLimits
+from agent.core.delivery.actions import SendLimits
 from cloud.stores.sqlite.stores import open_stores
 
 DAY_MS = 24 * HOUR_MS
@@ -59,7 +59,7 @@ def check(world: World) -> None:
     wrong = [number for number, said in world.expected.items() if stored[number] != [said]]
     assert not wrong, f"{len(wrong)} records stored otherwise, first {wrong[0]}; {again(seed)}"
     assert world.unconfirmed == 0, f"{world.unconfirmed} batches were never confirmed; {again(seed)}"
-    assert world.tracked_most <= DeliveryLimits().tracked_max, again(seed)
+    assert world.tracked_most <= SendLimits().tracked_max, again(seed)
     assert world.misfits == 0, again(seed)
 
 

@@ -19,12 +19,12 @@ from agent.core.buffer.sealing import ConfirmPolicy, SealPolicy
 from agent.core.delivery.actions import (
     Action,
     Confirmed,
-    DeliveryLimits,
     Load,
     Publish,
     PublishOutcome,
     Reconnect,
     Sealed,
+    SendLimits,
 )
 from agent.core.delivery.machine import DeliveryMachine
 from agent.core.delivery.reconnect import ReconnectDelays
@@ -138,7 +138,7 @@ class World:
         identity = BoxIdentity(BOX, "machine", self._boot.to_bytes(8, "big"))
         self.buffer, self.opening = Buffer.open(self.folder / "buffer.db", identity)
         self._layout = self.buffer.layout_id(Layout("main", COLUMNS))
-        self._delivery = DeliveryMachine(DeliveryLimits())
+        self._delivery = DeliveryMachine(SendLimits())
         self._delays = ReconnectDelays()
         self._seals = SealPolicy(max_age_ms=300_000, max_bytes=600)
         self._confirms = ConfirmPolicy(interval_ms=HOUR_MS)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from agent.core.delivery.actions import Action, DeliveryLimits, Load, Publish, PublishOutcome, Reconnect, Sealed
+from agent.core.delivery.actions import Action, Load, Publish, PublishOutcome, Reconnect, Sealed, SendLimits
 from agent.core.delivery.machine import DeliveryMachine
 from agent.core.time_units import MINUTE_MS
 
 EPOCH = b"epoch--1"
-LIMITS = DeliveryLimits()
+LIMITS = SendLimits()
 FAST = replace(LIMITS, backlog_per_s=1e6)
 START_MS = 1_000_000
 
@@ -23,7 +23,7 @@ def sealed(batch_id: int, *, wanted: bool = False, epoch: bytes = EPOCH) -> Seal
 class Box:
     """The machine with a buffer that always answers, and a clock."""
 
-    def __init__(self, *batches: Sealed, limits: DeliveryLimits = LIMITS, puback: bool = False) -> None:
+    def __init__(self, *batches: Sealed, limits: SendLimits = LIMITS, puback: bool = False) -> None:
         self.delivery = DeliveryMachine(limits, confirm_by_puback=puback)
         self.stored = list(batches)
         self.now_ms = START_MS

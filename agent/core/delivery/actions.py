@@ -9,7 +9,7 @@ from agent.core.time_units import HOUR_MS, MINUTE_MS, SECOND_MS
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveryLimits:
+class SendLimits:
     in_flight_max: int = 8  # publishes without PUBACK; AWS allows 100
     tracked_max: int = 512
     awaiting_max: int = 256  # accepted, without a receipt: here the backlog halts until the cloud answers

@@ -1,7 +1,7 @@
 """Which batch is sent when: a state machine without I/O, (now, event) -> actions.
 
 The buffer on disk is the queue. A batch that is about to be sent, or has no receipt yet, is tracked in memory, at most
-`DeliveryLimits.tracked_max` of them. A failed publish means unknown, not undelivered: the batch is sent again. An
+`SendLimits.tracked_max` of them. A failed publish means unknown, not undelivered: the batch is sent again. An
 accepted one (PUBACK) is only with the broker. A receipt deletes. It is applied to the buffer first, and comes here as
 the batches that are gone and the highest number that is stored. The newest batch goes first, so that dashboards are
 live at once. Live batches do not wait; the backlog is paced. The table says all that can happen to a batch:
@@ -24,16 +24,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import InitVar, dataclass, field
 from typing import NamedTuple
 
-from agent.core.delivery.actions import (
-    Action,
-    Confirmed,
-    DeliveryLimits,
-    Load,
-    Publish,
-    PublishOutcome,
-    Reconnect,
-    Sealed,
-)
+from agent.core.delivery.actions import Action, Confirmed, Load, Publish, PublishOutcome, Reconnect, Sealed, SendLimits
 from agent.core.delivery.backlog import Backlog, BacklogRead
 from agent.core.delivery.pacing import BacklogPace, DenialPause
 from agent.core.delivery.tracking import IN_FLIGHT, OUTSIDE, QUEUED, WAITING, BatchEvent, Entry, State, Tracked
@@ -41,7 +32,7 @@ from agent.core.invariants import require
 from agent.core.time_units import MINUTE_MS, SECOND_MS
 
 
-class TransitionRow(NamedTuple):
+class Transition(NamedTuple):
     events: Collection[BatchEvent]
     states: Collection[State]
     after: State | None  # None: the state stays
@@ -53,37 +44,37 @@ TRACKED, STAYS, LIVE, BACKLOG = (*QUEUED, *IN_FLIGHT, *WAITING), None, True, Fal
 ENDS = (E.ACCEPTED, E.CONFIRMED, E.FAILED, E.UNREADABLE)  # of a publish, perhaps on a connection that has ended
 # fmt: off
 TRANSITIONS = (
-    # what happens                    to a batch that is                 which is then    in lane
-    TransitionRow((E.SEALED,),                  (S.UNTRACKED,),                    S.READY,         LIVE),
-    TransitionRow((E.SEALED,),                  TRACKED,                           STAYS,           LIVE),
-    TransitionRow((E.SEALED,),                  (S.UNDELETED,),                    STAYS),
-    TransitionRow((E.LOADED,),                  (S.UNTRACKED,),                    S.READY,         BACKLOG),
-    TransitionRow((E.LOADED,),                  (*TRACKED, S.UNDELETED),           STAYS),
-    TransitionRow((E.SENT,),                    QUEUED,                            S.FLYING),
-    TransitionRow((E.ACCEPTED,),                (S.FLYING,),                       S.AWAITING),
-    TransitionRow((E.ACCEPTED,),                (S.FLYING_MISSED,),                S.MISSED),
-    TransitionRow((E.ACCEPTED,),                (S.FLYING_GONE,),                  S.UNTRACKED),
-    TransitionRow((E.CONFIRMED,),               IN_FLIGHT,                         S.UNTRACKED),
-    TransitionRow((E.FAILED, E.UNREADABLE),     (S.FLYING, S.FLYING_MISSED),       S.READY),
-    TransitionRow((E.FAILED, E.UNREADABLE),     (S.FLYING_GONE,),                  S.UNTRACKED),
-    TransitionRow(ENDS,                         (*OUTSIDE, *QUEUED, *WAITING),     STAYS),
-    TransitionRow((E.PARK,),                    (S.READY,),                        S.PARKED,        BACKLOG),
-    TransitionRow((E.WITHDRAWN,),               TRACKED,                           S.UNTRACKED),
-    TransitionRow((E.GONE,),                    (*QUEUED, *WAITING),               S.UNTRACKED),
-    TransitionRow((E.GONE,),                    IN_FLIGHT,                         S.FLYING_GONE),
-    TransitionRow((E.GONE, E.WITHDRAWN),        OUTSIDE,                           STAYS),
-    TransitionRow((E.OVERTAKEN,),               (S.FLYING, S.FLYING_MISSED),       S.FLYING_MISSED),
-    TransitionRow((E.OVERTAKEN,),               (*QUEUED, S.FLYING_GONE),          STAYS),
-    TransitionRow((E.OVERTAKEN, E.DRAINED),     WAITING,                           S.MISSED),
-    TransitionRow((E.ASK,),                     (S.AWAITING,),                     S.ASKING),
-    TransitionRow((E.LATE,),                    (S.ASKING,),                       S.READY,         LIVE),
-    TransitionRow((E.LATE,),                    (S.MISSED,),                       S.READY,         BACKLOG),
-    TransitionRow((E.NEXT_MISSING,),            WAITING,                           S.READY,         LIVE),
-    TransitionRow((E.DISCONNECTED,),            (*QUEUED, *IN_FLIGHT),             S.UNTRACKED),
-    TransitionRow((E.DISCONNECTED,),            (*WAITING, *OUTSIDE),              STAYS),
-    TransitionRow((E.DELETE_FAILED,),           (*OUTSIDE, *QUEUED),               S.UNDELETED),
-    TransitionRow((E.DELETE_FAILED,),           (*IN_FLIGHT, *WAITING),            STAYS),
-    TransitionRow((E.DELETE_AGAIN,),            (S.UNDELETED,),                    S.UNTRACKED),
+    #          what happens              to a batch that is             which is then    in lane
+    Transition((E.SEALED,),              (S.UNTRACKED,),                S.READY,         LIVE),
+    Transition((E.SEALED,),              TRACKED,                       STAYS,           LIVE),
+    Transition((E.SEALED,),              (S.UNDELETED,),                STAYS),
+    Transition((E.LOADED,),              (S.UNTRACKED,),                S.READY,         BACKLOG),
+    Transition((E.LOADED,),              (*TRACKED, S.UNDELETED),       STAYS),
+    Transition((E.SENT,),                QUEUED,                        S.FLYING),
+    Transition((E.ACCEPTED,),            (S.FLYING,),                   S.AWAITING),
+    Transition((E.ACCEPTED,),            (S.FLYING_MISSED,),            S.MISSED),
+    Transition((E.ACCEPTED,),            (S.FLYING_GONE,),              S.UNTRACKED),
+    Transition((E.CONFIRMED,),           IN_FLIGHT,                     S.UNTRACKED),
+    Transition((E.FAILED, E.UNREADABLE), (S.FLYING, S.FLYING_MISSED),   S.READY),
+    Transition((E.FAILED, E.UNREADABLE), (S.FLYING_GONE,),              S.UNTRACKED),
+    Transition(ENDS,                     (*OUTSIDE, *QUEUED, *WAITING), STAYS),
+    Transition((E.PARK,),                (S.READY,),                    S.PARKED,        BACKLOG),
+    Transition((E.WITHDRAWN,),           TRACKED,                       S.UNTRACKED),
+    Transition((E.GONE,),                (*QUEUED, *WAITING),           S.UNTRACKED),
+    Transition((E.GONE,),                IN_FLIGHT,                     S.FLYING_GONE),
+    Transition((E.GONE, E.WITHDRAWN),    OUTSIDE,                       STAYS),
+    Transition((E.OVERTAKEN,),           (S.FLYING, S.FLYING_MISSED),   S.FLYING_MISSED),
+    Transition((E.OVERTAKEN,),           (*QUEUED, S.FLYING_GONE),      STAYS),
+    Transition((E.OVERTAKEN, E.DRAINED), WAITING,                       S.MISSED),
+    Transition((E.ASK,),                 (S.AWAITING,),                 S.ASKING),
+    Transition((E.LATE,),                (S.ASKING,),                   S.READY,         LIVE),
+    Transition((E.LATE,),                (S.MISSED,),                   S.READY,         BACKLOG),
+    Transition((E.NEXT_MISSING,),        WAITING,                       S.READY,         LIVE),
+    Transition((E.DISCONNECTED,),        (*QUEUED, *IN_FLIGHT),         S.UNTRACKED),
+    Transition((E.DISCONNECTED,),        (*WAITING, *OUTSIDE),          STAYS),
+    Transition((E.DELETE_FAILED,),       (*OUTSIDE, *QUEUED),           S.UNDELETED),
+    Transition((E.DELETE_FAILED,),       (*IN_FLIGHT, *WAITING),        STAYS),
+    Transition((E.DELETE_AGAIN,),        (S.UNDELETED,),                S.UNTRACKED),
 )
 # fmt: on
 STEPS = {(event, state): row for row in TRANSITIONS for event in row.events for state in row.states}
@@ -93,7 +84,7 @@ STEPS = {(event, state): row for row in TRANSITIONS for event in row.events for 
 class DeliveryMachine:
     """One per uplink. Call with what happened; carry out what it returns; call `tick` at `wake_ms()`."""
 
-    limits: DeliveryLimits = field(default_factory=DeliveryLimits)
+    limits: SendLimits = field(default_factory=SendLimits)
     confirm_by_puback: bool = False
     confirm_interval_ms: InitVar[int] = 0
     connected: bool = False

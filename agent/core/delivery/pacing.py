@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent.core.delivery.actions import DeliveryLimits
+from agent.core.delivery.actions import SendLimits
 
 SLOWEST_PER_S = 0.001  # a cloud that asks for less would stop the backlog for good
 
@@ -32,7 +32,7 @@ class BacklogPace:
 class DenialPause:
     """After a denial nothing is sent for a while, then one batch at a time as a probe, until one is accepted."""
 
-    limits: DeliveryLimits
+    limits: SendLimits
     denials: int = 0
     until_ms: int = 0
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from agent.core.delivery.actions import DeliveryLimits, Sealed
+from agent.core.delivery.actions import Sealed, SendLimits
 from agent.core.invariants import require
 
 
@@ -82,7 +82,7 @@ class Entry:
 class Tracked:
     """By batch id. `confirm_interval_ms`: how often a batch wants a receipt without being told to."""
 
-    limits: DeliveryLimits
+    limits: SendLimits
     confirm_interval_ms: int
     entries: dict[int, Entry] = field(default_factory=dict)
     flying: dict[int, Entry] = field(default_factory=dict)  # those of `entries` that are `IN_FLIGHT`

@@ -61,7 +61,7 @@ def test_what_cannot_happen_to_a_batch_stops_with_a_name_and_changes_nothing(eve
         box.delivery.on_withdrawn(box.now_ms, 1)
     before = box.counts
     with pytest.raises(
-        BrokenInvariantError, match=f"for what happens .*state=<State.{state.name}: .*<Event.{event.name}"
+        BrokenInvariantError, match=f"for what happens .*state=<State.{state.name}: .*<BatchEvent.{event.name}"
     ):
         box.delivery._step(event, 1)
     assert box.counts == before
