@@ -62,7 +62,7 @@ def test_quality_is_shown(sqlite_stores: Stores, box: Any, tmp_path: Path) -> No
 def test_readings_of_a_store_as_a_table(sqlite_stores: Stores, box: Any, tmp_path: Path) -> None:
     undated = box.batch(2, 2, anchor=None, boot=b"2nd-boot")
     series = replace(undated.series[0], readings=(Reading(2, 2000, (None, 5), (1, 0)),))
-    ingest([box.delivery(1, 1), box.wrap(encode(replace(undated, series=(series,))))], sqlite_stores)
+    ingest([box.message(1, 1), box.wrap(encode(replace(undated, series=(series,))))], sqlite_stores)
     target = tmp_path / "readings.db"
     result = run("cloud", "readings", "--store", str(tmp_path / "store"), "--sqlite", str(target))
     assert (result.exit_code, result.output) == (0, f"{target}: 2 readings\n")
@@ -80,7 +80,7 @@ def test_reading_a_store_leaves_it_as_it_is_and_makes_its_receiver_wait_for_noth
     sqlite_stores: Stores, box: Any, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
-    ingest([box.delivery(1, 1)], sqlite_stores)
+    ingest([box.message(1, 1)], sqlite_stores)
 
     def files() -> dict[str, bytes]:
         return {path.name: b"" if path.suffix == ".db-shm" else path.read_bytes() for path in store.glob("store.db*")}
@@ -88,7 +88,7 @@ def test_reading_a_store_leaves_it_as_it_is_and_makes_its_receiver_wait_for_noth
     before = files()
     with snapshot(store) as copy:
         assert files() == before
-        ingest([box.delivery(2, 2)], sqlite_stores)
+        ingest([box.message(2, 2)], sqlite_stores)
         assert [one["seq"] for one in readings(open_to_read(copy))] == [1]
     assert not copy.exists()
     with snapshot(store) as copy:

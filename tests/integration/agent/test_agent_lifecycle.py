@@ -200,7 +200,7 @@ def test_the_status_says_what_waits_for_a_restart(box: AgentProcess) -> None:
     command = [sys.executable, "-m", "agent", "buffer", "--config", str(box.config)]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=50, check=True)
     assert shown.stdout.startswith(f"buffer  {box.folder}/buffer.db\n")
-    assert f"the daemon still has {box.folder}/buffer.db open" in shown.stderr
+    assert f"{box.folder}/buffer.db, which the daemon still has open" in shown.stderr
     box.config.write_text(good)
     box.send(signal.SIGHUP)
     until(lambda: waiting() == [], "saying that it is no longer so")

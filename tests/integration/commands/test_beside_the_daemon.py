@@ -52,12 +52,12 @@ HAMMER = """
 import sys
 from pathlib import Path
 from agent.adapters.buffer.buffer import Buffer
-from agent.core.buffer.numbering import Identity
+from agent.core.buffer.numbering import BoxIdentity
 from agent.core.records import Group, Layout, NewReading
 from wire.batch import Column
 from wire.resolution import Resolution
 
-buffer, _ = Buffer.open(Path(sys.argv[1]), Identity("apt-1", "m", bytes(8)))
+buffer, _ = Buffer.open(Path(sys.argv[1]), BoxIdentity("apt-1", "m", bytes(8)))
 layout = buffer.layout_id(Layout("main", (Column("frequency", Resolution(1, -2)),)))
 kept = []
 for turn in range(10**9):
