@@ -24,7 +24,7 @@ DeliveryEvent = UplinkEvent | Sealed | Reconfigured
 
 @dataclass(slots=True)
 class DeliveryInbox:
-    """Bounded. What does not fit is not needed: the delivery begins anew by reading the buffer."""
+    """Bounded. If events do not fit, the delivery starts again by reading the buffer, so none is needed."""
 
     _events: asyncio.Queue[DeliveryEvent] = field(default_factory=lambda: asyncio.Queue(EVENTS_MAX))
     _sealed_lost: bool = False
